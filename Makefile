@@ -1,0 +1,56 @@
+# Everything runs from .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test test-all check format lint types lock clean
+
+help:
+	@echo "make demo    train and evaluate the studio demonstration"
+	@echo "make test    run the tests"
+	@echo "make check   formatting, lint, types, then the tests"
+	@echo "make lock    resolve requirements.lock again"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Subtext needs Python 3.11, 3.12 or 3.13; choose one with: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/subtext-extract experiment=studio
+	$(BIN)/subtext-train experiment=studio_encoders overwrite=true
+	$(BIN)/subtext-train experiment=studio overwrite=true
+
+test: install
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format --check .
+
+lint: install
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+check: format lint types
+	$(MAKE) test
+
+# One universal lock: exact versions, hashes and markers, no registry addresses.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
+	  --extra offline --extra dev --constraint requirements.lock --no-emit-index-url --no-header --no-annotate \
+	  --output-file requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf work runs build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,40 @@
+"""Errors for a person: each says what was wrong, where, and what to do about it.
+
+A command prints such an error as one line and exits with code 2; see `subtext.cli.outcome`.
+"""
+
+
+class SubtextError(Exception):
+    """Anything that went wrong for a reason the user can act on."""
+
+
+class ConfigError(SubtextError):
+    """A setting has a value that cannot be used, or settings contradict each other."""
+
+
+class ManifestError(SubtextError):
+    """A manifest lacks a column, or a cell of it cannot be used."""
+
+
+class DatasetNotFound(SubtextError):
+    """A corpus's files are not where its official layout puts them."""
+
+
+class MediaError(SubtextError):
+    """A recording or picture cannot be decoded, or holds nothing where something is expected."""
+
+
+class WeightsError(SubtextError):
+    """Model or detector weights are missing, altered, of another kind, or in an unsafe format."""
+
+
+class CacheError(SubtextError):
+    """The feature cache cannot be read or written."""
+
+
+class RunError(SubtextError):
+    """A run folder is missing, incomplete, or of another kind than asked for."""
+
+
+class TranscriptError(SubtextError):
+    """A transcript or subtitle file cannot be read."""

@@ -1,0 +1,26 @@
+"""Fixtures that every test folder shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings, faces and texts; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("SUBTEXT_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data under {folder}; set SUBTEXT_DATA to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """The folder that holds the YuNet face detector's weights; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("SUBTEXT_MODELS", REPOSITORY.parent / "shared" / "models"))
+    if not folder.is_dir():
+        pytest.skip(f"no detector weights under {folder}; set SUBTEXT_MODELS to run this test")
+    return folder
