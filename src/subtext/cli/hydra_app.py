@@ -1,0 +1,105 @@
+"""What the Hydra commands share: where the configuration is, how they end, and a hint for a misspelt key."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from subtext.cli.outcome import finish
+
+CONFIG_NAME = "config"
+
+
+def conf_folder() -> Path:
+    """The configuration: beside the package in a wheel, at the top of the repository in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
+    """Compose the configuration from the command line, do the task, exit.
+
+    Args:
+        task: gets the composed configuration; gives the exit code, None for success.
+        name: the command, for `--help` and the log file.
+    """
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    composed = False
+
+    def job(config: DictConfig) -> None:
+        nonlocal composed
+        composed = True
+        code = finish(lambda: task(config), debug=bool(config.debug))
+        if code:
+            sys.exit(code)
+
+    # Hydra shows the traceback of an unforeseen error only on request; for a bug that is what is wanted.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1" if "debug=true" in sys.argv else "0")
+    sys.argv[0] = name
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG_NAME)(job)()
+    except SystemExit as end:
+        if end.code and not composed:
+            for hint in misspelt(sys.argv[1:]):
+                print(hint, file=sys.stderr)
+        raise
+    sys.exit(0)
+
+
+def misspelt(arguments: list[str]) -> Iterator[str]:
+    """For each override whose key or choice does not exist, a line that names the nearest that does."""
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    try:
+        parsed = OverridesParser.create().parse_overrides([o for o in overrides])
+    except HydraException:
+        return
+    groups = {str(p.parent.relative_to(conf_folder())) for p in conf_folder().rglob("*.yaml")} - {"."}
+    choices = {g: [p.stem for p in (conf_folder() / g).glob("*.yaml")] for g in groups}
+    keys = groups | set(_keys(OmegaConf.to_container(_defaults(choices, parsed), resolve=False)))
+    for override in parsed:
+        key = override.key_or_group
+        value = override.value()
+        if override.is_add() or key.startswith("hydra"):
+            continue
+        if key in choices:
+            if isinstance(value, str) and value not in choices[key]:
+                yield from _hint(f"{key}={value}", [f"{key}={c}" for c in choices[key]])
+        elif key not in keys:
+            yield from _hint(key, keys)
+
+
+def _defaults(choices: dict[str, list[str]], parsed: list[Any]) -> DictConfig:
+    # The chosen groups decide which keys exist, so the valid choices among the overrides are kept.
+    valid = [
+        o.input_line or ""
+        for o in parsed
+        if o.key_or_group in choices and isinstance(o.value(), str) and o.value() in choices[o.key_or_group]
+    ]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(CONFIG_NAME, overrides=valid)
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _hint(written: str, valid: list[str] | set[str]) -> Iterator[str]:
+    nearest = difflib.get_close_matches(written, sorted(valid), n=1, cutoff=0.5)
+    if nearest:
+        yield f"'{written}' is not known; did you mean '{nearest[0]}'?"
+
+
+def _run_folder(resume: str | None, fresh: str) -> str:
+    return resume or fresh

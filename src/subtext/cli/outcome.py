@@ -1,0 +1,38 @@
+"""How a command ends: its exit code, and one line for an error that is meant for a person."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from subtext.errors import SubtextError
+
+OK = 0
+SOME_FAILED = 1
+UNUSABLE = 2
+INTERRUPTED = 130
+
+
+def finish(command: Callable[[], int | None], debug: bool = False) -> int:
+    """Run a command and turn what happens into an exit code.
+
+    Args:
+        command: does the work; gives its exit code, None for success.
+        debug: let errors through with their traceback.
+
+    Returns:
+        0, or what the command gave; 2 for an error that the user can act on; 130 after Ctrl-C.
+    """
+    try:
+        return command() or OK
+    except SubtextError as error:
+        if debug:
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: not our error, and flushing at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
