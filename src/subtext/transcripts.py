@@ -1,0 +1,229 @@
+"""Turns and their words, from subtitles (.srt, .vtt), turn tables (.csv, .tsv, .json, .jsonl) and plain text (.txt).
+
+The two subtitle formats are read here and not by a library. Of the permissive readers, pysubs2 drops text in braces and
+speaker names, and joins WebVTT comments and cues whose times it cannot read to the words before them; webvtt-py drops
+words between '<' and '>' and leaves such cues out. Here words stay as written, and a cue that cannot be used says why.
+"""
+
+import csv
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from subtext.errors import TranscriptError
+
+SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
+TABLE_SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl")
+TURN_SUFFIXES: Final = (*SUBTITLE_SUFFIXES, *TABLE_SUFFIXES, ".txt")
+"""Every ending that `read_turns` knows, in the order in which a file beside a recording is preferred."""
+
+_CLOCK: Final = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
+_TIMING: Final = re.compile(rf"\s*(?P<start>-?\s*{_CLOCK})\s*-->\s*(?P<end>-?\s*{_CLOCK})(?:\s.*)?$")
+_STYLE_TAGS: Final = re.compile(r"</?(?:i|b|u|s|font)(?:\s[^<>]*)?>|\{\\an?\d+\}", re.IGNORECASE)
+_VTT_TAGS: Final = re.compile(rf"</?(?:c|i|b|u|v|lang|ruby|rt)(?:[.\s][^<>]*)?>|<{_CLOCK}>")
+_VOICE: Final = re.compile(r"<v(?:\.[^\s<>]+)?\s+([^<>]+)>")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One stretch of one person's speech.
+
+    Attributes:
+        start: in s from the beginning of the recording, None = its beginning.
+        end: in s, None = its end.
+        transcript: the words, None where the turn has none.
+        speaker: who speaks, where the file says so.
+        role: client, counsellor ..., where the file says so.
+        problem: why the turn cannot be used, None where it can.
+    """
+
+    start: float | None
+    end: float | None
+    transcript: str | None
+    speaker: str | None = None
+    role: str | None = None
+    problem: str | None = None
+
+
+def read_turns(path: Path, encoding: str = "utf-8") -> list[Turn]:
+    """The turns of a file, in its order; a turn with impossible times is among them and carries its problem.
+
+    Raises:
+        TranscriptError: the file cannot be read or decoded, is of an unknown kind, or holds no turn.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in TURN_SUFFIXES:
+        raise TranscriptError(
+            f"{path}: unknown kind of transcript '{path.suffix}'; use one of {', '.join(TURN_SUFFIXES)}"
+        )
+    text = read_text(path, encoding)
+    if suffix == ".txt":
+        return [Turn(None, None, text.strip() or None)]
+    if suffix in SUBTITLE_SUFFIXES:
+        turns = _cues(text, _vtt_turn if suffix == ".vtt" else _srt_turn, blank_ends_cue=suffix == ".vtt")
+        wanted = "a line like 00:00:01.000 --> 00:00:02.500 before each turn's words"
+    else:
+        turns = _table(path, text)
+        wanted = "one row a turn with start, end and transcript"
+    if not turns:
+        raise TranscriptError(f"{path}: no turn in it; expected {wanted}")
+    return turns
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """A text file's content without a byte-order mark, with Unix line ends.
+
+    Raises:
+        TranscriptError: it is missing, unreadable, or not in this encoding.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TranscriptError(f"{path}: cannot read the transcript ({error.strerror}); check the path") from error
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TranscriptError(
+            f"{path}: not valid {encoding} at byte {error.start} (0x{content[error.start]:02x}); "
+            "save it as UTF-8, or name its encoding with --encoding (older Western files: latin-1, Windows: cp1252)"
+        ) from error
+    except LookupError as error:
+        raise TranscriptError(
+            f"unknown text encoding '{encoding}'; use for example utf-8, latin-1, cp1252 or utf-16"
+        ) from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def seconds(written: object) -> float | None:
+    """A time in s from a number or a clock time (`[hh:]mm:ss[.fff]`); None where nothing is written.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if written is None or (isinstance(written, str) and not written.strip()):
+        return None
+    clock = re.fullmatch(rf"\s*{_CLOCK}\s*", str(written))
+    value = _clock_seconds(clock.groups()) if clock else float(str(written))
+    if not math.isfinite(value):
+        raise ValueError(f"{written} is not a time")
+    return value
+
+
+def _clock_seconds(parts: Sequence[str | None]) -> float:
+    hours, minutes, whole, fraction = parts
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{int(whole or 0)}.{fraction or 0}")
+
+
+def _checked(
+    start: float | None, end: float | None, transcript: str | None, speaker: str | None, role: str | None
+) -> Turn:
+    problem = None
+    if start is not None and start < 0:
+        problem = f"the turn starts at {start:g} s, before the recording; correct its times"
+    elif end is not None and end < (start or 0.0):
+        problem = f"the turn ends at {end:g} s before it starts at {start or 0.0:g} s; exchange or correct its times"
+    elif end is not None and end == (start or 0.0):
+        problem = f"the turn starts and ends at {end:g} s and so holds nothing; correct its times"
+    return Turn(start, end, transcript or None, speaker or None, role or None, problem)
+
+
+def _cues(text: str, make: Callable[[float, float, str], Turn], blank_ends_cue: bool) -> list[Turn]:
+    # Lines with an arrow are the anchors: numbers may be missing or wrong, and in .srt words may hold blank lines.
+    lines = text.split("\n")
+    anchors = [i for i, line in enumerate(lines) if "-->" in line]
+    turns = []
+    for index, stop in pairwise([*anchors, len(lines)]):
+        words = lines[index + 1 : stop]
+        if stop < len(lines) and words and words[-1].strip().isdecimal():
+            words = words[:-1]  # the number of the cue that follows
+        if blank_ends_cue:
+            words = words[: next((i for i, line in enumerate(words) if not line.strip()), len(words))]
+        timing = _TIMING.match(lines[index])
+        if timing is None:
+            problem = (
+                f"line {index + 1}, '{lines[index].strip()}', is not a timing; write 00:00:01.000 --> 00:00:02.500"
+            )
+            turns.append(Turn(None, None, "\n".join(words).strip() or None, problem=problem))
+            continue
+        signs = [-1 if timing.group(name).startswith("-") else 1 for name in ("start", "end")]
+        times = [_clock_seconds(timing.groups()[first : first + 4]) for first in (1, 6)]
+        turns.append(make(signs[0] * times[0], signs[1] * times[1], "\n".join(words)))
+    return turns
+
+
+def _srt_turn(start: float, end: float, words: str) -> Turn:
+    return _checked(start, end, _STYLE_TAGS.sub("", words).strip(), None, None)
+
+
+def _vtt_turn(start: float, end: float, words: str) -> Turn:
+    voices = list(dict.fromkeys(html.unescape(v).strip() for v in _VOICE.findall(words)))
+    plain = html.unescape(_VTT_TAGS.sub("", words)).strip()
+    # A cue in which two people speak belongs to neither.
+    return _checked(start, end, plain, voices[0] if len(voices) == 1 else None, None)
+
+
+def _table(path: Path, text: str) -> list[Turn]:
+    rows = _json_rows(path, text) if path.suffix.lower() in (".json", ".jsonl") else _csv_rows(path, text)
+    turns = []
+    for number, row in enumerate(rows, 1):
+        missing = [column for column in ("start", "end", "transcript") if column not in row]
+        if missing:
+            raise TranscriptError(
+                f"{path}: turn {number} has no {', '.join(missing)} (it has {', '.join(map(str, row)) or 'nothing'}); "
+                "name the columns start, end (s), transcript and, if known, speaker and role"
+            )
+        times = []
+        for column in ("start", "end"):
+            try:
+                times.append(seconds(row[column]))
+            except ValueError as error:
+                raise TranscriptError(
+                    f"{path}: turn {number}, {column}: '{row[column]}' is not a time; write seconds or hh:mm:ss.fff"
+                ) from error
+        words, speaker, role = (None if row.get(c) is None else str(row[c]) for c in ("transcript", "speaker", "role"))
+        turns.append(_checked(times[0], times[1], (words or "").strip(), speaker, role))
+    return turns
+
+
+def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
+    # Not pandas: it would take the words "NA" and "None" for nothing.
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    read = 0
+    try:
+        for row in reader:
+            if None in row:
+                raise TranscriptError(
+                    f"{path}: line {reader.line_num} has more cells than the header; "
+                    'put words that hold a comma in "quotes"'
+                )
+            read = reader.line_num
+            yield dict(row)
+    except csv.Error as error:
+        raise TranscriptError(
+            f"{path}: line {read + 1} begins an unreadable row ({error}); check its quotes"
+        ) from error
+
+
+def _json_rows(path: Path, text: str) -> list[dict[str, object]]:
+    if path.suffix.lower() == ".jsonl":
+        rows = [_json(path, line, above) for above, line in enumerate(text.split("\n")) if line.strip()]
+    else:
+        rows = _json(path, text, 0)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise TranscriptError(f"{path}: expected a list of turns, each an object with start, end and transcript")
+    return rows
+
+
+def _json(path: Path, text: str, lines_above: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = lines_above + error.lineno
+        raise TranscriptError(f"{path}: not readable as JSON at line {where} ({error.msg}); correct it") from error
