@@ -1,0 +1,89 @@
+"""The Hydra commands as a person meets them: help, hints for slips, errors in one line, exit codes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = {p.parent.relative_to(ROOT / "conf").as_posix() for p in (ROOT / "conf").rglob("*.yaml")} - {"."}
+
+
+def command(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"subtext.cli.{name}", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "extract"])
+def test_help_lists_every_choice_of_every_group(name: str, tmp_path: Path) -> None:
+    done = command(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for config in (ROOT / "conf").rglob("*.yaml"):
+        group = config.parent.relative_to(ROOT / "conf").as_posix()
+        if group == "." or group.startswith("hydra"):
+            continue
+        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{group}:"))
+        assert config.stem in line
+
+
+@pytest.mark.parametrize("name", ["train", "extract", "predict", "evaluate"])
+def test_help_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
+    probe = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{name}', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('subtext.cli.{name}', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'cv2', 'av', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # A generous bound: what is imported decides, and that is checked above without a clock.
+    assert time.monotonic() - began < 30
+
+
+def test_import_of_the_package_is_light() -> None:
+    probe = "import sys, subtext; heavy = {'torch', 'hydra', 'pandas', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", probe], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("sed=1", "seed"),
+        ("encoder.visual.trainble=true", "encoder.visual.trainable"),
+        ("fusion=crossmodl", "fusion=crossmodal"),
+        ("fusoin=concat", "fusion"),
+    ],
+)
+def test_misspelt_key_names_the_nearest(slip: str, meant: str, tmp_path: Path) -> None:
+    done = command("train", slip, cwd=tmp_path)
+    assert done.returncode != 0
+    assert f"did you mean '{meant}'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_error_for_a_person_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
+    done = command("extract", "corpus=manifest", "corpus.path=missing.csv", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "missing.csv" in done.stderr.strip().splitlines()[-1]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = command("extract", "corpus=manifest", "corpus.path=missing.csv", "debug=true", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
