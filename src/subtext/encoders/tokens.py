@@ -34,9 +34,22 @@ class Tokens:
         """bool `[batch]`: whether the row has any real position."""
         return self.mask.any(dim=1)
 
+    @property
+    def real(self) -> Tensor:
+        """The values at real positions, row after row: `[positions, ...]`."""
+        return self.values[self.mask]
+
+    def with_real(self, values: Tensor) -> "Tokens":
+        """The same mask with other values, `[positions, ...]` in the order of `real`; zero everywhere else."""
+        filled = values.new_zeros((*self.mask.shape, *values.shape[1:]))
+        filled[self.mask] = values
+        return Tokens(filled, self.mask)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Tokens":
         """The same tokens on another device."""
-        return Tokens(self.values.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking))
+        return Tokens(
+            self.values.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking)
+        )
 
     def drop(self, rows: Tensor) -> "Tokens":
         """The same tokens with the rows where `rows` (bool `[batch]`) is True made absent."""

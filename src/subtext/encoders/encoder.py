@@ -1,0 +1,169 @@
+"""`Encoder`: one modality's stream -> `Tokens` of the width that the fusion works in."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from subtext.encoders.tokens import Tokens
+from subtext.errors import RunError, WeightsError
+
+
+class Projection(nn.Module):
+    """What is learned on top of a backbone even where the backbone is frozen: `[..., embed_dim]` -> `[..., dim]`."""
+
+    def __init__(self, embed_dim: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dim)
+        self.linear = nn.Linear(embed_dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Project the last axis."""
+        projected: Tensor = self.dropout(self.linear(self.norm(values)))
+        return projected
+
+
+class Encoder(nn.Module, ABC):
+    """A backbone that may be frozen, and a projection that never is.
+
+    `embed` is the expensive half: with a frozen backbone it gives the same output for the same stream every time, so its
+    output can be cached. `project` is the cheap half. Both work on real positions only: padding never takes part in a
+    computation, and absent rows stay absent.
+
+    Args:
+        backbone: the modules that `embed` uses; one without parameters where the stream is used as it is.
+        embed_dim: width of what `embed` gives.
+        dim: width of the tokens that `project` gives.
+        dropout: on the projected tokens.
+        trainable: whether the backbone learns. If not, it has no gradient and stays in eval mode after `train()`, so
+            that batch normalisation and dropout do not shift what was cached.
+        random_weights: whether the backbone's weights come from initialisation alone.
+    """
+
+    modality: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        embed_dim: int,
+        dim: int,
+        dropout: float,
+        trainable: bool,
+        random_weights: bool,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.dim = dim
+        self.trainable = trainable
+        self.backbone = backbone
+        self.projection = Projection(embed_dim, dim, dropout)
+        self._random_weights = random_weights
+        self.backbone.requires_grad_(trainable)
+        self.train()
+
+    @property
+    def has_random_weights(self) -> bool:
+        """Whether the backbone still has the weights it was initialised with: useless while it is frozen."""
+        return self._random_weights
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that shape what `embed` gives, as plain values; part of the fingerprint."""
+        return {}
+
+    @abstractmethod
+    def _encode(self, stream: Tokens) -> Tokens:
+        """The backbone over the real positions of a stream, `[batch, time', embed_dim]`."""
+
+    def embed(self, stream: Tokens) -> Tokens:
+        """The backbone's output, `[batch, time', embed_dim]`; without gradient where the backbone is frozen.
+
+        Args:
+            stream: what the modality's extractor gives, padded: face crops `[batch, time, height, width, channels]`,
+                sentence or token embeddings `[batch, time, width]`, prosody frames `[batch, time, features]`.
+        """
+        with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
+            return self._encode(stream)
+
+    def project(self, embedded: Tokens) -> Tokens:
+        """Tokens for the fusion, `[batch, time', dim]`, from what `embed` gave."""
+        return embedded.with_real(self.projection(embedded.real))
+
+    def forward(self, stream: Tokens) -> Tokens:
+        """`project(embed(stream))`."""
+        return self.project(self.embed(stream))
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, save for a frozen backbone, which stays in eval mode."""
+        super().train(mode)
+        if not self.trainable:
+            self.backbone.eval()
+        return self
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that learn inside the backbone; they want a lower learning rate where it starts pretrained."""
+        return (p for p in self.backbone.parameters() if p.requires_grad)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that learn outside the backbone."""
+        inside = {id(p) for p in self.backbone.parameters()}
+        return (p for p in self.parameters() if p.requires_grad and id(p) not in inside)
+
+    def fingerprint(self) -> str:
+        """sha256 of the settings and the weights that shape what `embed` gives."""
+        digest = hashlib.sha256(json.dumps([self.modality, dict(self.settings)], sort_keys=True).encode())
+        for name, tensor in sorted(self.backbone.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def load_backbone(self, run_folder: Path) -> None:
+        """Take this modality's backbone weights from another run.
+
+        Raises:
+            RunError: the folder holds no `model.safetensors`, or its model has no backbone for this modality.
+            WeightsError: the file cannot be read, or its backbone is of another shape.
+        """
+        path = Path(run_folder) / "model.safetensors"
+        prefix = f"encoders.{self.modality}.backbone."
+        if not path.is_file():
+            raise RunError(f"no model.safetensors in {run_folder}; give the folder of a finished training run")
+        weights = {name.removeprefix(prefix): tensor for name, tensor in read_safetensors(path, prefix).items()}
+        own = self.backbone.state_dict()
+        if own and not weights:
+            raise RunError(f"the model in {run_folder} has no {self.modality} encoder; train one or name another run")
+        different = sorted(
+            {name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape}
+            | (weights.keys() - own.keys())
+        )
+        if different:
+            raise WeightsError(
+                f"the {self.modality} encoder in {run_folder} is of another kind ({len(different)} tensors differ, first "
+                f"{different[0]!r}); use the encoder settings in that run's config.yaml"
+            )
+        self.backbone.load_state_dict(weights)
+        self._random_weights = False
+
+
+def read_safetensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose names start with `prefix`.
+
+    Raises:
+        WeightsError: the file is not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a readable safetensors file ({error}); pickled weights are refused because loading one can "
+            "run code: convert it with safetensors.torch.save_file"
+        ) from error

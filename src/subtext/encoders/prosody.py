@@ -1,0 +1,219 @@
+"""Voice: prosody frames -> a small convolutional or transformer network -> `Tokens` of pooled statistics."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from subtext.encoders.augmentation import FrameAugmentation
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.temporal import TemporalAttention
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+
+
+class ProsodyEncoder(Encoder):
+    """Frame features -> layers over time -> windows, each with the statistics of itself and of its whole utterance.
+
+    An utterance's emotion shows in how its features are distributed, which is why functionals with a linear model are a
+    strong baseline (eGeMAPS, Eyben et al. 2016). Each token therefore carries mean and deviation of the learned features
+    in its window, and attention-weighted mean and deviation over the utterance (attentive statistics pooling, Okabe et
+    al. 2018, arXiv 1803.10963), next to the plain mean and deviation of the input.
+
+    Args:
+        input_dim: number of features a frame.
+        channels: width of the layers.
+        layers: number of residual blocks (`conv`) or transformer layers (`transformer`).
+        kind: `conv` or `transformer`.
+        stride: frames that one step of the layers covers.
+        window: steps that one token covers. At a hop of 20 ms, stride 4 and window 3 a token covers 0.24 s.
+        relative: give the network each feature also relative to its mean and deviation in the utterance, which takes out
+            speaker and microphone.
+        trainable: whether everything before the projection learns.
+        augment: applied to standardised frames while the network trains; None for no augmentation.
+        hidden_dropout: inside the network.
+        dim: width of the tokens.
+        dropout: on the tokens.
+
+    Raises:
+        ConfigError: there is no such kind, or a count is not positive.
+    """
+
+    modality = "prosody"
+
+    def __init__(
+        self,
+        *,
+        input_dim: int,
+        channels: int = 64,
+        layers: int = 2,
+        kind: Literal["conv", "transformer"] = "conv",
+        stride: int = 4,
+        window: int = 3,
+        relative: bool = True,
+        trainable: bool = False,
+        augment: FrameAugmentation | None = None,
+        hidden_dropout: float = 0.2,
+        dim: int = 128,
+        dropout: float = 0.1,
+    ) -> None:
+        backbone = ProsodyBackbone(input_dim, channels, layers, kind, stride, window, relative, hidden_dropout)
+        super().__init__(
+            backbone=backbone,
+            embed_dim=backbone.width,
+            dim=dim,
+            dropout=dropout,
+            trainable=trainable,
+            random_weights=True,
+        )
+        self.augment = augment
+        self._settings = {
+            "input_dim": input_dim,
+            "channels": channels,
+            "layers": layers,
+            "kind": kind,
+            "stride": stride,
+            "window": window,
+            "relative": relative,
+        }
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that shape a token's embedding."""
+        return self._settings
+
+    def _encode(self, stream: Tokens) -> Tokens:
+        """Frames `[batch, time, input_dim]` -> `[batch, ceil(time / (stride * window)), embed_dim]`."""
+        embedded: Tokens = self.backbone(stream, self.augment if self.training and self.trainable else None)
+        return embedded
+
+
+class ProsodyBackbone(nn.Module):
+    """What `ProsodyEncoder` computes before its projection; see there for the arguments."""
+
+    def __init__(
+        self,
+        input_dim: int,
+        channels: int,
+        layers: int,
+        kind: str,
+        stride: int,
+        window: int,
+        relative: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if kind not in ("conv", "transformer"):
+            raise ConfigError(f"no prosody encoder of kind {kind!r}; choose conv or transformer")
+        for name, count in (("input_dim", input_dim), ("channels", channels), ("stride", stride), ("window", window)):
+            if count < 1:
+                raise ConfigError(f"the prosody encoder's {name} must be at least 1, got {count}")
+        self.stride = stride
+        self.window = window
+        self.relative = relative
+        # Standardises with the training data's own mean and deviation, which are kept with the weights.
+        self.standardise = nn.BatchNorm1d(input_dim, affine=False)
+        width = input_dim * (2 if relative else 1)
+        self.stem = nn.Conv1d(width, channels, 2 * stride + 1, stride=stride, padding=stride)
+        self.stem_norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            [_ConvolutionBlock(channels, dropout) for _ in range(layers)]
+            if kind == "conv"
+            else [TemporalAttention(channels, layers, dropout=dropout)]
+        )
+        self.attention = nn.Linear(channels, 1)
+        self.functionals = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Dropout(dropout), nn.Linear(2 * width, channels), nn.GELU()
+        )
+        self.width = 5 * channels
+
+    def forward(self, stream: Tokens, augment: FrameAugmentation | None = None) -> Tokens:
+        """Frames `[batch, time, input_dim]` -> `[batch, time', width]`."""
+        frames = self._standardised(stream)
+        if augment is not None:
+            frames = augment(frames)
+        if self.relative:
+            frames = Tokens(torch.cat([frames.values, _relative(frames)], dim=-1), frames.mask)
+        steps = self._stem(frames)
+        for layer in self.layers:
+            steps = layer(steps)
+        local, mask = _windows(steps, self.window)
+        scores = self.attention(steps.values).squeeze(-1).masked_fill(~steps.mask, -torch.inf)
+        # An absent row has no finite score; its weights would be NaN, so it borrows uniform ones and stays masked.
+        weights = scores.masked_fill(~steps.present[:, None], 0.0).softmax(dim=1)
+        whole = torch.cat(
+            [_moments(steps.values, weights), self.functionals(_moments(frames.values, _uniform(frames.mask)))], dim=-1
+        )
+        values = torch.cat([local, whole[:, None].expand(-1, local.shape[1], -1)], dim=-1)
+        return Tokens(values * mask.unsqueeze(-1), mask)
+
+    def _standardised(self, stream: Tokens) -> Tokens:
+        real = stream.real.to(self.stem.weight.dtype)
+        if self.training and len(real) < 2:
+            # One frame has no deviation to standardise with.
+            real = functional.batch_norm(real, self.standardise.running_mean, self.standardise.running_var)
+        elif len(real):
+            real = self.standardise(real)
+        return stream.with_real(real)
+
+    def _stem(self, frames: Tokens) -> Tokens:
+        values = self.stem(frames.values.transpose(1, 2)).transpose(1, 2)
+        mask = _coarse(frames.mask, self.stride)
+        values = self.dropout(functional.gelu(self.stem_norm(values[:, : mask.shape[1]])))
+        return Tokens(values * mask.unsqueeze(-1), mask)
+
+
+class _ConvolutionBlock(nn.Module):
+    """Pre-norm residual convolution over time; normalised a position at a time, so padding cannot leak in."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.convolution = nn.Conv1d(channels, channels, 5, padding=2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, steps: Tokens) -> Tokens:
+        normed = self.norm(steps.values) * steps.mask.unsqueeze(-1)
+        mixed = functional.gelu(self.convolution(normed.transpose(1, 2)).transpose(1, 2))
+        values = steps.values + self.dropout(mixed)
+        return Tokens(values * steps.mask.unsqueeze(-1), steps.mask)
+
+
+def _uniform(mask: Tensor) -> Tensor:
+    """Equal weights over real positions, `[batch, time]`; zero for an absent row."""
+    weights = mask.float()
+    return weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _moments(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean and deviation over time: `[batch, time, n]`, `[batch, time]` -> `[batch, 2 n]`."""
+    weights = weights.unsqueeze(-1).to(values.dtype)
+    mean = (values * weights).sum(dim=1)
+    variance = ((values - mean[:, None]).square() * weights).sum(dim=1)
+    # The floor keeps the root's gradient finite where nothing varies.
+    return torch.cat([mean, (variance + 1e-4).sqrt()], dim=-1)
+
+
+def _relative(frames: Tokens) -> Tensor:
+    """Each feature relative to its mean and deviation in the utterance, `[batch, time, n]`."""
+    mean, deviation = _moments(frames.values, _uniform(frames.mask)).chunk(2, dim=-1)
+    relative = (frames.values - mean[:, None]) / deviation[:, None].clamp(min=0.1)
+    return relative * frames.mask.unsqueeze(-1)
+
+
+def _coarse(mask: Tensor, factor: int) -> Tensor:
+    """Whether any of `factor` neighbouring positions is real, `[batch, ceil(time / factor)]`."""
+    return functional.pad(mask, (0, -mask.shape[1] % factor)).unflatten(1, (-1, factor)).any(dim=2)
+
+
+def _windows(steps: Tokens, window: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each window `[batch, windows, 2 channels]`, and its mask `[batch, windows]`."""
+    batch, time, channels = steps.values.shape
+    extra = -time % window
+    values = functional.pad(steps.values, (0, 0, 0, extra)).reshape(-1, window, channels)
+    mask = functional.pad(steps.mask, (0, extra)).reshape(-1, window)
+    moments = _moments(values, _uniform(mask)).reshape(batch, -1, 2 * channels)
+    return moments, _coarse(steps.mask, window)

@@ -1,0 +1,33 @@
+"""Text: sentence or token embeddings, which the extractor has computed, -> `Tokens`."""
+
+from torch import nn
+
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+
+
+class TextEncoder(Encoder):
+    """A projection of text embeddings.
+
+    The sentence-transformers model is the extractor's: its output does not depend on training, so it is computed once.
+
+    Args:
+        embed_dim: width of the text embeddings (384 for all-MiniLM-L6-v2).
+        dim: width of the tokens.
+        dropout: on the tokens.
+    """
+
+    modality = "text"
+
+    def __init__(self, *, embed_dim: int = 384, dim: int = 128, dropout: float = 0.1) -> None:
+        super().__init__(
+            backbone=nn.Identity(),
+            embed_dim=embed_dim,
+            dim=dim,
+            dropout=dropout,
+            trainable=False,
+            random_weights=False,
+        )
+
+    def _encode(self, stream: Tokens) -> Tokens:
+        return stream.with_real(stream.real.float())
