@@ -33,9 +33,9 @@ class Projection(nn.Module):
 class Encoder(nn.Module, ABC):
     """A backbone that may be frozen, and a projection that never is.
 
-    `embed` is the expensive half: with a frozen backbone it gives the same output for the same stream every time, so its
-    output can be cached. `project` is the cheap half. Both work on real positions only: padding never takes part in a
-    computation, and absent rows stay absent.
+    `embed` is the expensive half: with a frozen backbone it gives the same output for the same stream every time, so
+    its output can be cached. `project` is the cheap half. Both work on real positions only: padding never takes part in
+    a computation, and absent rows stay absent.
 
     Args:
         backbone: the modules that `embed` uses; one without parameters where the stream is used as it is.
@@ -146,8 +146,8 @@ class Encoder(nn.Module, ABC):
         )
         if different:
             raise WeightsError(
-                f"the {self.modality} encoder in {run_folder} is of another kind ({len(different)} tensors differ, first "
-                f"{different[0]!r}); use the encoder settings in that run's config.yaml"
+                f"the {self.modality} encoder in {run_folder} is of another kind ({len(different)} tensors differ, "
+                f"first {different[0]!r}); use the encoder settings in that run's config.yaml"
             )
         self.backbone.load_state_dict(weights)
         self._random_weights = False

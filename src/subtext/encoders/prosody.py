@@ -18,9 +18,9 @@ class ProsodyEncoder(Encoder):
     """Frame features -> layers over time -> windows, each with the statistics of itself and of its whole utterance.
 
     An utterance's emotion shows in how its features are distributed, which is why functionals with a linear model are a
-    strong baseline (eGeMAPS, Eyben et al. 2016). Each token therefore carries mean and deviation of the learned features
-    in its window, and attention-weighted mean and deviation over the utterance (attentive statistics pooling, Okabe et
-    al. 2018, arXiv 1803.10963), next to the plain mean and deviation of the input.
+    strong baseline (eGeMAPS, Eyben et al. 2016). Each token therefore carries mean and deviation of the learned
+    features in its window, and attention-weighted mean and deviation over the utterance (attentive statistics pooling,
+    Okabe et al. 2018, arXiv 1803.10963), next to the plain mean and deviation of the input.
 
     Args:
         input_dim: number of features a frame.
@@ -29,8 +29,8 @@ class ProsodyEncoder(Encoder):
         kind: `conv` or `transformer`.
         stride: frames that one step of the layers covers.
         window: steps that one token covers. At a hop of 20 ms, stride 4 and window 3 a token covers 0.24 s.
-        relative: give the network each feature also relative to its mean and deviation in the utterance, which takes out
-            speaker and microphone.
+        relative: give the network each feature also relative to its mean and deviation in the utterance, which takes
+            out speaker and microphone.
         trainable: whether everything before the projection learns.
         augment: applied to standardised frames while the network trains; None for no augmentation.
         hidden_dropout: inside the network.

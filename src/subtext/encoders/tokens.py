@@ -15,7 +15,8 @@ class Tokens:
     An absent modality is a row of False in the mask, never zeros that look like data.
 
     Attributes:
-        values: `[batch, time, ...]`; `[batch, time, dim]` once encoded, `[batch, time, 3, height, width]` for face crops.
+        values: `[batch, time, ...]`; `[batch, time, dim]` once encoded, face crops before that
+            `[batch, time, height, width, channels]`.
         mask: bool `[batch, time]`, True = real.
     """
 
@@ -31,7 +32,7 @@ class Tokens:
 
     @property
     def present(self) -> Tensor:
-        """bool `[batch]`: whether the row has any real position."""
+        """Whether the row has any real position, bool `[batch]`."""
         return self.mask.any(dim=1)
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import huggingface_hub
 import timm
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class VisualEncoder(Encoder):
         size: side of the square that the network sees, px; crops of another size are resized.
         grey: reduce the crops to luminance and give the network one channel.
         standardise: `crop` brings each crop to zero mean and unit variance, which takes out lighting and suits training
-            from scratch; `fixed` uses the mean and deviation that timm names for the model, which published weights need.
+            from scratch; `fixed` uses the mean and deviation that timm names for the model, as published weights need.
         augment: applied to crops while the network trains; None for no augmentation.
         train_frames: while the network trains, use at most this many crops of a clip, chosen anew each time; None for
             all of them.
@@ -50,6 +51,10 @@ class VisualEncoder(Encoder):
     """
 
     modality = "visual"
+    backbone: nn.Module
+    temporal: nn.Module
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(
         self,
@@ -89,7 +94,7 @@ class VisualEncoder(Encoder):
         self.augment = augment
         self.train_frames = train_frames
         self.temporal = temporal_module(temporal, dim, dropout)
-        cfg = backbone.pretrained_cfg
+        cfg: Mapping[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
         mean, std = torch.tensor(cfg["mean"]), torch.tensor(cfg["std"])
         if grey:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
@@ -178,28 +183,33 @@ def _timm_model(
     cfg = timm.get_pretrained_cfg(name)
     if cfg is not None and cfg.fixed_input_size:
         options["img_size"] = size
-    overlay: dict[str, Any] = {}
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise WeightsError(f"no weights file {path}; set encoder.visual.weights to a safetensors file or null")
-        read_safetensors(path)
-        overlay = {"file": str(path)}
-    elif pretrained and revision is not None and cfg is not None and cfg.hf_hub_id:
-        overlay = {"hf_hub_id": f"{cfg.hf_hub_id}@{revision}"}
+    if pretrained:
+        weights = _published_weights(name, cfg.hf_hub_id if cfg is not None else None, revision)
+    if weights is None:
+        return timm.create_model(name, **options)
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}; set encoder.visual.weights to a safetensors file or to null")
+    read_safetensors(path)
     try:
-        return timm.create_model(
-            name, pretrained=pretrained or weights is not None, pretrained_cfg_overlay=overlay, **options
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **options)
+    except (RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} does not fit the timm model {name}: {_first_line(error)}") from error
+
+
+def _published_weights(name: str, repository: str | None, revision: str | None) -> str:
+    """The safetensors file that timm publishes for a model, from the hub or its local cache."""
+    if repository is None:
+        raise ConfigError(
+            f"timm publishes no weights for {name}; set encoder.visual.pretrained=false or choose another"
         )
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
-        if weights is not None:
-            raise WeightsError(f"{weights} does not fit the timm model {name}: {_first_line(error)}") from error
-        if pretrained:
-            raise WeightsError(
-                f"cannot get timm's weights for {name} ({_first_line(error)}); fetch them on a machine with network access "
-                "and set encoder.visual.weights to the safetensors file, or set encoder.visual.pretrained=false"
-            ) from error
-        raise
+    try:
+        return huggingface_hub.hf_hub_download(repository, "model.safetensors", revision=revision)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"cannot get timm's weights for {name} ({_first_line(error)}); fetch model.safetensors of {repository} "
+            "where there is network access and name it as encoder.visual.weights, or set encoder.visual.pretrained=false"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
