@@ -47,13 +47,13 @@ class Collage(Corpus):
     polarity is one third each within every cell, so that the voice tells nothing about it. `vocal_incongruent` has no
     such balance: with an independent voice the words alone tell it to some degree, so read it beside its controls.
 
-    The splits share no identity, no actor, no dialogue and no sentence. Within a split and polarity no part is used more
-    than one time oftener than another, in each cell and over all. `speaker` is the actor: the speaker of a collage does
-    not exist, and the voice is what per-speaker normalisation is about.
+    The splits share no identity, no actor, no dialogue and no sentence. Within a split and polarity no part is used
+    more than one time oftener than another, in each cell and over all. `speaker` is the actor: the speaker of a collage
+    does not exist, and the voice is what per-speaker normalisation is about.
 
-    Sources: photographs with `source == "lfw"` only, since the film stills are told from them by looks and hold most of
-    disgust and sadness; surprise is left out, it has no polarity. Words take MELD's sentiment; a text that stands in two
-    splits, or with two sentiments, is left out, and one that repeats within a split counts once.
+    Sources: photographs with `source == "lfw"` only, since the film stills are told from them by looks and hold most
+    of disgust and sadness; surprise is left out, it has no polarity. Words take MELD's sentiment; a text that stands in
+    two splits, or with two sentiments, is left out, and one that repeats within a split counts once.
 
     Args:
         data: folder that holds `ravdess`, `faces` and `meld` in their layouts.
@@ -260,8 +260,8 @@ class Collage(Corpus):
 def split_identities(photographs: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
     """Identity -> split, about 60 / 20 / 20 of the photographs of each polarity.
 
-    People with the rarest polarity are placed first. Those with five photographs or more go where most are still wanted,
-    in practice to train, so that no single person weighs much in a held-out split; the others in random order.
+    People with the rarest polarity are placed first. Those with five photographs or more go where most are still
+    wanted, in practice to train, so that no single person weighs much in a held-out split; the others in random order.
 
     Args:
         photographs: columns `identity`, `polarity`.
@@ -308,7 +308,8 @@ def split_actors(voices: pd.DataFrame, rng: np.random.Generator) -> dict[str, st
         held_out = {split: max(1, round(_ACTOR_SHARES[split] * len(actors))) for split in ("val", "test")}
         if sum(held_out.values()) >= len(actors):
             raise DatasetNotFound(
-                f"RAVDESS has {len(actors)} actors ({gender}) here; each split needs one. Download all 24 actors, or set paths.data"
+                f"RAVDESS has {len(actors)} actors ({gender}) here, too few for three splits; "
+                "download all 24 actors, or set paths.data"
             )
         splits = [split for split, count in held_out.items() for _ in range(count)]
         splits += ["train"] * (len(actors) - len(splits))
@@ -368,7 +369,7 @@ def reuse_of_parts(table: pd.DataFrame) -> dict[str, Any]:
 
 def _polarities(
     total: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.int_], npt.NDArray[np.int_]]:
+) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]:
     """Polarity of words, face and voice, `[total]` each: cells by quota, voices in thirds within each cell."""
     cells = np.array(draw_cells(total, rng), dtype=int).reshape(total, 2)
     voiced = np.zeros(total, dtype=int)
@@ -383,8 +384,8 @@ def _polarities(
 def _pick(
     pool: pd.DataFrame,
     strata: list[str],
-    polarity: npt.NDArray[np.int_],
-    cell: npt.NDArray[np.int_],
+    polarity: npt.NDArray[np.integer[Any]],
+    cell: npt.NDArray[np.integer[Any]],
     rng: np.random.Generator,
     what: str,
 ) -> pd.DataFrame:
@@ -401,7 +402,8 @@ def _pick(
             continue
         if not len(parts):
             raise DatasetNotFound(
-                f"collage: no {what} of {name} polarity are left for one of the splits; complete the data under paths.data"
+                f"collage: no {what} of {name} polarity are left for one of the splits; "
+                "complete the data under paths.data"
             )
         examples = examples[np.lexsort((rng.random(len(examples)), cell[examples]))]
         deck = parts[_interleave(pool.iloc[parts].groupby(strata).ngroup().to_numpy(), rng)]
@@ -409,7 +411,7 @@ def _pick(
     return pool.iloc[chosen]
 
 
-def _interleave(stratum: npt.NDArray[np.int_], rng: np.random.Generator) -> npt.NDArray[np.int_]:
+def _interleave(stratum: npt.NDArray[np.integer[Any]], rng: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
     """A random order in which every stretch holds each stratum about in proportion."""
     shuffled = rng.permutation(len(stratum))
     strata = pd.Series(stratum[shuffled])

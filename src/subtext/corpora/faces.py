@@ -27,7 +27,8 @@ def read_photographs(folder: Path) -> pd.DataFrame:
     path = folder / "labels.csv"
     if not path.is_file():
         raise DatasetNotFound(
-            f"no face photographs under {folder}; expected labels.csv and images/*.jpg. Put them there, or set paths.data"
+            f"no face photographs under {folder}; expected labels.csv and images/*.jpg. "
+            "Put them there, or set paths.data"
         )
     # Text as it stands: a person may be called Null.
     labels = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")

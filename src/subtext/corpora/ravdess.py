@@ -1,4 +1,4 @@
-"""RAVDESS: the Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018, CC BY-NC-SA 4.0)."""
+"""RAVDESS: acted emotional speech of 24 actors (Livingstone & Russo 2018, CC BY-NC-SA 4.0)."""
 
 from pathlib import Path
 from typing import Final
