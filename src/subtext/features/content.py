@@ -1,0 +1,114 @@
+"""Content hashes of files, remembered so that an unchanged file is read only once."""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+_LOOK_UP: Final = "SELECT size, mtime_ns, digest FROM files WHERE path = ?"
+_STORE: Final = "INSERT OR REPLACE INTO files (path, size, mtime_ns, digest) VALUES (?, ?, ?, ?)"
+_TABLE: Final = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
+_WAIT: Final = 60.0
+"""Seconds to wait while another process writes."""
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class DigestMemory:
+    """Digests by (path, size, modification time), kept in one small SQLite file that several processes may share.
+
+    It is only a memory: where the file cannot be read or written, digests are computed again, and nothing else is lost.
+
+    Args:
+        database: the SQLite file; its folder need not exist yet.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def recall(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The digests of those files that have not changed since they were stored."""
+        if not self._database.is_file():
+            return {}
+        known: dict[Path, str] = {}
+        try:
+            with closing(
+                sqlite3.connect(f"{self._database.absolute().as_uri()}?mode=ro", _WAIT, uri=True)
+            ) as connection:
+                for path in paths:
+                    row = connection.execute(_LOOK_UP, (str(path.absolute()),)).fetchone()
+                    if row and row[:2] == _state(path):
+                        known[path] = row[2]
+        except sqlite3.DatabaseError:
+            return known
+        return known
+
+    def store(self, digests: Mapping[Path, str], states: Mapping[Path, tuple[int, int]] | None = None) -> None:
+        """Remember digests of files.
+
+        Args:
+            digests: digest of each file.
+            states: (size, modification time in ns) of each file before it was read; its present state where not given.
+        """
+        rows = [
+            (str(path.absolute()), *state, digest)
+            for path, digest in digests.items()
+            if (state := (states or {}).get(path) or _state(path)) is not None
+        ]
+        if not rows:
+            return
+        try:
+            self._write(rows)
+        except (OSError, sqlite3.OperationalError):
+            return  # locked for long, read-only or full: the digests are computed again next time
+        except sqlite3.DatabaseError:
+            self._database.unlink(missing_ok=True)  # not a database (any more): begin a new one
+
+    def _write(self, rows: list[tuple[str, int, int, str]]) -> None:
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._database, _WAIT)) as connection, connection:
+            connection.execute(_TABLE)
+            connection.executemany(_STORE, rows)
+
+    def digests(self, paths: Iterable[Path], threads: int = 2) -> dict[Path, str | OSError]:
+        """The digest of each file, computed where it is not remembered.
+
+        Args:
+            paths: files.
+            threads: how many files are read at once.
+
+        Returns:
+            For each path its sha256 in hex, or the error that kept it from being read.
+        """
+        wanted = list(dict.fromkeys(paths))
+        found: dict[Path, str | OSError] = dict(self.recall(wanted))
+        unknown = [path for path in wanted if path not in found]
+        # The state is taken before reading, so that a file that changes meanwhile is read again next time.
+        states = {path: state for path in unknown if (state := _state(path)) is not None}
+        with ThreadPoolExecutor(threads) as pool:
+            computed = dict(zip(unknown, pool.map(_digest_or_error, unknown), strict=True))
+        self.store({path: d for path, d in computed.items() if isinstance(d, str)}, states)
+        return {path: {**found, **computed}[path] for path in wanted}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest_or_error(path: Path) -> str | OSError:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return error

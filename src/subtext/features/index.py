@@ -1,0 +1,112 @@
+"""Which stream belongs to which row, and what became of every extraction."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from subtext.errors import CacheError
+from subtext.labels import MODALITIES
+
+INDEX_COLUMNS: Final = ("id", "modality", "key", "status", "reason", "n_steps", "step_shape")
+"""The columns that every index has; figures about quality, such as `face_share`, follow."""
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+
+
+class FeatureIndex:
+    """One row per manifest row and modality.
+
+    Args:
+        table: columns `id`, `modality`, `key` (of the cache; null unless ok), `status` ("ok", "absent", "failed"),
+            `reason` (empty if ok), `n_steps`, `step_shape` ("112x112x3", empty unless ok) and one float column a
+            quality figure (NaN where it does not apply).
+        fingerprints: for each modality the digest of everything that shaped its streams.
+    """
+
+    def __init__(self, table: pd.DataFrame, fingerprints: Mapping[str, str]) -> None:
+        self.table = table
+        self.fingerprints = dict(fingerprints)
+        has_key = table["key"].notna()
+        self._keys: dict[tuple[str, str], str] = {
+            (row_id, modality): key
+            for row_id, modality, key in table.loc[has_key, ["id", "modality", "key"]].itertuples(index=False)
+        }
+
+    def key(self, row_id: str, modality: str) -> str | None:
+        """The cache key of a row's stream, None where it has none."""
+        return self._keys.get((row_id, modality))
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities extracted, in the project's order."""
+        present = set(self.table["modality"])
+        return [m for m in MODALITIES if m in present]
+
+    @property
+    def n_failed(self) -> int:
+        """How many extractions went wrong; what a row simply does not have is not counted."""
+        return int((self.table["status"] == "failed").sum())
+
+    def missing(self) -> dict[str, int]:
+        """For each modality how many rows lack it, absent and failed together."""
+        return {m: int((self.table.loc[self.table["modality"] == m, "status"] != "ok").sum()) for m in self.modalities}
+
+    def summary(self) -> pd.DataFrame:
+        """One row per modality, status and reason: how many rows it concerns (`rows`), one of their ids (`example`)."""
+        general = self.table.assign(reason=self.table["reason"].map(_general))
+        counts = general.groupby(["modality", "status", "reason"], sort=False, dropna=False)["id"].agg(
+            ["size", "first"]
+        )
+        counts = counts.reset_index().rename(columns={"size": "rows", "first": "example"})
+        order = {name: number for number, name in enumerate((*MODALITIES, "ok", "absent", "failed"))}
+        return counts.sort_values(
+            ["modality", "status", "rows"],
+            key=lambda c: c.map(order) if c.name != "rows" else -c,
+            ignore_index=True,
+        )
+
+    def quality(self, modality: str) -> pd.DataFrame:
+        """The figures about one modality's streams, one row per id (the index), without those that it does not have."""
+        rows = self.table[self.table["modality"] == modality].set_index("id")
+        return rows.drop(columns=[c for c in INDEX_COLUMNS if c != "id"]).dropna(axis="columns", how="all")
+
+    def save(self, folder: Path) -> Path:
+        """Write `extraction.parquet` (which `load` reads), `extraction.csv` for people, and the fingerprints as JSON.
+
+        Raises:
+            CacheError: the folder cannot be written.
+        """
+        path = folder / "extraction.parquet"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.table.to_parquet(path, index=False)
+            self.table.to_csv(folder / "extraction.csv", index=False)
+            (folder / "extraction.json").write_text(
+                json.dumps({"fingerprints": self.fingerprints}, indent=2) + "\n", "utf-8"
+            )
+        except OSError as error:
+            raise CacheError(f"cannot write the table of results to {folder}: {error.strerror or error}") from error
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> "FeatureIndex":
+        """Read what `save` wrote.
+
+        Raises:
+            CacheError: it is not there.
+        """
+        try:
+            described = json.loads((folder / "extraction.json").read_text("utf-8"))
+            return cls(pd.read_parquet(folder / "extraction.parquet"), described["fingerprints"])
+        except FileNotFoundError:
+            raise CacheError(
+                f"no table of extraction results in {folder}; run subtext-extract for this corpus"
+            ) from None
+
+
+def _general(reason: str) -> str:
+    # Reasons that differ in their figures only (times, counts) are one reason.
+    return _NUMBER.sub("N", reason)
