@@ -1,0 +1,1 @@
+"""Decode video and audio, find and track faces, crop them, measure frame-level prosody."""

@@ -1,0 +1,196 @@
+"""Face crops of many segments of a recording in one pass."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from subtext.errors import MediaError
+from subtext.media.faces import FaceDetector
+from subtext.media.segment import Segment
+from subtext.media.tracking import Box, FaceTracker, Track, n_people
+from subtext.media.video import Image, container_duration, open_container, read_image, sample_frames
+
+MAX_SIDE = 1280
+"""Longer side (px) that pictures are shrunk to while they are decoded: enough for a face, and 4k stays within memory."""
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """The chosen person's face in a segment; no crops = no face, which is an absent modality.
+
+    Attributes:
+        crops: uint8 RGB `[n, size, size, 3]`.
+        times: `[n]` seconds from the segment's start.
+        boxes: `[n, 4]` x, y, width, height of the face as a share of the picture's width and height.
+        face_share: share of the sampled pictures that show the person's face.
+        n_people: most faces seen at once.
+        n_frames: pictures sampled.
+        rate: pictures per second that were sampled: below the wanted rate where a segment was too long for it.
+        detector: name of what found the face.
+    """
+
+    crops: npt.NDArray[np.uint8]
+    times: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float64]
+    face_share: float
+    n_people: int
+    n_frames: int
+    rate: float
+    detector: str
+
+
+def face_crops(
+    path: Path,
+    segments: Sequence[Segment],
+    *,
+    detector: FaceDetector,
+    rate: float = 5.0,
+    size: int = 112,
+    margin: float = 0.2,
+    grey: bool = False,
+    detect_rate: float = 1.0,
+    max_frames: int = 300,
+    threads: int = 0,
+) -> Iterator[tuple[int, FaceCrops | MediaError]]:
+    """Follow the person of each segment and cut out the face.
+
+    The person is the face with the longest track, then the largest.
+
+    Args:
+        path: the recording.
+        segments: may overlap and come in any order.
+        detector: what finds faces.
+        rate: pictures per second.
+        size: side of the square crops (px).
+        margin: added on each side, as a share of the face's longer side.
+        grey: luminance in all three channels.
+        detect_rate: detections per second; between them faces are tracked.
+        max_frames: at most this many pictures a segment; a longer one is sampled evenly at a lower rate.
+        threads: decoder threads; 0 = as many as there are cores.
+
+    Yields:
+        Segment index and its crops, or the error that concerns this segment alone, as soon as it is complete.
+
+    Raises:
+        MediaError: the file is missing, empty, no recording, has no video, or nothing in it can be decoded.
+        WeightsError: the detector's weights are missing or altered.
+    """
+    with open_container(path) as container:
+        duration = container_duration(container)
+    open_segments: dict[int, _Collector] = {}
+
+    def cut(image: Image, box: Box) -> tuple[Image, npt.NDArray[np.float64]]:
+        return crop_square(image, box, size, margin, grey), _relative(box, image)
+
+    frames = sample_frames(path, segments, rate, max_side=MAX_SIDE, max_frames=max_frames, threads=threads)
+    for index, frame in frames:
+        if isinstance(frame, MediaError):
+            open_segments.pop(index, None)
+            yield index, frame
+            continue
+        for number in [n for n, c in open_segments.items() if frame.time >= c.end]:
+            yield number, open_segments.pop(number).finish(detector.name)
+        if index not in open_segments:
+            tracker = FaceTracker(detector, cut, detect_rate)
+            open_segments[index] = _Collector(segments[index], duration, tracker, rate, size, max_frames)
+        open_segments[index].add(frame.image, frame.time)
+    for number, collector in open_segments.items():
+        yield number, collector.finish(detector.name)
+
+
+class _Collector:
+    """One segment while its pictures arrive."""
+
+    def __init__(
+        self, segment: Segment, duration: float | None, tracker: FaceTracker, rate: float, size: int, max_frames: int
+    ) -> None:
+        start, end = segment.start, segment.end
+        self.start = 0.0 if start is None or np.isnan(start) else start
+        self.end = np.inf if end is None or np.isnan(end) else end
+        length = min(self.end, np.inf if duration is None else duration) - self.start
+        self.rate = min(rate, max_frames / length) if np.isfinite(length) and length > 0 else rate
+        self.tracker, self.size = tracker, size
+        self.times: list[float] = []
+
+    def add(self, image: Image, time: float) -> None:
+        self.times.append(time - self.start)
+        self.tracker.add(image, time)
+
+    def finish(self, detector: str) -> FaceCrops:
+        return _collect(self.tracker.finish(), np.array(self.times), self.size, self.rate, detector)
+
+
+def _collect(tracks: list[Track], times: npt.NDArray[np.float64], size: int, rate: float, detector: str) -> FaceCrops:
+    cuts = tracks[0].crops if tracks else []
+    return FaceCrops(
+        crops=np.stack([crop for crop, _ in cuts]) if cuts else np.zeros((0, size, size, 3), np.uint8),
+        times=times[tracks[0].positions] if tracks else np.zeros(0),
+        boxes=np.stack([box for _, box in cuts]) if cuts else np.zeros((0, 4)),
+        face_share=len(cuts) / len(times) if len(times) else 0.0,
+        n_people=n_people(tracks),
+        n_frames=len(times),
+        rate=rate,
+        detector=detector,
+    )
+
+
+def image_crop(
+    path: Path, *, detector: FaceDetector, size: int = 112, margin: float = 0.2, grey: bool = False
+) -> FaceCrops:
+    """The largest face of a picture file, as a segment of one picture at 0 s.
+
+    A face that fills the picture is missed by detectors that expect surroundings, so a picture without a face is searched
+    again with a border of half its size.
+
+    Raises:
+        MediaError: the file is missing, empty, or no picture.
+        WeightsError: the detector's weights are missing or altered.
+    """
+    image = read_image(path, max_side=MAX_SIDE)
+    faces = detector.detect(image)
+    if not faces:
+        border = max(image.shape[:2]) // 2
+        image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
+        faces = detector.detect(image)
+    tracks = []
+    if faces:
+        x, y, width, height = faces[0].box
+        box = np.array([x + width / 2, y + height / 2, width, height])
+        cut = (crop_square(image, box, size, margin, grey), _relative(box, image))
+        tracks = [Track(detections=1, positions=[0], boxes=[box], crops=[cut])]
+    crops = _collect(tracks, np.zeros(1), size, 0.0, detector.name)
+    return FaceCrops(**{**crops.__dict__, "n_people": len(faces)})
+
+
+def crop_square(image: Image, box: Box, size: int, margin: float, grey: bool = False) -> Image:
+    """A square around a box (centre x, centre y, width, height in px), resized to `[size, size, 3]`.
+
+    Parts outside the picture repeat its edge.
+    """
+    side = max(2, round(max(box[2], box[3]) * (1 + 2 * margin)))
+    left, top = round(box[0] - side / 2), round(box[1] - side / 2)
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    if x1 <= x0 or y1 <= y0:  # a tracked box that left the picture: its nearest pixels
+        x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+        x1, y1 = x0 + 1, y0 + 1
+        left, top, side = x0, y0, 1
+    part = image[y0:y1, x0:x1]
+    if grey:
+        part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+    edges = (y0 - top, top + side - y1, x0 - left, left + side - x1)
+    if any(edges):
+        part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_REPLICATE)
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    out = cv2.resize(part, (size, size), interpolation=interpolation)
+    return cv2.cvtColor(out, cv2.COLOR_GRAY2RGB) if grey else out
+
+
+def _relative(box: Box, image: Image) -> npt.NDArray[np.float64]:
+    height, width = image.shape[:2]
+    x, y = box[0] - box[2] / 2, box[1] - box[3] / 2
+    return np.array([x / width, y / height, box[2] / width, box[3] / height])
