@@ -18,14 +18,11 @@ from subtext.fusion.base import Fused, Fusion
 class CrossModalBlock(nn.Module):
     """One pre-norm block: every sequence attends to each other sequence, then a feed-forward layer.
 
-    Each pair has a softmax of its own, so that a long sequence does not drown a short one; a target takes the mean over
-    the sources that are present in the row.
-
     Args:
         dim: width of the tokens.
         heads: attention heads.
         expansion: width of the feed-forward layer, as a multiple of `dim`.
-        dropout: share of units dropped in training.
+        dropout: share of feed-forward units dropped in training.
     """
 
     def __init__(self, dim: int, heads: int, expansion: int, dropout: float) -> None:
@@ -41,45 +38,25 @@ class CrossModalBlock(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(expansion * dim, dim),
         )
-        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, values: Tensor, masks: Sequence[Tensor]) -> Tensor:
+    def forward(self, values: Tensor, bias: Tensor) -> Tensor:
         """One step of exchange.
 
         Args:
-            values: all sequences one after the other, `[batch, sum of times, dim]`.
-            masks: bool `[batch, time]` of each sequence, in the same order.
+            values: all sequences one after the other, `[batch, total, dim]`.
+            bias: added to the attention scores, `[batch, 1, total, total]`; minus infinity where not to look.
 
         Returns:
             As `values`.
         """
-        values = values + self.dropout(self._exchange(self.attention_norm(values), masks))
-        return values + self.dropout(self.feed_forward(values))
-
-    def _exchange(self, normed: Tensor, masks: Sequence[Tensor]) -> Tensor:
-        batch, total, dim = normed.shape
-        projected = self.query_key_value(normed).view(batch, total, 3, self.heads, dim // self.heads)
-        times = [mask.shape[1] for mask in masks]
-        queries, keys, values = (part.transpose(1, 2).split(times, dim=2) for part in projected.unbind(dim=2))
-        present = [mask.any(dim=1) for mask in masks]
-        # A row whose source is absent may look anywhere, so that its softmax is defined; the result is then dropped.
-        visible = [(mask | ~here[:, None])[:, None, None, :] for mask, here in zip(masks, present, strict=True)]
-        gathered = []
-        for target in range(len(masks)):
-            # A model of one modality, such as a control, has nobody else to look at than itself.
-            sources = [source for source in range(len(masks)) if source != target] or [target]
-            weights = torch.stack([present[source] for source in sources]).to(normed.dtype)
-            weights = weights / weights.sum(dim=0).clamp(min=1)
-            gathered.append(
-                sum(
-                    functional.scaled_dot_product_attention(
-                        queries[target], keys[source], values[source], attn_mask=visible[source]
-                    )
-                    * weight[:, None, None, None]
-                    for source, weight in zip(sources, weights, strict=True)
-                )
-            )
-        return self.output(torch.cat(gathered, dim=2).transpose(1, 2).reshape(batch, total, dim))
+        batch, total, dim = values.shape
+        projected = self.query_key_value(self.attention_norm(values)).view(
+            batch, total, 3, self.heads, dim // self.heads
+        )
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        values = values + self.output(attended.transpose(1, 2).reshape(batch, total, dim))
+        return values + self.feed_forward(values)
 
 
 class CrossModalFusion(Fusion):
@@ -104,7 +81,7 @@ class CrossModalFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        layers: int = 2,
+        layers: int = 1,
         heads: int = 4,
         expansion: int = 2,
         queries: int = 4,
@@ -117,9 +94,9 @@ class CrossModalFusion(Fusion):
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.blocks = nn.ModuleList([CrossModalBlock(dim, heads, expansion, dropout) for _ in range(layers)])
+        self.nobody = nn.Parameter(torch.randn(dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.queries = nn.Parameter(torch.randn(queries, dim) * dim**-0.5)
-        self.key = nn.Linear(dim, dim, bias=False)  # a bias would shift every score alike
         self.value = nn.Linear(dim, dim)
         self.evidence = nn.Linear(dim, 1, bias=False) if len(self.modalities) > 1 else None
         self.output = nn.Sequential(
@@ -133,30 +110,32 @@ class CrossModalFusion(Fusion):
         """See `Fusion.forward`."""
         sequences = list(self.complete(tokens).values())
         masks = [sequence.mask for sequence in sequences]
-        times = [mask.shape[1] for mask in masks]
-        values = torch.cat(
-            [
-                sequence.values + self.modality_embedding[index] + self._positions(sequence.mask.shape[1])
-                for index, sequence in enumerate(sequences)
-            ],
-            dim=1,
-        )
+        parts = [
+            sequence.values + self.modality_embedding[index] + self._positions(sequence.mask.shape[1])
+            for index, sequence in enumerate(sequences)
+        ]
+        nobody = self.nobody.to(parts[0].dtype).expand(len(masks[0]), 1, -1)
+        values = torch.cat([*parts, nobody], dim=1)
+        bias = _exchange_bias(masks)
         for block in self.blocks:
-            values = block(values, masks)
+            values = block(values, bias)
         values = self.norm(values)
-        scores = self.key(values) @ self.queries.T * self.dim**-0.5
-        contents = self.value(values)
+        scores = values @ self.queries.T.to(values.dtype)
+        times = [mask.shape[1] for mask in masks]
         read = torch.stack(
             [
                 _masked_softmax(score, mask[:, :, None], dim=1).transpose(1, 2) @ content
                 for score, content, mask in zip(
-                    scores.split(times, dim=1), contents.split(times, dim=1), masks, strict=True
+                    scores[:, :-1].split(times, dim=1), values[:, :-1].split(times, dim=1), masks, strict=True
                 )
             ],
             dim=2,
-        )  # [batch, queries, modalities, dim]
+        )
+        read = self.value(read)  # [batch, queries, modalities, dim]; linear, so it may as well follow the averaging
         present = torch.stack([mask.any(dim=1) for mask in masks], dim=1)
-        rating = read.new_zeros(read.shape[:3]) if self.evidence is None else self.evidence(torch.tanh(read)).squeeze(-1)
+        rating = (
+            read.new_zeros(read.shape[:3]) if self.evidence is None else self.evidence(torch.tanh(read)).squeeze(-1)
+        )
         weights = _masked_softmax(rating, present[:, None, :], dim=2)
         summary = (weights.unsqueeze(-1) * read).sum(dim=2)
         return Fused(self.output(summary.flatten(1)), weights.mean(dim=1))
@@ -164,6 +143,24 @@ class CrossModalFusion(Fusion):
     def _positions(self, time: int) -> Tensor:
         index = torch.arange(time, device=self.position_embedding.device)
         return self.position_embedding[index.clamp(max=len(self.position_embedding) - 1)]
+
+
+def _exchange_bias(masks: Sequence[Tensor]) -> Tensor:
+    """Which position may look where, `[batch, 1, total + 1, total + 1]`, the last position being nobody's.
+
+    A position sees the real positions of each other sequence, never those of its own, and nobody's, so that its softmax
+    is defined where everyone else is absent. The logarithm of its length is taken off each sequence's scores, so that a
+    long sequence does not drown a short one. A model of one modality, such as a control, sees its own sequence instead.
+    """
+    owner = torch.cat([mask.new_full((mask.shape[1],), index, dtype=torch.long) for index, mask in enumerate(masks)])
+    lengths = [mask.sum(dim=1, keepdim=True).clamp(min=1).float() for mask in masks]
+    seen = torch.cat(
+        [torch.where(mask, -length.log(), -torch.inf) for mask, length in zip(masks, lengths, strict=True)], dim=1
+    )
+    owner = functional.pad(owner, (0, 1), value=len(masks))
+    seen = functional.pad(seen, (0, 1))
+    own = (owner[:, None] == owner[None, :]) & (owner < len(masks))
+    return seen[:, None, :].masked_fill(own & (len(masks) > 1), -torch.inf).unsqueeze(1)
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
