@@ -1,0 +1,215 @@
+"""Control systems that need tables only: what a result must be compared with before it means anything.
+
+Each takes the table of all clips (every split, labels, posteriors or metadata) and gives one probability a row; the
+training split alone shapes it. `control_rows` turns the probabilities into rows of `controls.parquet`.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.errors import ConfigError
+from subtext.labels import MODALITIES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
+
+NOT_METADATA: Final = frozenset({"start", "end", "fold", "seed", "engagement"})
+"""Numeric columns that say where a clip lies or what its label is, not what its file looks like."""
+
+
+def control_rows(table: pd.DataFrame, name: str, probabilities: pd.Series, target: str = "incongruent") -> pd.DataFrame:
+    """Validation and test rows of one control in the form of `controls.parquet`.
+
+    Args:
+        table: all clips with their identifying and label columns.
+        name: the control's name.
+        probabilities: `P(target)` for each row of `table`; NaN where the control says nothing.
+        target: the binary label that it predicts.
+    """
+    out = table.loc[table["split"].isin(["val", "test"])].copy()
+    out["control"] = name
+    out[f"prob_{target}"] = probabilities.reindex(out.index).astype(np.float64)
+    return out
+
+
+def majority(table: pd.DataFrame, target: str = "incongruent") -> pd.Series:
+    """The training split's share of positives, the same for every clip.
+
+    Raises:
+        ConfigError: no training row carries the label.
+    """
+    return pd.Series(_train_labels(table, target).mean(), index=table.index)
+
+
+def metadata(table: pd.DataFrame, columns: Sequence[str], target: str = "incongruent", seed: int = 0) -> pd.Series:
+    """What the label can be told from without any content: duration, size, loudness, transcript length and the like.
+
+    The mean of a logistic regression and of gradient boosting, so that both a small linear leak and a bent one show.
+    For training rows themselves the probabilities are cross-fitted over five folds.
+
+    Args:
+        table: all clips.
+        columns: numeric columns of `table`; a missing value is a value of its own.
+        target: the binary label to predict.
+        seed: seeds boosting and folds.
+
+    Raises:
+        ConfigError: a column is absent or not numeric, or the training rows hold fewer than two classes.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    for column in columns:
+        if column not in table or not pd.api.types.is_numeric_dtype(table[column]):
+            raise ConfigError(f"metadata control: column '{column}' is absent or not numeric; name numeric columns")
+    labels = _train_labels(table, target)
+    if labels.nunique() < 2:
+        raise ConfigError(f"metadata control: the training rows hold one value of '{target}' only; it cannot be fitted")
+    inputs = table[list(columns)].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    inputs[~np.isfinite(inputs)] = np.nan
+    inputs = inputs[
+        :, [len(np.unique(column[np.isfinite(column)])) > 1 or bool(np.isnan(column).any()) for column in inputs.T]
+    ]
+    if not inputs.shape[1]:
+        return majority(table, target)
+    fitted = table.index.isin(labels.index)
+    train, answers = inputs[fitted], labels.to_numpy(dtype=bool)
+    models = (
+        make_pipeline(
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            StandardScaler(),
+            LogisticRegression(max_iter=1000),
+        ),
+        HistGradientBoostingClassifier(
+            learning_rate=0.05,
+            max_iter=60,
+            max_leaf_nodes=8,
+            min_samples_leaf=20,
+            early_stopping=False,
+            random_state=seed,
+        ),
+    )
+    folds = min(5, int(np.bincount(answers.astype(int)).min()))
+    probabilities = np.zeros(len(table))
+    for model in models:
+        probabilities += model.fit(train, answers).predict_proba(inputs)[:, 1] / len(models)
+    if folds >= 2:
+        split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        probabilities[fitted] = np.mean(
+            [cross_val_predict(m, train, answers, cv=split, method="predict_proba")[:, 1] for m in models], axis=0
+        )
+    return pd.Series(probabilities, index=table.index)
+
+
+def metadata_columns(table: pd.DataFrame, labels: Sequence[str] = ()) -> list[str]:
+    """Numeric columns of `table` that may serve as metadata: no label, posterior, time stamp or constant."""
+    hidden = {*NOT_METADATA, *labels, *POLARITY_COLUMN.values(), "incongruent", "vocal_incongruent", "contradiction"}
+    return [
+        column
+        for column in table.columns
+        if column not in hidden
+        and not column.startswith(("prob_", "logit_", "pred_", "evidence_", "votes_", "soft_"))
+        and pd.api.types.is_numeric_dtype(table[column])
+        and table[column].nunique(dropna=False) > 1
+    ]
+
+
+def speaker_lookup(table: pd.DataFrame, target: str = "incongruent", unit: str = "speaker") -> pd.Series | None:
+    """The share of positives among each speaker's training clips.
+
+    On MUStARD's official folds this alone scores above most published unimodal models, which is why it stands beside
+    every speaker-dependent result.
+
+    Returns:
+        Probabilities, the overall share where a speaker has no training clip; None where no validation or test speaker
+        has any, that is, where the split is speaker-disjoint and the control does not apply.
+    """
+    labels = _train_labels(table, target)
+    if unit not in table:
+        return None
+    shares = labels.groupby(table.loc[labels.index, unit]).mean()
+    found = table[unit].map(shares)
+    if found[table["split"].isin(["val", "test"])].isna().all():
+        return None
+    return found.astype(np.float64).fillna(labels.mean())
+
+
+def posterior_product(table: pd.DataFrame, target: str = "incongruent") -> pd.Series:
+    """What unimodal polarity posteriors alone say about the label, combined by the rule of probability.
+
+    With parts that are independent given their polarities `c = (text, face, voice)`,
+
+        P(c | parts)  ~  P(c) * product over modalities of P(c_m | part_m) / P(c_m)
+        P(label | parts) = sum over c of P(label | c) P(c | parts)
+
+    where `P(c)`, `P(c_m)` and `P(label | c)` are shares among the training rows. On constructed pairs this is close to
+    the best that any fusion can do. A modality that is absent from a clip has its prior in place of its posterior,
+    which drops out of the product; with no modality at all the label's prior remains.
+
+    Args:
+        table: all clips with `prob_<verbal|visual|vocal>_polarity_<name>` (calibrated, NaN where absent), the polarity
+            labels, `target` and, where known, `present_<modality>`. Training rows need labels only.
+        target: the binary label to predict.
+
+    Raises:
+        ConfigError: no modality has both posteriors and training labels.
+    """
+    train = table.loc[_train_labels(table, target).index]
+    used = [m for m in MODALITIES if _has_posterior(table, m) and _has_posterior_label(train, m)]
+    if not used:
+        raise ConfigError(
+            "posterior product: no modality has polarity posteriors and training labels; train polarity heads"
+        )
+    columns = [POLARITY_COLUMN[m] for m in used]
+    train = train.dropna(subset=columns)
+    cells = [tuple(cell) for cell in itertools.product(POLARITIES, repeat=len(used))]
+    known = train[columns].astype(int)
+    shares = np.array([(known == cell).all(axis=1).mean() for cell in cells])
+    positives = np.array([train.loc[(known == cell).all(axis=1), target].astype(float).mean() for cell in cells])
+    positives = np.where(shares > 0, positives, 0.0)
+    posterior = np.tile(shares, (len(table), 1))
+    for position, modality in enumerate(used):
+        prior = np.array([(known[columns[position]] == polarity).mean() for polarity in POLARITIES])
+        ratio = _polarity_posterior(table, modality, prior) / np.where(prior > 0, prior, np.inf)
+        posterior *= ratio[:, [POLARITIES.index(cell[position]) for cell in cells]]
+    total = posterior.sum(axis=1)
+    label_prior = train[target].astype(float).mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        answer = (posterior @ positives) / total
+    return pd.Series(np.where(total > 0, answer, label_prior), index=table.index)
+
+
+def _train_labels(table: pd.DataFrame, target: str) -> pd.Series:
+    labels = table.loc[(table["split"] == "train") & table[target].notna(), target].astype(bool)
+    if labels.empty:
+        raise ConfigError(f"controls: no training row carries '{target}'; pass the manifest's training rows too")
+    return labels
+
+
+def _posterior_columns(modality: str) -> list[str]:
+    return [f"prob_{POLARITY_COLUMN[modality]}_{name}" for name in POLARITY_NAMES]
+
+
+def _has_posterior(table: pd.DataFrame, modality: str) -> bool:
+    columns = _posterior_columns(modality)
+    return all(column in table for column in columns) and bool(table[columns].notna().all(axis=1).any())
+
+
+def _has_posterior_label(train: pd.DataFrame, modality: str) -> bool:
+    column = POLARITY_COLUMN[modality]
+    return column in train and bool(train[column].notna().any())
+
+
+def _polarity_posterior(table: pd.DataFrame, modality: str, prior: np.ndarray) -> np.ndarray:
+    values = table[_posterior_columns(modality)].to_numpy(dtype=np.float64, copy=True)
+    absent = np.isnan(values).any(axis=1)
+    present = f"present_{modality}"
+    if present in table:
+        absent |= ~table[present].fillna(False).to_numpy(dtype=bool)
+    values[absent] = prior
+    return values

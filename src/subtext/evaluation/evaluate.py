@@ -1,0 +1,439 @@
+"""From a table of predictions to `metrics.json`: every figure with its interval, next to the controls.
+
+Everything is computed from the prediction tables and nothing else, so it can be computed again later. The threshold
+comes from validation rows, figures from test rows. What is undefined is null and says why.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from subtext.errors import RunError
+from subtext.evaluation.calibration import abstention_level, choose_threshold, confidence, fit_temperature
+from subtext.evaluation.intervals import LEVEL, Interval, Units, count_interval, ranking_interval
+from subtext.evaluation.metrics import (
+    ECE_BINS,
+    Bools,
+    CountStatistic,
+    Floats,
+    Linearised,
+    UndefinedMetricError,
+    auroc,
+    average_precision,
+    confusion_matrix,
+    decision_metrics,
+    multiclass_metrics,
+    probability_metrics,
+    regression_metrics,
+)
+from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
+
+BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
+"""Binary head -> the polarity that the words' polarity is held against."""
+
+SUBSETS: Final = ("all", "all_streams")
+"""Every labelled test clip, and those whose three streams are all present."""
+
+RANKING: Final[Mapping[str, Callable[[Bools, Floats], Linearised]]] = {"auroc": auroc, "auprc": average_precision}
+COUNTED: Final = ("macro_f1", "balanced_accuracy", "mcc", "brier", "ece")
+BINARY_METRICS: Final = (*RANKING, *COUNTED)
+
+
+def evaluate(
+    predictions: pd.DataFrame,
+    controls: pd.DataFrame | None = None,
+    groups: Sequence[str] = ("speaker",),
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    abstention_target: float = 0.75,
+) -> dict[str, Any]:
+    """Evaluate one run.
+
+    Args:
+        predictions: one row a clip, as DESIGN's predictions table; splits `val` and `test`, one seed.
+        controls: the same in long form with a column `control`; None where none were run.
+        groups: columns of reused units that intervals are clustered by; one that is absent or empty is reported.
+        n_bootstrap: resamples of the bootstrap intervals.
+        seed: seeds the resampling.
+        abstention_target: accuracy that answers are asked to reach when choosing the abstention level.
+
+    Returns:
+        What `metrics.json` holds: plain types only.
+
+    Raises:
+        RunError: there are no test rows, ids repeat, or the table mixes seeds.
+    """
+    _check(predictions)
+    test = predictions.loc[predictions["split"] == "test"].reset_index(drop=True)
+    validation = predictions.loc[predictions["split"] == "val"].reset_index(drop=True)
+    scorer = _Scorer(tuple(groups), n_bootstrap, seed)
+    masks, missing = _subsets(test)
+    result: dict[str, Any] = {
+        "format": 1,
+        "clips": {split: int(count) for split, count in predictions["split"].value_counts().sort_index().items()},
+        "seed": _only(predictions, "seed"),
+        "groups": _describe_groups(test, groups),
+        "settings": {"level": LEVEL, "n_bootstrap": n_bootstrap, "seed": seed, "ece_bins": ECE_BINS},
+        "subsets": {name: int(mask.sum()) for name, mask in masks.items()},
+        "notes": missing,
+        "heads": {},
+        "controls": {},
+    }
+    for head in BINARY_HEADS:
+        if f"prob_{head}" in test and head in test:
+            result["heads"][head] = _binary_head(head, test, validation, masks, scorer, abstention_target)
+        else:
+            result["notes"].append(f"{head}: no predictions or no labels")
+    result["type"] = {name: _type(test, mask, scorer) for name, mask in masks.items()}
+    result["polarity"] = {modality: _polarity(test, modality, scorer) for modality in MODALITIES}
+    result["engagement"] = _engagement(test, scorer)
+    result["presence"] = {m: float(test[f"present_{m}"].mean()) for m in MODALITIES if f"present_{m}" in test}
+    if controls is not None:
+        for name, rows in controls.groupby("control", sort=False):
+            result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
+    return result
+
+
+class _Scorer:
+    """Figures with intervals, with the run's groups and resampling."""
+
+    def __init__(self, groups: tuple[str, ...], n_bootstrap: int, seed: int) -> None:
+        self.groups = groups
+        self.n_bootstrap = n_bootstrap
+        self.seed = seed
+
+    def ranking(self, name: str, table: pd.DataFrame, labels: Bools, scores: Floats) -> dict[str, Any]:
+        metric = RANKING[name]
+        try:
+            estimate = metric(labels, scores)
+        except UndefinedMetricError as error:
+            return Interval(None, reason=str(error)).as_dict()
+        units = Units.of(table, self.groups)
+        method = "DeLong" if name == "auroc" else "influence"
+        return ranking_interval(
+            estimate, units, lambda rows: metric(labels[rows], scores[rows]).value, method=method
+        ).as_dict()
+
+    def counted(
+        self, names: Sequence[str], table: pd.DataFrame, make: Callable[[], Mapping[str, CountStatistic]]
+    ) -> dict[str, Any]:
+        try:
+            statistics = make()
+        except UndefinedMetricError as error:
+            return {name: Interval(None, reason=str(error)).as_dict() for name in names}
+        units = Units.of(table, self.groups)
+        return {
+            name: count_interval(statistics[name], units, n_bootstrap=self.n_bootstrap, seed=self.seed).as_dict()
+            for name in names
+        }
+
+    def binary(self, table: pd.DataFrame, labels: Bools, p: Floats, decided: Bools) -> dict[str, Any]:
+        figures = {name: self.ranking(name, table, labels, p) for name in RANKING}
+        figures |= self.counted(
+            ("macro_f1", "balanced_accuracy", "mcc"), table, lambda: decision_metrics(labels, decided)
+        )
+        return figures | self.counted(("brier", "ece"), table, lambda: probability_metrics(labels, p))
+
+    def difference(
+        self, table: pd.DataFrame, labels: Bools, ours: tuple[Floats, Bools], theirs: tuple[Floats, Bools]
+    ) -> dict[str, Any]:
+        """Ours less theirs on the same clips, in AUROC, macro-F1 and balanced accuracy."""
+        units = Units.of(table, self.groups)
+        try:
+            area = auroc(labels, ours[0]) - auroc(labels, theirs[0])
+            mine, other = decision_metrics(labels, ours[1]), decision_metrics(labels, theirs[1])
+        except UndefinedMetricError as error:
+            return {"auroc": Interval(None, reason=str(error)).as_dict()}
+        figures = {
+            "auroc": ranking_interval(
+                area,
+                units,
+                lambda rows: auroc(labels[rows], ours[0][rows]).value - auroc(labels[rows], theirs[0][rows]).value,
+                low=-1.0,
+            ).as_dict()
+        }
+        for name in ("macro_f1", "balanced_accuracy"):
+            interval = count_interval(mine[name] - other[name], units, n_bootstrap=self.n_bootstrap, seed=self.seed)
+            figures[name] = interval.as_dict()
+        return figures
+
+
+def _check(predictions: pd.DataFrame) -> None:
+    for column in ("id", "split"):
+        if column not in predictions:
+            raise RunError(f"predictions lack the column '{column}'; train the run again")
+    if not (predictions["split"] == "test").any():
+        raise RunError("predictions hold no test rows; give the manifest a test split")
+    seeds = predictions["seed"].nunique() if "seed" in predictions else 1
+    if seeds > 1:
+        raise RunError(
+            f"predictions mix {seeds} seeds; evaluate one run each and pool them with subtext-evaluate RUN RUN ..."
+        )
+    repeated = predictions["id"][predictions.duplicated(["split", "id"])]
+    if len(repeated):
+        raise RunError(
+            f"predictions hold id '{repeated.iloc[0]}' twice ({len(repeated)} such rows); one row a clip is expected"
+        )
+
+
+def _subsets(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
+    masks: dict[str, Bools] = {"all": np.ones(len(test), dtype=bool)}
+    columns = [f"present_{modality}" for modality in MODALITIES]
+    absent = [column for column in columns if column not in test]
+    if absent:
+        return masks, [f"clips with all streams: not known, predictions lack {', '.join(absent)}"]
+    masks["all_streams"] = test[columns].fillna(False).astype(bool).all(axis=1).to_numpy()
+    return masks, []
+
+
+def _describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for group in groups:
+        if group not in test or test[group].isna().all():
+            described[group] = {"clusters": None, "reason": "no such column" if group not in test else "no values"}
+        else:
+            described[group] = {
+                "clusters": int(test[group].nunique()),
+                "largest": int(test[group].value_counts().max()),
+                "unknown": int(test[group].isna().sum()),
+            }
+    return described
+
+
+def _binary_head(
+    head: str, test: pd.DataFrame, validation: pd.DataFrame, masks: Mapping[str, Bools], scorer: _Scorer, target: float
+) -> dict[str, Any]:
+    thresholds, decided = _decide(head, test, validation)
+    result: dict[str, Any] = {
+        "threshold": {**thresholds, "chosen": "largest balanced accuracy on validation"},
+        "temperature": _temperature(head, validation),
+        "subsets": {},
+    }
+    known = _usable(test, head)
+    for name, mask in masks.items():
+        rows = test.loc[mask & known]
+        labels, p = _labels(rows, head), _probabilities(rows, head)
+        entry: dict[str, Any] = {
+            "clips": len(rows),
+            "positive": int(labels.sum()),
+            "without_label": int((mask & test[head].isna().to_numpy()).sum()),
+            "without_probability": int((mask & test[head].notna().to_numpy() & ~known).sum()),
+            "metrics": scorer.binary(rows, labels, p, decided[mask & known]),
+            "uncalibrated": _uncalibrated(head, rows, labels, scorer),
+        }
+        entry |= _apart(head, rows, p, scorer)
+        result["subsets"][name] = entry
+    rows, limit = test.loc[known], thresholds["value"]
+    result["abstention"] = _abstention(head, rows, validation, limit, target)
+    return result
+
+
+def _control(
+    name: str, control: pd.DataFrame, test: pd.DataFrame, validation: pd.DataFrame, scorer: _Scorer
+) -> dict[str, Any]:
+    mine = control.loc[control["split"] == "test"].drop_duplicates("id")
+    held_out = control.loc[control["split"] == "val"].drop_duplicates("id")
+    result: dict[str, Any] = {}
+    for head in BINARY_HEADS:
+        column = f"prob_{head}"
+        if column not in mine or mine[column].isna().all() or head not in test:
+            continue
+        # Labels, units and presence are the run's own, so that both systems are judged on the very same clips.
+        table = test.drop(columns=[column], errors="ignore").merge(mine[["id", column]], on="id", how="left")
+        table_val = validation.drop(columns=[column], errors="ignore").merge(
+            held_out[["id", column]], on="id", how="left"
+        )
+        thresholds, decided = _decide(head, table, table_val)
+        known, fused_known = _usable(table, head), _usable(test, head)
+        masks, _ = _subsets(table)
+        _, fused_decided = _decide(head, test, validation) if f"prob_{head}" in test else ({}, decided)
+        subsets: dict[str, Any] = {}
+        for subset, mask in masks.items():
+            rows = table.loc[mask & known]
+            subsets[subset] = {
+                "clips": len(rows),
+                "without_probability": int((mask & table[head].notna().to_numpy() & ~known).sum()),
+                "metrics": scorer.binary(rows, _labels(rows, head), _probabilities(rows, head), decided[mask & known]),
+            }
+            if f"prob_{head}" in test:
+                both = mask & known & fused_known
+                subsets[subset]["fused_minus_control"] = {"clips": int(both.sum())} | scorer.difference(
+                    test.loc[both],
+                    _labels(test.loc[both], head),
+                    (_probabilities(test.loc[both], head), fused_decided[both]),
+                    (_probabilities(table.loc[both], head), decided[both]),
+                )
+        result[head] = {"threshold": thresholds, "subsets": subsets}
+    if not result:
+        result["reason"] = f"control '{name}' has no test probabilities"
+    return result
+
+
+def _decide(head: str, test: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[str, Any], Bools]:
+    """Yes-no decisions on test rows by the validation rows' threshold, fold by fold where the table has folds."""
+    folds = test["fold"] if "fold" in test and test["fold"].nunique() > 1 else pd.Series(0, index=test.index)
+    held_out = (
+        validation["fold"] if folds.name == "fold" and "fold" in validation else pd.Series(0, index=validation.index)
+    )
+    decided = np.zeros(len(test), dtype=bool)
+    found: dict[str, float] = {}
+    reason = None
+    for fold in folds.unique():
+        rows = validation.loc[(held_out == fold).to_numpy()]
+        rows = rows.loc[_usable(rows, head)]
+        labels = _labels(rows, head)
+        if labels.any() and not labels.all():
+            threshold = choose_threshold(_probabilities(rows, head), labels)
+        else:
+            threshold, reason = 0.5, f"0.5 for want of validation clips of both classes ({len(rows)} clips)"
+        found[str(fold)] = threshold
+        at = (folds == fold).to_numpy()
+        decided[at] = test.loc[at, f"prob_{head}"].to_numpy(dtype=np.float64, na_value=np.nan) >= threshold
+    described: dict[str, Any] = {"value": float(np.mean(list(found.values())))}
+    if len(found) > 1:
+        described["folds"] = found
+    if reason:
+        described["reason"] = reason
+    return described, decided
+
+
+def _temperature(head: str, validation: pd.DataFrame) -> dict[str, Any]:
+    column = f"logit_{head}"
+    if column not in validation or head not in validation:
+        return {"value": None, "reason": "no validation logits"}
+    rows = validation.loc[validation[head].notna() & validation[column].notna()]
+    labels = _labels(rows, head)
+    if not labels.any() or labels.all():
+        return {"value": None, "reason": f"{len(rows)} validation clips hold fewer than two classes"}
+    return {"value": fit_temperature(rows[column].to_numpy(dtype=np.float64), labels)}
+
+
+def _uncalibrated(head: str, rows: pd.DataFrame, labels: Bools, scorer: _Scorer) -> dict[str, Any]:
+    from scipy.special import expit
+
+    column = f"logit_{head}"
+    if column not in rows or rows[column].isna().any():
+        return {"reason": "no logits"}
+    p = expit(rows[column].to_numpy(dtype=np.float64))
+    return scorer.counted(("brier", "ece"), rows, lambda: probability_metrics(labels, p))
+
+
+def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[str, Any]:
+    """AUROC of opposite signs, and of mismatches that involve a zero, each against congruent clips alone."""
+    other = BINARY_HEADS[head]
+    positive = _labels(rows, head)
+    result: dict[str, Any] = {}
+    if "verbal_polarity" in rows and other in rows:
+        said, shown = rows["verbal_polarity"].astype("Int64"), rows[other].astype("Int64")
+        congruent = (said == shown).fillna(False).to_numpy(dtype=bool)
+        opposite = (said * shown < 0).fillna(False).to_numpy(dtype=bool)
+        warmth = ((said == 0) & (shown == 1)).fillna(False).to_numpy(dtype=bool)
+    elif head == "incongruent" and "contradiction" in rows:
+        opposite = rows["contradiction"].fillna(False).to_numpy(dtype=bool)
+        congruent, warmth = ~positive, np.zeros(len(rows), dtype=bool)
+    else:
+        reason = "polarities are not known"
+        return {key: {"auroc": Interval(None, reason=reason).as_dict()} for key in ("contradiction", "zero_cell")}
+    for key, kind in (("contradiction", opposite), ("zero_cell", positive & ~opposite & ~congruent)):
+        at = kind | congruent
+        result[key] = {
+            "clips": int(kind.sum()),
+            "congruent": int(congruent.sum()),
+            "auroc": scorer.ranking("auroc", rows.loc[at], kind[at], p[at]),
+        }
+    if warmth.any():
+        result["unvoiced_warmth"] = {
+            "clips": int(warmth.sum()),
+            "counted_as_incongruent": scorer.ranking("auroc", rows, positive | warmth, p),
+            "counted_as_congruent": scorer.ranking("auroc", rows, positive & ~warmth, p),
+        }
+    return result
+
+
+def _abstention(
+    head: str, rows: pd.DataFrame, validation: pd.DataFrame, threshold: float, target: float
+) -> dict[str, Any]:
+    held_out = validation.loc[_usable(validation, head)]
+    level = abstention_level(
+        _probabilities(held_out, head), _labels(held_out, head), threshold=threshold, target=target
+    )
+    p, labels = _probabilities(rows, head), _labels(rows, head)
+    kept = confidence(p, threshold) >= level.level
+    right = (p >= threshold) == labels
+    return {
+        "validation": level.as_dict(),
+        "test": {
+            "coverage": float(kept.mean()) if len(p) else None,
+            "accuracy_of_answers": float(right[kept].mean()) if kept.any() else None,
+            "accuracy_without_abstention": float(right.mean()) if len(p) else None,
+        },
+    }
+
+
+def _type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
+    columns = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
+    return _choice(test.loc[mask], "incongruence_type", INCONGRUENCE_TYPES, columns, INCONGRUENCE_TYPES, scorer)
+
+
+def _polarity(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, Any]:
+    label = POLARITY_COLUMN[modality]
+    present = f"present_{modality}"
+    rows = test.loc[test[present].fillna(False).astype(bool)] if present in test else test
+    columns = [f"prob_{label}_{name}" for name in POLARITY_NAMES]
+    return _choice(rows, label, POLARITIES, columns, POLARITY_NAMES, scorer)
+
+
+def _choice(
+    rows: pd.DataFrame,
+    label: str,
+    values: Sequence[Any],
+    columns: Sequence[str],
+    names: Sequence[str],
+    scorer: _Scorer,
+) -> dict[str, Any]:
+    if label not in rows or any(column not in rows for column in columns):
+        return {"clips": 0, "reason": f"no predictions or no labels of {label}"}
+    rows = rows.loc[rows[label].notna() & rows[list(columns)].notna().all(axis=1)]
+    codes = rows[label].map({value: index for index, value in enumerate(values)}).to_numpy(dtype=np.int64)
+    predicted = rows[list(columns)].to_numpy(dtype=np.float64).argmax(axis=1) if len(rows) else codes
+    return {
+        "clips": len(rows),
+        "classes": list(names),
+        "metrics": scorer.counted(
+            ("macro_f1", "accuracy"), rows, lambda: multiclass_metrics(codes, predicted, len(names))
+        ),
+        "confusion": confusion_matrix(codes, predicted, len(names)).tolist(),
+    }
+
+
+def _engagement(test: pd.DataFrame, scorer: _Scorer) -> dict[str, Any]:
+    if "engagement" not in test or "pred_engagement" not in test:
+        return {"clips": 0, "reason": "no predictions or no labels of engagement"}
+    rows = test.loc[test["engagement"].notna() & test["pred_engagement"].notna()]
+    labels, predicted = (rows[c].to_numpy(dtype=np.float64) for c in ("engagement", "pred_engagement"))
+    figures = scorer.counted(("mae", "pearson"), rows, lambda: regression_metrics(labels, predicted))
+    return {"clips": len(rows), "metrics": figures}
+
+
+def _usable(table: pd.DataFrame, head: str) -> Bools:
+    column = f"prob_{head}"
+    if head not in table or column not in table:
+        return np.zeros(len(table), dtype=bool)
+    return (table[head].notna() & table[column].notna()).to_numpy(dtype=bool)
+
+
+def _labels(table: pd.DataFrame, head: str) -> Bools:
+    return table[head].to_numpy(dtype=bool)
+
+
+def _probabilities(table: pd.DataFrame, head: str) -> npt.NDArray[np.float64]:
+    return table[f"prob_{head}"].to_numpy(dtype=np.float64)
+
+
+def _only(table: pd.DataFrame, column: str) -> int | None:
+    values = list(table[column].dropna().unique()) if column in table else []
+    return int(values[0]) if len(values) == 1 else None
