@@ -101,6 +101,11 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; bytes of a command line or file name that cannot arrive as stand-ins."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def seconds(written: object) -> float | None:
     """A time in s from a number or a clock time (`[hh:]mm:ss[.fff]`); None where nothing is written.
 

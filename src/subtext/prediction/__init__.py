@@ -1,0 +1,1 @@
+"""From recordings to one line a turn: what to predict on, the prediction, and how it is written."""

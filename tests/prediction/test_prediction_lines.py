@@ -1,0 +1,148 @@
+"""How predictions are written: strict JSON, abstention with its reason, one readable line."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, POLARITY_NAMES
+from subtext.prediction.lines import error_line, prediction_line, readable, sort_value, to_json
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "id": "a.mp4#1",
+        "start": np.float64(62.5),
+        "end": np.float64(64.0),
+        "speaker": pd.NA,
+        "role": "client",
+        "transcript": 'I\'m fine, "really"',
+        "prob_incongruent": np.float32(0.8),
+        "prob_vocal_incongruent": 0.3,
+        "evidence_visual": 0.5,
+        "evidence_text": 0.3,
+        "evidence_prosody": 0.2,
+        "face_share": 0.9,
+        "n_people": 2.0,
+        "duration": 1.5,
+    }
+    values |= {f"prob_type_{name}": 1 / 6 for name in INCONGRUENCE_TYPES} | {"prob_type_masking": 0.5}
+    for column in POLARITY_COLUMN.values():
+        values |= {f"prob_{column}_{name}": p for name, p in zip(POLARITY_NAMES, (0.2, 0.1, 0.7), strict=True)}
+    return values | changes
+
+
+def line(
+    missing: dict[str, str] | None = None, levels: dict[str, float] | None = None, **changes: Any
+) -> dict[str, Any]:
+    return prediction_line(
+        row(**changes),
+        input_="a.mp4",
+        missing=missing or {},
+        thresholds={"incongruent": 0.6, "vocal_incongruent": 0.5},
+        levels=levels or {},
+        provenance={"model": "abc", "features": {"visual": "v"}, "subtext": "0.1"},
+        warnings=[],
+    )
+
+
+def test_a_complete_turn() -> None:
+    got = json.loads(to_json(line()))
+    assert got["prob_incongruent"] == pytest.approx(0.8)
+    assert got["incongruent"] is True
+    assert got["vocal_incongruent"] is False
+    assert got["abstain"] is False
+    assert got["abstentions"] == {}
+    assert got["missing"] == {}
+    assert got["speaker"] is None
+    assert got["transcript"] == 'I\'m fine, "really"'
+    assert set(got["type"]) == set(INCONGRUENCE_TYPES)
+    assert got["polarity"]["text"] == {"label": "positive", "negative": 0.2, "neutral": 0.1, "positive": 0.7}
+    assert got["evidence"] == {"visual": 0.5, "text": 0.3, "prosody": 0.2}
+    assert got["faces"] == {"share": 0.9, "people": 2}
+    assert (got["model"], got["subtext"]) == ("abc", "0.1")
+
+
+def test_without_words_it_abstains_on_both_labels_and_keeps_polarities() -> None:
+    got = line(missing={"text": "no transcript"})
+    assert got["abstain"] is True
+    assert got["abstentions"] == {
+        "incongruent": "no words: no transcript",
+        "vocal_incongruent": "no words: no transcript",
+    }
+    assert got["prob_incongruent"] is None
+    assert got["incongruent"] is None
+    assert got["type"] is None
+    assert set(got["polarity"]) == {"visual", "prosody"}
+    assert "abstains: no words: no transcript" in readable(got)
+    assert "face positive 0.70" in readable(got)
+
+
+def test_without_a_face_only_words_and_voice_are_compared() -> None:
+    got = line(missing={"visual": "no face found"})
+    assert got["abstain"] is False
+    assert got["prob_incongruent"] is None
+    assert got["abstentions"] == {"incongruent": "no face: no face found"}
+    assert got["vocal_incongruent"] is False
+    assert "no face: no face found" in readable(got)
+
+
+@pytest.mark.parametrize(("probability", "answer"), [(0.95, True), (0.05, False), (0.7, None), (0.4, None)])
+def test_it_abstains_below_the_confidence_chosen_on_validation(probability: float, answer: bool | None) -> None:
+    got = line(levels={"incongruent": 0.8}, prob_incongruent=probability)
+    assert got["incongruent"] is answer
+    assert got["prob_incongruent"] == probability
+    assert ("incongruent" in got["abstentions"]) == (answer is None)
+    if answer is None:
+        assert "below 0.80" in got["abstentions"]["incongruent"]
+
+
+def test_a_model_with_fewer_heads_says_nothing_about_the_others() -> None:
+    few = {name: value for name, value in row().items() if "vocal" not in name and "type" not in name}
+    got = prediction_line(few, input_="a", missing={}, thresholds={}, levels={}, provenance={}, warnings=[])
+    assert "prob_vocal_incongruent" not in got
+    assert got["type"] is None
+    assert "prosody" not in got["polarity"]
+    assert got["abstain"] is False
+
+
+def test_nothing_that_json_lacks_is_written() -> None:
+    got = line(prob_incongruent=float("nan"), face_share=np.nan, evidence_text=np.float32("inf"), engagement=None)
+    assert got["incongruent"] is None
+    assert got["abstentions"]["incongruent"] == "the model gives no number for this turn"
+    parsed = json.loads(to_json(got), parse_constant=pytest.fail)
+    assert parsed["faces"]["share"] is None
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"a": float("nan")})
+
+
+def test_readable_lines_stay_on_one_line_and_tell_the_time() -> None:
+    text = readable(line())
+    assert text.startswith("a.mp4#1 1:02.50-1:04.00: words-face incongruent (p 0.80), words-voice congruent (p 0.30)")
+    assert "masking 0.50" in text
+    assert "\n" not in text
+    assert readable(error_line("a", "a\n\x1b[2J\udce9.mp4", "x")) == r"a\n\x1b[2J\udce9.mp4: not done: x"
+    failed = error_line("a.mp4", "a.mp4#2", "it broke", start=3600.0)
+    assert readable(failed) == "a.mp4#2 1:00:00.00-end: not done: it broke"
+    assert json.loads(to_json(failed))["error"] == "it broke"
+
+
+def test_names_that_are_no_unicode_become_escapes() -> None:
+    written = to_json(error_line("caf\udce9.mp4", "🙃", "x"))
+    written.encode("utf-8")
+    assert json.loads(written)["input"] == "caf\udce9.mp4"
+    assert "🙃" in to_json(error_line("a", "🙃", "x"))
+
+
+def test_sorting_puts_the_most_probable_first_and_failures_last() -> None:
+    lines = [
+        line(prob_incongruent=0.2),
+        error_line("a", "a", "x"),
+        line(prob_incongruent=0.9),
+        line({"visual": "gone"}),
+    ]
+    ordered = sorted(lines, key=sort_value)
+    assert [entry.get("prob_incongruent") for entry in ordered] == [0.9, 0.2, None, None]
+    assert "error" in ordered[-1]
