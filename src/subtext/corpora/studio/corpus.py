@@ -1,0 +1,235 @@
+"""The corpus `studio`: a generated, exactly balanced test of the whole machine."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from subtext.corpora.corpus import Corpus
+from subtext.corpora.studio.plan import Nuisance, SplitSize, draw_plan
+from subtext.errors import ConfigError
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+
+SIZES: Final = {
+    "tiny": {"train": SplitSize(40, 10), "val": SplitSize(40, 8), "test": SplitSize(40, 8)},
+    "demo": {"train": SplitSize(280, 56), "val": SplitSize(80, 16), "test": SplitSize(120, 30)},
+    "full": {"train": SplitSize(2000, 200), "val": SplitSize(400, 40), "test": SplitSize(1200, 120)},
+}
+"""Clips and speakers of each split."""
+
+_CLIPS: Final = "clips"
+_CARRIED: Final = (
+    "topic",
+    "pair",
+    "face_shown",
+    "sound_recorded",
+    "occluded",
+    "weak_face",
+    "weak_voice",
+)
+
+
+class Studio(Corpus):
+    """Drawn faces, source-filter voices and written sentences, in real mp4 files, made on the spot.
+
+    It tests the machine, not psychology. Words and faces follow `subtext.corpora.cells.CELL_SHARES`; see
+    `subtext.corpora.studio.plan` for how single modalities and metadata are kept from telling the label.
+
+    Args:
+        folder: where clips and manifest are written. A complete corpus of the same settings is taken as it is, an
+            interrupted one is completed, one of other settings is replaced.
+        seed: the same seed gives the same corpus, however many workers make it.
+        size: `tiny` (120 clips), `demo` (480) or `full` (3,600).
+        n_train: clips of the training split instead of the size's, a multiple of 40; `n_val`, `n_test` likewise.
+        n_val: see `n_train`.
+        n_test: see `n_train`.
+        speakers_train: speakers of the training split instead of the size's; `speakers_val`, `speakers_test` likewise.
+        speakers_val: see `speakers_train`.
+        speakers_test: see `speakers_train`.
+        voice_follows_face: probability that the voice has the face's polarity.
+        nuisance: variation of the recording conditions.
+        min_duration: shortest clip, s.
+        max_duration: longest clip, s.
+        width: of the pictures, px.
+        height: of the pictures, px.
+        fps: frames per second.
+        workers: processes that render; None takes one a core, 0 renders in this process.
+        name: the corpus's name in manifest and messages.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        seed: int = 0,
+        size: str = "demo",
+        n_train: int | None = None,
+        n_val: int | None = None,
+        n_test: int | None = None,
+        speakers_train: int | None = None,
+        speakers_val: int | None = None,
+        speakers_test: int | None = None,
+        voice_follows_face: float = 0.7,
+        nuisance: Nuisance | None = None,
+        min_duration: float = 1.6,
+        max_duration: float = 2.6,
+        width: int = 320,
+        height: int = 240,
+        fps: float = 12.5,
+        workers: int | None = None,
+        name: str = "studio",
+    ) -> None:
+        if size not in SIZES:
+            raise ConfigError(f"studio: unknown size '{size}'; use one of {', '.join(SIZES)}")
+        if not (64 <= width <= 1920 and 48 <= height <= 1080):
+            raise ConfigError(f"studio: pictures of {width}x{height} px cannot be drawn; use 64x48 to 1920x1080")
+        if not 1 <= fps <= 60:
+            raise ConfigError(f"studio: fps must lie in 1-60, got {fps}")
+        self.folder = Path(folder)
+        self.seed = seed
+        self.name = name
+        self.workers = workers
+        self.sizes = {
+            split: replace(SIZES[size][split], **_given(clips=clips, speakers=speakers))
+            for split, clips, speakers in zip(
+                SPLITS, (n_train, n_val, n_test), (speakers_train, speakers_val, speakers_test), strict=True
+            )
+        }
+        self.voice_follows_face = voice_follows_face
+        self.nuisance = nuisance or Nuisance()
+        self.duration = (min_duration, max_duration)
+        self.picture = (width, height, fps)
+
+    def build(self) -> Manifest:
+        """Render what is missing and describe the corpus."""
+        settings = self._settings()
+        done, begun = self.folder / "studio.json", self.folder / "studio.part.json"
+        manifest_path = self.folder / "manifest.parquet"
+        if _read(done) == settings and manifest_path.is_file():
+            manifest = read_manifest(manifest_path)
+            if all((self.folder / clip).is_file() for clip in manifest.table["video"]):
+                return manifest
+        plan = self.plan()
+        if settings not in (_read(done), _read(begun)):
+            shutil.rmtree(self.folder / _CLIPS, ignore_errors=True)
+        (self.folder / _CLIPS).mkdir(parents=True, exist_ok=True)
+        begun.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        done.unlink(missing_ok=True)
+        self._render(plan)
+        manifest = self._manifest(plan)
+        write_manifest(manifest, manifest_path)
+        os.replace(begun, done)
+        return manifest
+
+    def plan(self) -> pd.DataFrame:
+        """Every clip's polarities, words, speaker and recording conditions, without rendering anything."""
+        return draw_plan(
+            self.sizes,
+            seed=self.seed,
+            voice_follows_face=self.voice_follows_face,
+            nuisance=self.nuisance,
+            duration=self.duration,
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "name": self.name,
+            "sizes": {split: asdict(size) for split, size in self.sizes.items()},
+            "voice_follows_face": self.voice_follows_face,
+            "nuisance": asdict(self.nuisance),
+            "duration": list(self.duration),
+            "picture": list(self.picture),
+            "generator": _generator_hash(),
+        }
+
+    def _render(self, plan: pd.DataFrame) -> None:
+        # Imported here: a corpus that is already there needs no codec.
+        from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
+
+        width, height, fps = self.picture
+        picture = PictureFormat(width, height, fps)
+        clips = [clip for clip in clips_of(plan.to_dict("records"), self.folder / _CLIPS) if not clip.path.is_file()]
+        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
+        workers = min(workers, len(clips) // 8)
+        if workers <= 1:
+            for clip in _progress(clips):
+                render_clip(clip, self.seed, picture)
+            return
+        # Spawned, not forked: a fork of a process that has threads can hang.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+            futures = [pool.submit(render_clip, clip, self.seed, picture) for clip in clips]
+            for future in _progress(futures):
+                future.result()
+
+    def _manifest(self, plan: pd.DataFrame) -> Manifest:
+        from subtext.corpora.studio.render import clip_id
+
+        ids = [clip_id(number) for number in range(len(plan))]
+        speakers = [f"speaker-{number:03d}" for number in plan["speaker_number"]]
+        table = pd.DataFrame(
+            {
+                "id": ids,
+                "session": [f"session-{number:03d}" for number in plan["speaker_number"]],
+                "speaker": speakers,
+                "role": "client",
+                "video": [f"{_CLIPS}/{clip}.mp4" for clip in ids],
+                "transcript": plan["transcript"],
+                "verbal_polarity": plan["words"],
+                "visual_polarity": plan["face"],
+                "vocal_polarity": plan["voice"],
+                "split": plan["split"],
+                **{column: plan[column] for column in _CARRIED},
+            }
+        )
+        manifest = build_manifest(table, root=self.folder, name=self.name, groups=("speaker",))
+        check_splits(manifest, ("speaker", "transcript", "pair"))
+        return manifest
+
+
+def _given(**values: int | None) -> dict[str, int]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return settings
+
+
+def _generator_hash() -> str:
+    """Changes with the code and the sentences that make the corpus."""
+    digest = hashlib.sha256()
+    for part in sorted(resources.files(__package__).iterdir(), key=lambda part: part.name):
+        if part.name.endswith(".py"):
+            digest.update(part.read_bytes())
+    return digest.hexdigest()
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _progress(items: list[Any]) -> Iterable[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "Making the studio corpus", console=console, disable=not console.is_terminal)
