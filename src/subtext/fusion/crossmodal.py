@@ -1,8 +1,8 @@
 """Cross-modal attention: each modality looks at each other one.
 
-After the cross-modal transformer of Tsai et al. 2019 (MulT, arXiv 1906.00295), with what it lacks: padding masks, absent
-modalities, and weights that say which modality the result rests on. The projections are shared between the pairs of
-modalities, which learned modality embeddings tell apart, so that small corpora suffice.
+After the cross-modal transformer of Tsai et al. 2019 (MulT, arXiv 1906.00295), with what it lacks: padding masks,
+absent modalities, and weights that say which modality the result rests on. The projections are shared between the
+pairs of modalities, which learned modality embeddings tell apart, so that small corpora suffice.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,108 @@
+"""The model: encoders, a fusion and heads."""
+
+from collections.abc import Collection, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+from subtext.fusion.base import Fusion
+from subtext.heads import Heads
+
+
+class IncongruenceClassifier(nn.Module):
+    """Streams of up to three modalities -> an answer per head.
+
+    Args:
+        encoders: one per modality, in the project's order.
+        fusion: how the modalities are brought together; None where every head reads one modality only.
+        heads: the questions.
+
+    Raises:
+        ConfigError: the parts do not fit together.
+    """
+
+    def __init__(self, *, encoders: Mapping[str, Encoder], fusion: Fusion | None, heads: Heads) -> None:
+        super().__init__()
+        if not encoders:
+            raise ConfigError("the model has no encoder; switch at least one of encoder.visual, .text, .prosody on")
+        if len({encoder.dim for encoder in encoders.values()}) > 1:
+            widths = ", ".join(f"encoder.{name}.dim={encoder.dim}" for name, encoder in encoders.items())
+            raise ConfigError(f"encoders must agree on the width of their tokens, got {widths}")
+        if fusion is None and heads.need_fusion:
+            fused = ", ".join(spec.name for spec in heads.specs if spec.modality is None)
+            raise ConfigError(
+                f"without a fusion there is nothing to read {fused} from; set fusion, or drop these heads"
+            )
+        for spec in heads.specs:
+            if spec.modality is not None and spec.modality not in encoders:
+                raise ConfigError(f"the head '{spec.name}' needs encoder.{spec.modality}, which is off")
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.fusion = fusion
+        self.heads = heads
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that have an encoder."""
+        return tuple(self.encoders)
+
+    def encoder(self, modality: str) -> Encoder:
+        """One modality's encoder."""
+        return cast(Encoder, self.encoders[modality])
+
+    def embed(self, streams: Mapping[str, Tokens], done: Collection[str] = ()) -> dict[str, Tokens]:
+        """Raw streams through the backbones.
+
+        Args:
+            streams: by modality; modalities without an encoder are left out.
+            done: modalities whose stream is already a backbone's output.
+        """
+        return {
+            modality: streams[modality] if modality in done else self.encoder(modality).embed(streams[modality])
+            for modality in self.modalities
+            if modality in streams
+        }
+
+    def forward(self, embedded: Mapping[str, Tokens], hidden: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Answer from the backbones' outputs.
+
+        Args:
+            embedded: `[batch, time, embed_dim]` by modality, as `embed` gives them.
+            hidden: rows (bool `[batch]`) of each modality that the fusion shall not see, for modality dropout; the
+                modality's own polarity head still does.
+
+        Returns:
+            Logits by head (see `Heads`), and `evidence` `[batch, n_modalities]` where the fusion has it.
+        """
+        tokens = {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
+        if self.fusion is None:
+            return self.heads(None, tokens)
+        seen = tokens if hidden is None else {m: t.drop(hidden[m]) if m in hidden else t for m, t in tokens.items()}
+        fused = self.fusion(seen)
+        answers: dict[str, Tensor] = self.heads(fused.embedding, tokens)
+        if fused.evidence is not None:
+            answers["evidence"] = fused.evidence
+        return answers
+
+    def counts(self) -> dict[str, int]:
+        """How many parameters train and how many are frozen."""
+        counts = {"trainable": 0, "frozen": 0}
+        for parameter in self.parameters():
+            counts["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
+        return counts
+
+    def flops(self, streams: Mapping[str, Tokens]) -> int:
+        """Floating-point operations (a multiplication and an addition count as two) of one pass over raw streams."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        training = self.training
+        self.eval()
+        # The counter knows attention by its plain form only.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self(self.embed(streams))
+        self.train(training)
+        return int(counter.get_total_flops())

@@ -1,0 +1,347 @@
+"""Rows and their streams in memory, batch by batch, in an order that only the seed and the epoch decide."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+from subtext.features.cache import Cache
+from subtext.features.index import FeatureIndex
+from subtext.features.stream import Stream
+from subtext.heads import HEADS, HeadSpec
+from subtext.labels import MODALITIES
+
+EMBEDDING_BATCH: Final = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Attributes:
+        streams: by modality; an absent one is a row of False.
+        targets: float `[batch]` by head, NaN where unlabelled.
+        rows: their numbers in the data, `[batch]`.
+    """
+
+    streams: dict[str, Tokens]
+    targets: dict[str, Tensor]
+    rows: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on another device."""
+        return Batch(
+            {modality: tokens.to(device, non_blocking) for modality, tokens in self.streams.items()},
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.targets.items()},
+            self.rows.to(device, non_blocking=non_blocking),
+        )
+
+
+class StreamTable:
+    """One modality's distinct streams end to end in one tensor, so that a batch is one indexing operation.
+
+    Args:
+        sequences: `[time_i, ...]`, all of one kind.
+    """
+
+    def __init__(self, sequences: Sequence[Tensor]) -> None:
+        self.lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.long)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        # The row of zeros at the end is what padding points to.
+        self.values = torch.cat([*sequences, torch.zeros_like(sequences[0][:1])])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, numbers: Tensor) -> Tokens:
+        """Pad some streams to the longest of them.
+
+        Args:
+            numbers: which ones, `[batch]`; -1 is an absent row.
+        """
+        lengths = torch.where(numbers >= 0, self.lengths[numbers], 0)
+        steps = torch.arange(max(1, int(lengths.max())))
+        mask = steps < lengths[:, None]
+        index = torch.where(mask, self.starts[numbers][:, None] + steps, len(self.values) - 1)
+        return Tokens(self.values[index], mask)
+
+
+class ClipData(Dataset[Batch]):
+    """Rows of a manifest with their streams and labels.
+
+    Args:
+        table: the rows.
+        streams: by modality, the distinct streams.
+        numbers: by modality, which stream each row has, long `[rows]`; -1 for none.
+        embedded: modalities whose streams are a frozen backbone's output.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        streams: Mapping[str, StreamTable],
+        numbers: Mapping[str, Tensor],
+        embedded: frozenset[str] = frozenset(),
+    ) -> None:
+        self.table = table.reset_index(drop=True)
+        self.streams = dict(streams)
+        self.numbers = dict(numbers)
+        self.embedded = embedded
+        self.targets = {name: spec.targets(self.table) for name, spec in HEADS.items()}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return Batch(
+            {modality: streams.batch(self.numbers[modality][index]) for modality, streams in self.streams.items()},
+            {head: values[index] for head, values in self.targets.items()},
+            index,
+        )
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """Which rows have which modality, bool `[rows]` each; False throughout for a modality that is off."""
+        nowhere = torch.zeros(len(self), dtype=torch.bool)
+        return {m: self.numbers[m] >= 0 if m in self.numbers else nowhere for m in MODALITIES}
+
+    def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> "ClipData":
+        """Some of the rows, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        numbers = {modality: which[index] for modality, which in self.numbers.items()}
+        return ClipData(self.table.iloc[index.numpy()], self.streams, numbers, self.embedded)
+
+    def split(self, name: str) -> "ClipData":
+        """The rows of one split."""
+        return self.select(np.flatnonzero((self.table["split"] == name).fillna(False).to_numpy(dtype=bool)))
+
+    def only(self, modalities: Sequence[str]) -> "ClipData":
+        """The same rows with some of their modalities."""
+        return ClipData(
+            self.table,
+            {m: s for m, s in self.streams.items() if m in modalities},
+            {m: n for m, n in self.numbers.items() if m in modalities},
+            self.embedded & frozenset(modalities),
+        )
+
+    def permuted(self, seed: int) -> "ClipData":
+        """The same rows with every modality's streams dealt out anew, independently of each other.
+
+        Labels of the fusion stay where they are; the polarity of a stream goes with it, so that what is destroyed is
+        the pairing alone. Streams change places only with streams, so that which modality a row lacks stays as it was.
+        """
+        table, numbers = self.table.copy(), {}
+        for place, modality in enumerate(MODALITIES):
+            if modality not in self.numbers:
+                continue
+            rows = torch.nonzero(self.numbers[modality] >= 0).squeeze(1)
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(mix(seed, place)))
+            numbers[modality] = self.numbers[modality].clone()
+            numbers[modality][rows] = self.numbers[modality][rows[order]]
+            for spec in HEADS.values():
+                if spec.modality == modality and spec.column in table:
+                    moved = table[spec.column].array.copy()
+                    moved[rows.numpy()] = moved[rows[order].numpy()]
+                    table[spec.column] = moved
+        return ClipData(table, self.streams, numbers, self.embedded)
+
+    def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
+        """One row for every distinct stream of the modalities that polarity heads read, with that modality alone.
+
+        For training encoders: a stream that many rows reuse counts once (once a split and label, should these differ).
+        """
+        tables, picked = [], {}
+        for spec in specs:
+            if spec.modality is None or spec.modality not in self.numbers:
+                continue
+            number = pd.Series(self.numbers[spec.modality].numpy())
+            rows = pd.DataFrame({"n": number, "split": self.table["split"], "label": self.table[spec.column]})
+            rows = rows[(rows["n"] >= 0) & rows["label"].notna()].drop_duplicates()
+            table = self.table.loc[rows.index].copy()
+            table["id"] = spec.modality + ":" + table["id"]
+            for other in HEADS.values():
+                if other is not spec and other.column in table:
+                    table[other.column] = pd.Series(pd.NA, index=table.index, dtype=self.table[other.column].dtype)
+            picked[spec.modality] = torch.from_numpy(rows["n"].to_numpy(dtype=np.int64).copy())
+            tables.append(table)
+        sizes = {modality: len(which) for modality, which in picked.items()}
+        numbers = {
+            modality: torch.cat([picked[m] if m == modality else torch.full((n,), -1) for m, n in sizes.items()])
+            for modality in sizes
+        }
+        table = pd.concat(tables, ignore_index=True)
+        return ClipData(table, {m: self.streams[m] for m in sizes}, numbers, self.embedded & frozenset(sizes))
+
+
+def load_clips(
+    table: pd.DataFrame,
+    index: FeatureIndex,
+    cache: Cache,
+    encoders: Mapping[str, Encoder],
+    max_steps: Mapping[str, int],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ClipData:
+    """Read the streams of a table's rows; where a backbone is frozen, its output instead, computed once and cached.
+
+    Args:
+        table: rows with `id`.
+        index: which stream belongs to which row.
+        cache: where streams are and where embeddings are kept.
+        encoders: the modalities to load.
+        max_steps: longest stream by modality, in steps; longer ones are shortened (see `shorten`).
+        progress: told modality, streams done and streams in all.
+    """
+    streams, numbers, embedded = {}, {}, set()
+    for modality, encoder in encoders.items():
+        keys = [index.key(row_id, modality) for row_id in table["id"]]
+        distinct = sorted({key for key in keys if key is not None})
+        if not distinct:
+            continue
+        place = {key: number for number, key in enumerate(distinct)}
+        numbers[modality] = torch.tensor([-1 if key is None else place[key] for key in keys])
+        limit = max_steps.get(modality)
+        if limit is None:
+            raise ConfigError(f"task.max_steps names no limit for {modality}; set task.max_steps.{modality}")
+
+        def tell(done: int, modality: str = modality, total: int = len(distinct)) -> None:
+            if progress is not None:
+                progress(modality, done, total)
+
+        if encoder.trainable:
+            sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
+            tell(len(distinct))
+        else:
+            sequences = embeddings(encoder, distinct, cache, limit, tell)
+            embedded.add(modality)
+        streams[modality] = StreamTable(sequences)
+    if not streams:
+        raise ConfigError(f"no row has a stream of {', '.join(encoders)}; see the extraction's table of results")
+    return ClipData(table, streams, numbers, frozenset(embedded))
+
+
+def shorten(values: np.ndarray, limit: int, modality: str) -> np.ndarray:
+    """At most `limit` steps of a stream `[time, ...]`.
+
+    Of faces and texts evenly spaced steps are kept. Frames of prosody must stay neighbours, so their middle is kept.
+    """
+    if len(values) <= limit:
+        return values
+    if modality == "prosody":
+        first = (len(values) - limit) // 2
+        return values[first : first + limit]
+    return values[np.linspace(0, len(values) - 1, limit).round().astype(int)]
+
+
+def embeddings(
+    encoder: Encoder,
+    keys: Sequence[str],
+    cache: Cache,
+    limit: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Tensor]:
+    """What a frozen backbone makes of each stream, `[time', embed_dim]` each, from the cache where it is there.
+
+    Streams are embedded in fixed groups: the last digit of a result can depend on what shared a batch with it, and an
+    interrupted run must find the same digits again.
+    """
+    if not encoder.backbone.state_dict():  # nothing to compute that would be worth keeping
+        return [_embedded(encoder, [cache.read(key).values], limit)[0] for key in keys]
+    fingerprint = encoder.fingerprint()
+    names = {k: hashlib.sha256(f"{k} {fingerprint} {limit}".encode()).hexdigest()[:40] for k in keys}
+    there = cache.check(names.values())
+    for first in range(0, len(keys), EMBEDDING_BATCH):
+        group = keys[first : first + EMBEDDING_BATCH]
+        if all(names[key] in there for key in group):
+            continue
+        results = _embedded(encoder, [cache.read(key).values for key in group], limit)
+        for key, result in zip(group, results, strict=True):
+            values = result.numpy()
+            cache.write(names[key], Stream(values, np.arange(len(values), dtype=np.float64), {}, ""))
+        if progress is not None:
+            progress(first + len(group))
+    if progress is not None:
+        progress(len(keys))
+    return [torch.from_numpy(cache.read(names[key]).values) for key in keys]
+
+
+def _embedded(encoder: Encoder, streams: Sequence[np.ndarray], limit: int) -> list[Tensor]:
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    raw = Tokens.pad([torch.from_numpy(shorten(values, limit, encoder.modality)) for values in streams])
+    was_training = encoder.training
+    encoder.eval()
+    with torch.inference_mode():
+        embedded = encoder.embed(raw.to(device)).to("cpu")
+    encoder.train(was_training)
+    return [values[mask].clone() for values, mask in zip(embedded.values, embedded.mask, strict=True)]
+
+
+class EpochSampler(Sampler[int]):
+    """Row numbers in an order that the seed and the epoch decide, and nothing else.
+
+    Under several processes each takes its own share of the same order.
+
+    Args:
+        rows: how many rows there are.
+        seed: the run's seed.
+        shuffle: whether to shuffle at all.
+    """
+
+    def __init__(self, rows: int, seed: int, shuffle: bool = True) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the training loop does so before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows // _processes()[1] if self.shuffle else -(-self.rows // _processes()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = torch.randperm(self.rows, generator=generator) if self.shuffle else torch.arange(self.rows)
+        rank, processes = _processes()
+        return iter(order[rank::processes][: len(self)].tolist())
+
+
+def loader(data: ClipData, batch_size: int, *, seed: int = 0, shuffle: bool = False) -> DataLoader[Batch]:
+    """Batches of a data set; in training order, without a short last batch, if `shuffle`."""
+    sampler = EpochSampler(len(data), seed, shuffle)
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=_as_it_is,
+        drop_last=shuffle and len(sampler) >= batch_size,
+    )
+
+
+def mix(*numbers: int) -> int:
+    """One seed out of several numbers, such that neighbours have nothing to do with each other."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "big")
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _processes() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,175 @@
+"""What the classifier answers: one head per label, any subset of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+from subtext.labels import INCONGRUENCE_TYPES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
+
+Kind = Literal["binary", "choice", "number"]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One question that can be asked of a clip.
+
+    Attributes:
+        name: the head's name in configs and tables.
+        column: the manifest column that carries its label.
+        kind: yes or no, one of several, or a number.
+        classes: label values in the order of the logits.
+        names: what the classes are called in columns and messages.
+        modality: the modality whose own tokens it reads; None for the fused embedding.
+    """
+
+    name: str
+    column: str
+    kind: Kind
+    classes: tuple[object, ...] = ()
+    names: tuple[str, ...] = ()
+    modality: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many outputs the head has."""
+        return len(self.classes) if self.kind == "choice" else 1
+
+    def targets(self, table: pd.DataFrame) -> Tensor:
+        """The labels of a table's rows, float `[rows]`: 0 or 1, the class's number, or the value; NaN where unlabelled.
+
+        Raises:
+            ConfigError: a label is none of the head's classes.
+        """
+        if self.column not in table:
+            return torch.full((len(table),), torch.nan)
+        column = table[self.column]
+        if self.kind == "choice":
+            numbers = column.map({value: number for number, value in enumerate(self.classes)})
+            unknown = column.notna() & numbers.isna()
+            if unknown.any():
+                raise ConfigError(
+                    f"column '{self.column}' holds {column[unknown].iloc[0]!r}; the head '{self.name}' knows "
+                    f"{', '.join(str(value) for value in self.classes)}"
+                )
+            column = numbers
+        values = column.astype("Float64").to_numpy(dtype=np.float32, na_value=np.nan)
+        return torch.from_numpy(values.copy())
+
+
+HEADS: Final[Mapping[str, HeadSpec]] = {
+    spec.name: spec
+    for spec in (
+        HeadSpec("incongruent", "incongruent", "binary", (False, True), ("congruent", "incongruent")),
+        HeadSpec("vocal_incongruent", "vocal_incongruent", "binary", (False, True), ("congruent", "incongruent")),
+        HeadSpec("type", "incongruence_type", "choice", INCONGRUENCE_TYPES, INCONGRUENCE_TYPES),
+        *(
+            HeadSpec(column, column, "choice", POLARITIES, POLARITY_NAMES, modality)
+            for modality, column in POLARITY_COLUMN.items()
+        ),
+        HeadSpec("engagement", "engagement", "number"),
+    )
+}
+"""Every head, by name."""
+
+
+def head_specs(names: Sequence[str]) -> list[HeadSpec]:
+    """The heads of those names, in the order of `HEADS`.
+
+    Raises:
+        ConfigError: a name is unknown or stands twice, or there is none.
+    """
+    for name in names:
+        if name not in HEADS:
+            raise ConfigError(f"task.heads: no head '{name}'; choose among {', '.join(HEADS)}")
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"task.heads needs at least one head and each only once, got {list(names)}")
+    return [spec for spec in HEADS.values() if spec.name in names]
+
+
+class Heads(nn.Module):
+    """Small readouts: norm, dropout, one linear layer each.
+
+    Polarity heads read the mean of their own modality's tokens, so that they say what that modality shows on its own;
+    the others read the fused embedding.
+
+    Args:
+        names: which of `HEADS`.
+        dim: width of tokens and fused embedding.
+        dropout: before the linear layers, in training.
+    """
+
+    def __init__(self, *, names: Sequence[str], dim: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.specs = tuple(head_specs(names))
+        self.dropout = dropout
+        self.readouts = nn.ModuleDict(
+            {
+                spec.name: nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, spec.size))
+                for spec in self.specs
+            }
+        )
+        # A number is learned in units of its own spread; both figures come from the training labels.
+        for spec in self.specs:
+            if spec.kind == "number":
+                self.register_buffer(f"{spec.name}_mean", torch.zeros(()))
+                self.register_buffer(f"{spec.name}_scale", torch.ones(()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The heads that are on."""
+        return tuple(spec.name for spec in self.specs)
+
+    @property
+    def need_fusion(self) -> bool:
+        """Whether any head reads the fused embedding."""
+        return any(spec.modality is None for spec in self.specs)
+
+    def fit_scales(self, targets: Mapping[str, Tensor]) -> None:
+        """Take mean and spread of each number from its training labels."""
+        for spec in self.specs:
+            if spec.kind == "number":
+                known = targets[spec.name][~targets[spec.name].isnan()]
+                if len(known):
+                    spread = float(known.std(correction=0))
+                    getattr(self, f"{spec.name}_mean").fill_(float(known.mean()))
+                    getattr(self, f"{spec.name}_scale").fill_(spread if spread > 0 else 1.0)
+
+    def scale(self, name: str) -> Tensor:
+        """The spread of a number's training labels."""
+        scale: Tensor = getattr(self, f"{name}_scale")
+        return scale
+
+    def forward(self, embedding: Tensor | None, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+        """Answer every question.
+
+        Args:
+            embedding: fused, `[batch, dim]`; None if no head needs it.
+            tokens: of each modality, `[batch, time, dim]`.
+
+        Returns:
+            Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. A polarity head's answer means nothing
+            in a row that lacks its modality, and is left out where the batch lacks it.
+        """
+        answers: dict[str, Tensor] = {}
+        for spec in self.specs:
+            if spec.modality is not None:
+                if spec.modality not in tokens:
+                    continue
+                answer = self.readouts[spec.name](tokens[spec.modality].mean())
+            elif embedding is None:
+                raise ValueError(f"the head '{spec.name}' needs a fused embedding")
+            else:
+                answer = self.readouts[spec.name](embedding)
+            if spec.kind != "choice":
+                answer = answer.squeeze(-1)
+            if spec.kind == "number":
+                answer = answer * getattr(self, f"{spec.name}_scale") + getattr(self, f"{spec.name}_mean")
+            answers[spec.name] = answer
+        return answers
