@@ -6,11 +6,13 @@ it, Ekman's display rules and Hill's verbal-nonverbal congruence.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEGATIVE: Final = -1
 NEUTRAL: Final = 0
@@ -103,13 +105,16 @@ class IncongruenceRule:
         return np.array([[self.is_incongruent(said, shown) for shown in POLARITIES] for said in POLARITIES])
 
 
-def derive_labels(table: pd.DataFrame, rule: IncongruenceRule | None = None) -> pd.DataFrame:
+def derive_labels(table: "pd.DataFrame", rule: IncongruenceRule | None = None) -> "pd.DataFrame":
     """Fill in `incongruent`, `vocal_incongruent`, `incongruence_type` and `contradiction` from the polarity columns.
 
-    A label that the table already carries is kept where it is not null; a label whose polarities are missing stays null.
+    A label that the table already carries is kept where it is not null; one whose polarities are missing stays null.
 
     Returns:
         A copy of `table` with the four columns (`boolean`, `boolean`, `string`, `boolean`).
+
+    Raises:
+        ValueError: a polarity is not -1, 0 or 1.
     """
     rule = rule or IncongruenceRule()
     out = table.copy()
@@ -125,19 +130,30 @@ def derive_labels(table: pd.DataFrame, rule: IncongruenceRule | None = None) -> 
     return out
 
 
-def _polarity(table: pd.DataFrame, column: str) -> "pd.Series[int]":
+def _polarity(table: "pd.DataFrame", column: str) -> "pd.Series[int]":
+    import pandas as pd
+
     if column not in table:
         return pd.Series(pd.NA, index=table.index, dtype="Int64")
-    return table[column].astype("Int64")
+    values = table[column].astype("Int64")
+    if not values.dropna().isin(POLARITIES).all():
+        raise ValueError(f"{column} must be -1, 0, 1 or null, got {sorted(set(values.dropna()))}")
+    return values
 
 
-def _look_up(cells: np.ndarray, rows: pd.Series, columns: pd.Series) -> pd.Series:
+def _look_up(cells: np.ndarray, rows: "pd.Series", columns: "pd.Series") -> "pd.Series":
+    import pandas as pd
+
     known = (rows.notna() & columns.notna()).to_numpy()
     values = np.full(len(rows), None, dtype=object)
     values[known] = cells[rows[known].astype(int).to_numpy() + 1, columns[known].astype(int).to_numpy() + 1]
     return pd.Series(values, index=rows.index)
 
 
-def _fill(table: pd.DataFrame, column: str, derived: pd.Series, dtype: str) -> None:
+def _fill(table: "pd.DataFrame", column: str, derived: "pd.Series", dtype: str) -> None:
     derived = derived.astype(dtype)  # type: ignore[call-overload]
-    table[column] = table[column].astype(dtype).fillna(derived) if column in table else derived  # type: ignore[call-overload]
+    if column in table:
+        known = table[column].astype(dtype)  # type: ignore[call-overload]
+        # By position: the index of a table put together from others may repeat.
+        derived = known.where(known.notna(), derived.array)
+    table[column] = derived.array

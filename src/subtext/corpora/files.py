@@ -1,0 +1,259 @@
+"""A user's own recordings, described by a table: `corpus=manifest corpus.path=my.csv`."""
+
+import csv
+import difflib
+import io
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from subtext.corpora.corpus import Corpus
+from subtext.errors import ConfigError, ManifestError
+from subtext.labels import IncongruenceRule
+from subtext.manifest import Manifest, build_manifest, check_splits
+
+_log = logging.getLogger(__name__)
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class ManifestCorpus(Corpus):
+    """Segments listed in a CSV, TSV, Parquet or JSON Lines file with the manifest's columns.
+
+    Cells are read verbatim: "NA", "null" and "007" are text, only the empty cell is missing. Columns that the manifest
+    does not know are carried through.
+
+    Args:
+        path: the table; its ending (.csv, .tsv, .parquet, .jsonl) says how to read it.
+        root: folder that the paths in it are relative to; by default the one that a description beside a Parquet file
+            names (see `subtext.manifest.write_manifest`), else the table's own folder.
+        name: the corpus's name; by default the file's.
+        columns: our column name -> the file's, for those that differ; null values are ignored.
+        groups: columns of reused units, by which intervals resample.
+        disjoint: columns whose values must not stand in two splits.
+        allow_links: accept files that symbolic links bring in from outside `root`.
+        count_unvoiced_warmth: count a smile under neutral words as incongruent.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | Path,
+        root: str | Path | None = None,
+        name: str | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        groups: Sequence[str] | None = None,
+        disjoint: Sequence[str] = ("speaker",),
+        allow_links: bool = False,
+        count_unvoiced_warmth: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.root = None if root is None else Path(root)
+        self.name = self.path.stem if name is None else name
+        self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
+        self.groups = None if groups is None else tuple(groups)
+        self.disjoint = tuple(disjoint)
+        self.allow_links = allow_links
+        self.rule = IncongruenceRule(count_unvoiced_warmth)
+        for setting, value in (("groups", groups), ("disjoint", disjoint)):
+            if isinstance(value, str):
+                raise ConfigError(f"corpus.{setting} is the text '{value}'; write a list: corpus.{setting}=[{value}]")
+
+    def build(self) -> Manifest:
+        """Read and check the table.
+
+        Raises:
+            ManifestError: the file is missing or cannot be read, or a cell of it cannot be used.
+        """
+        table = self._rename(read_table(self.path))
+        beside = self._description()
+        root = self.root
+        if root is None:
+            root = self.path.parent / str(beside.get("root", ""))
+        if not root.is_dir():
+            raise ManifestError(f"{self.name}: the root {root} is not a folder; set corpus.root to where the files are")
+        groups = self.groups
+        if groups is None:
+            groups = tuple(beside.get("groups", ("speaker",)))
+        manifest = build_manifest(
+            table, root=root, name=self.name, groups=groups, allow_links=self.allow_links, rule=self.rule
+        )
+        check_splits(manifest, self.disjoint)
+        return manifest
+
+    def _description(self) -> dict[str, Any]:
+        """Root and groups as `write_manifest` left them beside a Parquet file.
+
+        Leave to follow links is not taken from it: that is for the user to give.
+        """
+        beside = self.path.with_suffix(".json")
+        if _kind(self.path) != "parquet" or not beside.is_file():
+            return {}
+        try:
+            description = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ManifestError(
+                f"{beside}, the description of {self.path.name}, cannot be read ({_one_line(error)}); "
+                "repair or remove it"
+            ) from error
+        return description if isinstance(description, dict) else {}
+
+    def _rename(self, table: pd.DataFrame) -> pd.DataFrame:
+        missing = [theirs for theirs in self.columns.values() if theirs not in table]
+        if missing:
+            near = difflib.get_close_matches(missing[0], [str(column) for column in table.columns], n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ManifestError(
+                f"{self.path}: corpus.columns names '{missing[0]}', which is not in the file; {hint}"
+                f"It has {', '.join(str(column) for column in table.columns)}"
+            )
+        rest = table.drop(columns=list(self.columns.values()))
+        hidden = [ours for ours in self.columns if ours in rest]
+        if hidden:
+            raise ManifestError(
+                f"{self.path}: corpus.columns makes '{self.columns[hidden[0]]}' the column '{hidden[0]}', "
+                "but the file has one of that name already; rename one of them in the file"
+            )
+        renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
+        return pd.concat([renamed, rest], axis=1)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table from CSV, TSV, Parquet or JSON Lines, its text verbatim.
+
+    CSV is read as UTF-8 (with or without mark), UTF-16 with mark, else as Windows-1252 or Latin-1, which is reported.
+    In CSV every cell is text; Parquet and JSON keep their types.
+
+    Raises:
+        ManifestError: naming the file, where in it, and the remedy.
+    """
+    kind = _kind(path)
+    if not path.exists():
+        raise ManifestError(f"no manifest {path}; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+    try:
+        if kind == "parquet":
+            table = pd.read_parquet(path)
+            # A notebook may have made a column, such as the id, the index.
+            return table if table.index.names == [None] else table.reset_index()
+        content = path.read_bytes()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"{path} cannot be read as {kind} ({_one_line(error)}); save it again") from error
+    if not content.strip():
+        raise ManifestError(f"{path} is empty; write one line of column names and one line a segment")
+    text = _decode(content, path)
+    return _read_json_lines(text, path) if kind == "jsonl" else _read_csv(text, path, kind)
+
+
+def _kind(path: Path) -> str:
+    kinds = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        raise ManifestError(f"{path} is no table that can be read; use a .csv, .tsv, .parquet or .jsonl file")
+    return kind
+
+
+def _decode(content: bytes, path: Path) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        # Windows-1252 is Latin-1 with quotes and dashes where that has control characters.
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if encoding in ("cp1252", "latin-1"):
+            _log.warning("%s is not UTF-8; read as %s. Save it as UTF-8 if letters look wrong", path, encoding)
+        return text
+    raise ManifestError(f"{path} is not text; save the table as UTF-8 CSV or JSON Lines")
+
+
+def _read_csv(text: str, path: Path, kind: str) -> pd.DataFrame:
+    text = text.lstrip("\r\n")
+    delimiter = "\t" if kind == "tsv" else ","
+    header = text.split("\n", 1)[0]
+    if kind == "csv" and "," not in header and ";" in header:
+        delimiter = ";"  # What spreadsheets write where the comma is the decimal sign.
+    _check_quotes(text, delimiter, path)
+    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    content = text.encode()
+    try:
+        table = pa.csv.read_csv(
+            io.BytesIO(content),
+            # Errors name the row only when one thread reads, and no cell may be longer than a block.
+            pa.csv.ReadOptions(use_threads=False, block_size=max(1 << 20, len(content))),
+            pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        ).to_pandas()
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"{path}: {_one_line(error)}; each row needs as many cells as the first, "
+            "cells with commas, quotes or line breaks stand in double quotes"
+        ) from error
+    table.columns = table.columns.str.strip()
+    # Spreadsheets leave nameless empty columns at the end.
+    table = table.loc[:, (table.columns != "") | table.notna().any().to_numpy()]
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise ManifestError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
+    return table
+
+
+def _check_quotes(text: str, delimiter: str, path: Path) -> None:
+    """Refuse a quote that is never closed: it would swallow the rows behind it."""
+    if text.count('"') % 2 == 0:
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 0
+    try:
+        for _ in reader:
+            line = reader.line_num
+    except csv.Error as error:
+        raise ManifestError(
+            f"{path}: a double quote in line {line + 1} is not closed ({error}); close it, or double it if it is meant"
+        ) from error
+
+
+def _read_json_lines(text: str, path: Path) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    replaced = 0
+    # Not splitlines(): transcripts may hold U+2028 and its kin.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"{path}, line {number}: not JSON ({_one_line(error)}); write one object a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise ManifestError(f"{path}, line {number}: a {type(row).__name__}; write one object a line")
+        if "\\u" in line:
+            for key, value in row.items():
+                if isinstance(value, str) and _SURROGATE.search(value):
+                    row[key] = _SURROGATE.sub("\ufffd", value)
+                    replaced += 1
+        rows.append(row)
+    if replaced:
+        _log.warning("%s: %d cells hold halves of characters, which became U+FFFD", path, replaced)
+    columns = {column: None for row in rows for column in row}
+    return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns})
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
