@@ -71,7 +71,7 @@ def evaluate(
     test = predictions.loc[predictions["split"] == "test"].reset_index(drop=True)
     validation = predictions.loc[predictions["split"] == "val"].reset_index(drop=True)
     scorer = _Scorer(tuple(groups), n_bootstrap, seed)
-    masks, missing = _subsets(test)
+    masks, missing = subsets_of(test)
     result: dict[str, Any] = {
         "format": 1,
         "clips": {split: int(count) for split, count in predictions["split"].value_counts().sort_index().items()},
@@ -180,7 +180,8 @@ def _check(predictions: pd.DataFrame) -> None:
         )
 
 
-def _subsets(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
+def subsets_of(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
+    """Which rows belong to each of `SUBSETS`, and a note where that is not known."""
     masks: dict[str, Bools] = {"all": np.ones(len(test), dtype=bool)}
     columns = [f"present_{modality}" for modality in MODALITIES]
     absent = [column for column in columns if column not in test]
@@ -249,7 +250,7 @@ def _control(
         )
         thresholds, decided = _decide(head, table, table_val)
         known, fused_known = _usable(table, head), _usable(test, head)
-        masks, _ = _subsets(table)
+        masks, _ = subsets_of(table)
         _, fused_decided = _decide(head, test, validation) if f"prob_{head}" in test else ({}, decided)
         subsets: dict[str, Any] = {}
         for subset, mask in masks.items():

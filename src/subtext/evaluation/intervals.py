@@ -5,16 +5,17 @@ Every interval here resamples, or sums over, the units and not the clips:
 
 - **AUROC and average precision**: the variance of clustered influence values. With one unit this is the clustered
   DeLong variance of Obuchowski (1997, Biometrics 53); with several crossed units the one-way variances are added and
-  those of their intersections taken off (inclusion-exclusion; Cameron, Gelbach & Miller 2011, J. Bus. Econ. Stat. 29),
-  floored at the largest one-way variance when the sum is not positive. The quantile is Student's with the smallest
-  unit's count less one degrees of freedom.
+  those of their intersections taken off (inclusion-exclusion; Cameron, Gelbach & Miller 2011, J. Bus. Econ. Stat. 29).
+  The sum, which can come out too small and even negative, is never taken below the largest one-way variance. The
+  quantile is Student's with the smallest unit's count less one degrees of freedom.
 - **Metrics of counts** (F1, MCC, Brier, calibration error ...): with one unit the percentile bootstrap over its
   clusters; with several the same inclusion-exclusion over delete-one-cluster jackknife variances (MacKinnon, Nielsen &
   Webb 2024). The product-weight ("pigeonhole") bootstrap of Owen (2007) is on hand as `pigeonhole_draws`; it counts
   what varies from clip to clip 2^units - 1 times over, which makes it far too wide where units are reused a few times.
 - **A unit with fewer than `FEW_CLUSTERS` clusters** can carry neither. For it the metric is computed within each
-  cluster and a Student's t half-width taken from the spread of those figures, set around the pooled value. Where
-  several intervals apply the widest is given, and it says which it is.
+  cluster and a Student's t half-width taken from the spread of those figures, set around the pooled value. Figures
+  within clusters don't see that whole clusters may score higher than others, so for ranking metrics the first interval
+  is also computed over all units. Where several intervals apply the widest is given, and it says which it is.
 
 A clip whose unit is unknown counts as a cluster of its own.
 """
@@ -158,20 +159,14 @@ def ranking_interval(
     """
     many, few = units.split()
     candidates = []
-    if many or not units.codes:
-        variance = clustered_variance(estimate, units, many)
-        clusters = {unit: units.counts()[unit] for unit in many} or {"clip": units.n}
-        half = _t(min(clusters.values()) - 1) * np.sqrt(variance)
-        candidates.append(
-            Interval(
-                estimate.value,
-                max(low, float(estimate.value - half)),
-                min(high, float(estimate.value + half)),
-                f"clustered {method}" if len(many) < 2 else f"{len(many)}-way clustered {method}",
-                tuple(clusters),
-                clusters,
-            )
-        )
+    counts = units.counts()
+    for chosen in ([many] if many or not counts else []) + ([list(counts)] if few else []):
+        clusters = {unit: counts[unit] for unit in chosen} or {"clip": units.n}
+        if min(clusters.values()) < 2:
+            continue
+        name = f"clustered {method}" if len(chosen) < 2 else f"{len(chosen)}-way clustered {method}"
+        variance = clustered_variance(estimate, units, chosen)
+        candidates.append(_symmetric(estimate.value, variance, clusters, name, low, high))
     for unit in few:
         figures = _per_cluster(within, units.codes[unit]) if within is not None else []
         candidates.append(_few(estimate.value, figures, unit, units.counts()[unit], low, high))
@@ -200,20 +195,10 @@ def count_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: int,
         candidates.append(_percentile(statistic, draws, tuple(clusters), clusters))
     elif many:
         clusters = {unit: units.counts()[unit] for unit in many}
-        variance = _inclusion_exclusion(
-            [(s, _jackknife_variance(statistic, c), c) for s, c in units.crossings(many)], many
-        )
-        half = _t(min(clusters.values()) - 1) * np.sqrt(variance)
-        candidates.append(
-            Interval(
-                value,
-                max(statistic.low, float(value - half)),
-                min(statistic.high, float(value + half)),
-                f"{len(many)}-way clustered jackknife",
-                tuple(many),
-                clusters,
-            )
-        )
+        terms = [(sign, _jackknife_variance(statistic, codes)) for sign, codes in units.crossings(many)]
+        name = f"{len(many)}-way clustered jackknife"
+        variance = _inclusion_exclusion(terms, many)
+        candidates.append(_symmetric(value, variance, clusters, name, statistic.low, statistic.high))
     for unit in few:
         figures = np.asarray(statistic.figure(_cluster_sums(statistic.terms, units.codes[unit])))
         found = [float(figure) for figure in figures if np.isfinite(figure)]
@@ -223,7 +208,7 @@ def count_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: int,
 
 def clustered_variance(estimate: Linearised, units: Units, chosen: Sequence[str]) -> float:
     """Variance of a ranking metric, clustered by the `chosen` units (by clip where there are none)."""
-    terms = [(sign, _one_way_variance(estimate, codes), codes) for sign, codes in units.crossings(chosen)]
+    terms = [(sign, _one_way_variance(estimate, codes)) for sign, codes in units.crossings(chosen)]
     return _inclusion_exclusion(terms, chosen)
 
 
@@ -281,11 +266,18 @@ def _jackknife_variance(statistic: CountStatistic, codes: Ints) -> float:
     return float((len(left_out) - 1) * np.var(left_out)) if len(left_out) else 0.0
 
 
-def _inclusion_exclusion(terms: Sequence[tuple[int, float, Ints]], units: Sequence[str]) -> float:
-    total = sum(sign * variance for sign, variance, _ in terms)
-    if total > 0:
-        return float(total)
-    return max(variance for _, variance, _ in terms[: max(1, len(units))])
+def _inclusion_exclusion(terms: Sequence[tuple[int, float]], units: Sequence[str]) -> float:
+    # The one-way terms come first.
+    largest = max(variance for _, variance in terms[: max(1, len(units))])
+    return max(largest, sum(sign * variance for sign, variance in terms))
+
+
+def _symmetric(
+    value: float, variance: float, clusters: Mapping[str, int], method: str, low: float, high: float
+) -> Interval:
+    half = _t(min(clusters.values()) - 1) * np.sqrt(variance)
+    ends = max(low, float(value - half)), min(high, float(value + half))
+    return Interval(value, *ends, method, tuple(clusters), clusters)
 
 
 def _correction(clusters: int) -> float:
