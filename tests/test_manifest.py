@@ -1,0 +1,307 @@
+"""The manifest's checks: what is refused, in one line that helps, and what must pass unchanged."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from subtext.errors import ManifestError
+from subtext.manifest import Manifest, build_manifest, check_splits, read_manifest, write_manifest
+
+# Any text but lone surrogates, which no file format holds, and NUL, which ends C strings.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+def build(root: Path, groups: tuple[str, ...] = ("speaker",), allow_links: bool = False, **columns: Any) -> Manifest:
+    rows = max((len(value) for value in columns.values()), default=1)
+    table = pd.DataFrame({"id": [f"r{i}" for i in range(rows)], "transcript": ["words"] * rows} | columns)
+    return build_manifest(table, root=root, name="mine", groups=groups, allow_links=allow_links)
+
+
+def refusal(root: Path, **columns: Any) -> str:
+    with pytest.raises(ManifestError) as caught:
+        build(root, **columns)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 600
+    return message
+
+
+def test_smallest_manifest_gets_every_column(tmp_path: Path) -> None:
+    table = build(tmp_path).table
+    for column in ("session", "speaker", "video", "image", "audio", "features", "start", "end", "split", "engagement"):
+        assert table[column].isna().all()
+    assert table["corpus"].tolist() == ["mine"]
+    assert table["incongruent"].dtype == "boolean"
+    assert table["verbal_polarity"].dtype == "Int64"
+
+
+def test_polarities_come_from_emotions_and_labels_from_polarities(tmp_path: Path) -> None:
+    table = build(
+        tmp_path,
+        verbal_emotion=["Sadness", "joy", "surprise", None],
+        visual_emotion=["happy", "neutral", "anger", "fear"],
+        verbal_polarity=[None, -1, None, None],
+        vocal_polarity=[1, 1, 1, None],
+    ).table
+    # A polarity that is given stands above the emotion; surprise has none.
+    assert table["verbal_polarity"].tolist() == [-1, -1, pd.NA, pd.NA]
+    assert table["visual_polarity"].tolist() == [1, 0, -1, -1]
+    assert table["incongruent"].tolist() == [True, True, pd.NA, pd.NA]
+    assert table["vocal_incongruent"].tolist() == [True, True, pd.NA, pd.NA]
+    assert table["incongruence_type"].tolist() == ["masking", "minimizing", pd.NA, pd.NA]
+    assert table["contradiction"].tolist() == [True, False, pd.NA, pd.NA]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXT.filter(bool), min_size=1, max_size=6, unique=True), TEXT, TEXT)
+def test_text_passes_verbatim(tmp_path: Path, ids: list[str], transcript: str, speaker: str) -> None:
+    table = pd.DataFrame({"id": ids, "transcript": transcript, "speaker": speaker, "audio": "a.wav"}, dtype=object)
+    out = build_manifest(table, root=tmp_path, name="mine").table
+    assert out["id"].tolist() == ids
+    for column, value in (("transcript", transcript), ("speaker", speaker)):
+        assert out[column].tolist() == [value if value else pd.NA] * len(ids)
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "None", "nan", "007", "1e5", "True", " ", "\U0001f600", "שלום"])
+def test_words_that_look_like_something_else_stay_text(tmp_path: Path, word: str) -> None:
+    table = build(tmp_path, id=[word], transcript=[word], speaker=[word]).table
+    assert table[["id", "transcript", "speaker"]].iloc[0].tolist() == [word] * 3
+
+
+def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
+    # With an empty cell beside it pandas reads 7 as 7.0.
+    table = build(tmp_path, id=[7, 8, 9], speaker=[7.0, None, 8.0], session=pd.Categorical(["a", None, "b"])).table
+    assert table["id"].tolist() == ["7", "8", "9"]
+    assert table["speaker"].tolist() == ["7", pd.NA, "8"]
+    assert table["session"].tolist() == ["a", pd.NA, "b"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"id": ["a", "b", "a", "b"]}, ["'a'", "rows 1, 3", "4 rows share ids"]),
+        ({"id": ["a", None]}, ["row 2", "no id"]),
+        ({"id": ["a", ""]}, ["row 2", "no id"]),
+        ({"split": ["train", "dev"]}, ["row 2", "'r1'", "'split'", "'dev'", "train, val, test"]),
+        ({"incongruence_type": ["maskin"]}, ["'maskin'", "masking"]),
+        ({"verbal_emotion": ["joy", "excited"]}, ["row 2", "'verbal_emotion'", "'excited'", "happiness"]),
+        ({"visual_polarity": [0, 2]}, ["row 2", "'visual_polarity'", "'2'", "-1, 0, 1"]),
+        ({"visual_polarity": [0.5]}, ["'0.5'", "-1, 0, 1"]),
+        ({"vocal_polarity": ["positive"]}, ["'positive'", "-1, 0, 1"]),
+        ({"incongruent": ["maybe"]}, ["'incongruent'", "'maybe'", "true"]),
+        ({"incongruent": [0.5]}, ["'0.5'"]),
+        ({"start": ["one"]}, ["'start'", "'one'", "number"]),
+        ({"start": [float("inf")]}, ["'start'", "'inf'"]),
+        ({"end": ["nan"]}, ["'end'", "'nan'"]),
+        ({"start": [-1]}, ["'start'", "negative"]),
+        ({"start": [5], "end": [4]}, ["'end'", "4.0 s", "5.0 s"]),
+        ({"end": [-4]}, ["'end'", "-4.0 s"]),
+        ({"start": pd.to_datetime(["2024-01-01"])}, ["'start'", "number"]),
+        ({"engagement": ["high"]}, ["'engagement'", "'high'"]),
+        ({"transcript": [["a", "b"]]}, ["row 1", "'transcript'", "list"]),
+        ({"transcript": [b"a"]}, ["'transcript'", "bytes"]),
+        ({"transcript": pd.Series(["\ud800"], dtype=object)}, ["'transcript'", "UTF-8"]),
+        ({"transcript": [None]}, ["no row has a stream"]),
+        ({"transcript": ["", ""]}, ["no row has a stream"]),
+        ({"id": ["line\nbreak"], "start": [-1]}, ["line", "negative"]),
+        ({"id": ["x" * 5000], "start": [-1]}, ["xxx", "negative"]),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_cells_are_refused_with_their_place(tmp_path: Path, columns: dict[str, Any], words: list[str]) -> None:
+    message = refusal(tmp_path, **columns)
+    for word in words:
+        assert word in message, message
+
+
+def test_refused_tables_name_what_is_missing(tmp_path: Path) -> None:
+    for table, word in (
+        (pd.DataFrame({"id": []}), "no rows"),
+        (pd.DataFrame({"transcript": ["a"]}), "column 'id'"),
+        (pd.DataFrame([["a", "b", "c"]], columns=["id", "transcript", "transcript"]), "'transcript'"),
+    ):
+        with pytest.raises(ManifestError, match=word):
+            build_manifest(table, root=tmp_path, name="mine")
+    with pytest.raises(ManifestError, match="group column 'dialog'"):
+        build(tmp_path, groups=("dialog",))
+
+
+@pytest.mark.parametrize("spelling", [["1", "0", ""], [True, False, None], ["TRUE", "false ", None], [1.0, 0.0, None]])
+def test_binary_labels_in_every_spelling(tmp_path: Path, spelling: list[object]) -> None:
+    assert build(tmp_path, incongruent=spelling).table["incongruent"].tolist() == [True, False, pd.NA]
+
+
+def test_numbers_as_text_are_read_and_empty_ones_missing(tmp_path: Path) -> None:
+    table = build(tmp_path, start=[" 1.5 ", "", None], end=["2", " ", "3e0"]).table
+    assert table["start"].tolist()[0] == 1.5
+    assert table["start"].isna().tolist() == [False, True, True]
+    assert table["end"].isna().tolist() == [False, True, False]
+
+
+def test_type_names_may_be_written_as_words(tmp_path: Path) -> None:
+    assert build(tmp_path, incongruence_type=["Flat positivity"]).table["incongruence_type"].tolist() == [
+        "flat_positivity"
+    ]
+
+
+def test_unknown_columns_are_carried_through(tmp_path: Path) -> None:
+    table = build(tmp_path, age=[31, 40], note=["x", None], soft=[[0.1, 0.9], [0.5, 0.5]], mixed=[1, "a"])
+    out = read_manifest(write_manifest(table, tmp_path / "m.parquet")).table
+    assert out["age"].tolist() == [31, 40]
+    assert out["note"].isna().tolist() == [False, True]
+    assert np.asarray(out["soft"].tolist()).tolist() == [[0.1, 0.9], [0.5, 0.5]]
+    assert out["mixed"].tolist() == ["1", "a"]
+
+
+def test_callers_table_stays_as_it_was(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": [1], "transcript": ["a"], "incongruent": ["1"]}, index=[9])
+    before = table.copy(deep=True)
+    build_manifest(table, root=tmp_path, name="mine")
+    pd.testing.assert_frame_equal(table, before)
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a/..", "..", "..\\x.mp4", "C:\\x.mp4", "\\\\host\\x.mp4", "a\0b"],
+)
+def test_paths_that_leave_the_root_are_refused(tmp_path: Path, path: str) -> None:
+    assert "leaves the manifest's root" in refusal(tmp_path, video=[path])
+    manifest = build(tmp_path, allow_links=True)
+    with pytest.raises(ManifestError, match="leaves the manifest's root"):
+        manifest.path(path)
+
+
+@pytest.mark.parametrize("path", ["a.mp4", "a/b c/ü,'(1)=.mp4", "..a/b..c/...mp4", "./a.mp4", "~x.mp4", "a" * 5000])
+def test_ordinary_paths_pass(tmp_path: Path, path: str) -> None:
+    manifest = build(tmp_path, video=[path])
+    assert manifest.path(manifest.table["video"].iloc[0]) == tmp_path.resolve() / path
+
+
+def test_links_out_of_the_root_need_leave(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "real").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "x.wav").write_bytes(b"x")
+    (root / "real" / "x.wav").write_bytes(b"x")
+    (root / "file.wav").symlink_to(outside / "x.wav")
+    (root / "folder").symlink_to(outside)
+    (root / "within.wav").symlink_to(root / "real" / "x.wav")
+    (root / "loop").symlink_to(root / "loop")
+    for path in ("file.wav", "folder/x.wav", "folder/missing.wav"):
+        assert "through a link" in refusal(root, audio=[path])
+        manifest = build(root, allow_links=True, audio=[path])
+        assert manifest.path(path) == root.resolve() / path
+        with pytest.raises(ManifestError, match="allow_links"):
+            Manifest(manifest.table, root, "mine").path(path)
+    build(root, audio=["within.wav", "real/x.wav", "loop", "missing/x.wav"])
+
+
+def test_root_may_itself_be_reached_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    manifest = build(tmp_path / "link", audio=["a.wav"])
+    assert manifest.path("a.wav") == (tmp_path / "real" / "a.wav").resolve()
+
+
+# Splits
+
+
+def test_unit_in_two_splits_is_refused(tmp_path: Path) -> None:
+    manifest = build(tmp_path, speaker=["A", "B", "A", None, None], split=["train", "val", "test", "train", "test"])
+    with pytest.raises(ManifestError, match=r"speaker 'A' is in the splits train, test \(1 such values\)"):
+        check_splits(manifest)
+    check_splits(manifest, [])
+    check_splits(manifest.with_table(manifest.table.assign(split=pd.NA)))
+    with pytest.raises(ManifestError, match="'speakr'"):
+        check_splits(manifest, ["speakr"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(["train", "val", "test"])), min_size=1, max_size=8))
+def test_split_check_agrees_with_the_definition(rows: list[tuple[str, str]]) -> None:
+    table = pd.DataFrame(rows, columns=["speaker", "split"])
+    leak = any(len({split for speaker, split in rows if speaker == value}) > 1 for value in "ABC")
+    manifest = Manifest(table, Path(), "mine")
+    if leak:
+        with pytest.raises(ManifestError):
+            check_splits(manifest)
+    else:
+        check_splits(manifest)
+
+
+# Files
+
+
+def test_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    root.mkdir()
+    manifest = build(
+        root,
+        groups=("speaker", "dialogue"),
+        speaker=["NA", None],
+        dialogue=[1, 2],
+        verbal_polarity=[1, None],
+        visual_polarity=[-1, None],
+    )
+    inside = read_manifest(write_manifest(manifest, root / "manifest.parquet"))
+    elsewhere = read_manifest(write_manifest(manifest, tmp_path / "run" / "manifest.parquet"))
+    for again in (inside, elsewhere):
+        pd.testing.assert_frame_equal(again.table, manifest.table)
+        assert again.root == root.resolve()
+        assert (again.name, again.groups, again.allow_links) == ("mine", ("speaker", "dialogue"), False)
+    assert sorted(os.listdir(root)) == ["manifest.json", "manifest.parquet"], "leftovers"
+    # A corpus that was moved as a whole is found again.
+    root.rename(tmp_path / "moved")
+    assert read_manifest(tmp_path / "moved" / "manifest.parquet").root == (tmp_path / "moved").resolve()
+
+
+def test_missing_or_damaged_manifests_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    with pytest.raises(ManifestError, match="is missing"):
+        read_manifest(path)
+    write_manifest(build(tmp_path), path)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"PAR1 not really PAR1"):
+        path.write_bytes(content)
+        with pytest.raises(ManifestError, match="build the corpus again"):
+            read_manifest(path)
+    path.write_bytes(whole)
+    for text in ("", "[]", "{}", "{"):
+        path.with_suffix(".json").write_text(text)
+        with pytest.raises(ManifestError, match="build the corpus again"):
+            read_manifest(path)
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_checked_within_a_minute(tmp_path: Path) -> None:
+    rows = 1_000_000
+    rng = np.random.default_rng(0)
+    speaker = rng.integers(0, 5000, rows)
+    number = pd.Series(np.arange(rows).astype(str))
+    table = pd.DataFrame(
+        {
+            "id": "r" + number,
+            "speaker": pd.Series(speaker).astype(str),
+            "video": "day" + (number.str[-3:]) + "/" + number + ".mp4",
+            "start": rng.random(rows),
+            "end": 2 + rng.random(rows),
+            "transcript": "some words",
+            "verbal_emotion": rng.choice(["joy", "sad", "neutral", "surprise"], rows),
+            "visual_polarity": rng.choice(["-1", "0", "1", ""], rows),
+            "split": np.where(speaker < 3000, "train", "test"),
+        }
+    )
+    start = time.process_time()
+    manifest = build_manifest(table, root=tmp_path, name="mine")
+    check_splits(manifest)
+    assert time.process_time() - start < 60
+    assert len(manifest) == rows
