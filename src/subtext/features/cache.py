@@ -22,6 +22,7 @@ from subtext.media.segment import Segment
 _LENGTH_BYTES: Final = 8
 """A safetensors file begins with the length of its header as a little-endian 64-bit number."""
 _MAX_HEADER: Final = 1 << 20
+_INTACT: Final = "intact"
 _STALE: Final = 24 * 3600
 """Age in s after which an unfinished file is taken for left over."""
 
@@ -65,6 +66,10 @@ class Cache(ABC):
             CacheError: the folder cannot be written.
         """
 
+    @abstractmethod
+    def settle(self, keys: Iterable[str]) -> None:
+        """Take it that these streams, just written, are intact, so that `check` need not read them."""
+
     def has(self, key: str) -> bool:
         """Whether the stream is there and intact."""
         return bool(self.check([key]))
@@ -94,13 +99,16 @@ class MemoryCache(Cache):
         """Keep the stream itself, not a copy."""
         self._streams[key] = stream
 
+    def settle(self, keys: Iterable[str]) -> None:
+        """Nothing to do: memory stays intact."""
+
     def clear(self) -> None:
         """Forget every stream."""
         self._streams.clear()
 
 
 class FeatureCache(Cache):
-    """Streams in a folder, `ab/abcdef….safetensors`, safe for several processes at once.
+    """Streams in a folder, `streams/ab/abcdef….safetensors`, safe for several processes at once.
 
     A file appears whole or not at all (written under another name, flushed, renamed), carries a checksum of its arrays
     and figures, and counts as missing where it does not agree with it.
@@ -116,7 +124,7 @@ class FeatureCache(Cache):
 
     def path(self, key: str) -> Path:
         """The file of a stream."""
-        return self.folder / key[:2] / f"{key}.safetensors"
+        return self.folder / "streams" / key[:2] / f"{key}.safetensors"
 
     def contents(self, paths: Iterable[Path]) -> dict[Path, str | OSError]:
         """sha256 of each file, remembered by path, size and modification time, or why it cannot be read."""
@@ -137,7 +145,7 @@ class FeatureCache(Cache):
             except (CacheError, OSError, *_UNREADABLE):
                 continue
             if path not in verified:
-                fresh[path] = "verified"
+                fresh[path] = _INTACT
         self._memory.store(fresh)
         return found
 
@@ -174,6 +182,10 @@ class FeatureCache(Cache):
                 unfinished.unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Remember that these streams, just written, are intact, so that `check` need not read them."""
+        self._memory.store({self.path(key): _INTACT for key in keys})
 
     def _verified(self, key: str) -> Stream:
         path = self.path(key)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import pandas as pd
+
 from subtext.errors import MediaError
 from subtext.features.cache import Cache
 from subtext.features.stream import Stream
@@ -25,11 +27,13 @@ class Source:
     Attributes:
         path: the file, None for texts.
         segment: the part of the file.
+        column: the manifest's column that names the file.
         texts: the texts, the one that the row is about last.
     """
 
     path: Path | None = None
     segment: Segment = WHOLE
+    column: str = ""
     texts: tuple[str, ...] = ()
 
 
@@ -52,10 +56,12 @@ class Extractor(ABC):
     Attributes:
         modality: "visual", "text" or "prosody".
         in_workers: whether it decodes files, each in a worker process, or works in batches in the main process.
+        threads: how many threads may decode; 0 = as many as there are cores. Worker processes set 1.
     """
 
     modality: str
     in_workers: bool = True
+    threads: int = 0
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -100,6 +106,35 @@ class Extractor(ABC):
             The key of each row's final stream; by default the extracted ones.
         """
         return list(keys)
+
+
+def file_sources(manifest: Manifest, columns: Sequence[str], nothing: str) -> list[Source | NoSource]:
+    """For each row its segment of the file in the first of `columns` that is filled; a picture has no segment.
+
+    Args:
+        manifest: the rows.
+        columns: path columns in order of preference.
+        nothing: what to say of a row that fills none of them.
+    """
+    table = manifest.table
+    named = table[columns[0]]
+    column = pd.Series(columns[0], index=table.index).where(named.notna(), None)
+    for other in columns[1:]:
+        column = column.where(named.notna() | table[other].isna(), other)
+        named = named.fillna(table[other])
+    out: list[Source | NoSource] = []
+    paths = {name: manifest.path(name) for name in named.dropna().unique()}
+    for name, which, start, end in zip(named, column, table["start"], table["end"], strict=True):
+        if pd.isna(name):
+            out.append(NoSource("absent", nothing))
+            continue
+        segment = WHOLE if which == "image" else Segment(_seconds(start), _seconds(end))
+        out.append(Source(paths[name], segment, which))
+    return out
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
 
 
 def settings_digest(settings: Mapping[str, object]) -> str:

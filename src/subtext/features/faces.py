@@ -1,0 +1,116 @@
+"""Face crops of a recording's segments, or of a picture."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from subtext.errors import ConfigError, MediaError
+from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
+from subtext.features.stream import Stream
+from subtext.manifest import Manifest
+from subtext.media.crops import FaceCrops, face_crops, image_crop
+from subtext.media.faces import make_detector
+
+VERSION: Final = 1
+"""Raised whenever the code makes other crops of the same picture."""
+
+
+class FaceExtractor(Extractor):
+    """uint8 RGB crops `[time, size, size, 3]` of the person in a segment; a picture (column `image`) is one step.
+
+    Args:
+        detector: "yunet" or "haar".
+        models: folder with YuNet's weights.
+        rate: pictures per second.
+        size: side of the crops in px.
+        margin: added on each side, as a share of the face's longer side.
+        grey: luminance in all three channels.
+        detect_rate: detections per second; between them faces are tracked.
+        max_frames: at most this many pictures a segment; a longer one is sampled at a lower rate, which is reported.
+        allow_download: fetch YuNet's weights from the hub where `models` has none.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    modality = "visual"
+
+    def __init__(
+        self,
+        *,
+        detector: str = "yunet",
+        models: Path | str | None = None,
+        rate: float = 5.0,
+        size: int = 112,
+        margin: float = 0.2,
+        grey: bool = False,
+        detect_rate: float = 1.0,
+        max_frames: int = 300,
+        allow_download: bool = False,
+    ) -> None:
+        for name, value in {"rate": rate, "size": size, "detect_rate": detect_rate, "max_frames": max_frames}.items():
+            if value <= 0:
+                raise ConfigError(f"visual extractor: {name}={value} must be above 0")
+        if margin < 0:
+            raise ConfigError(f"visual extractor: margin={margin} must not be negative")
+        self.detector = make_detector(detector, None if models is None else Path(models), allow_download=allow_download)
+        self.rate, self.size, self.margin, self.grey = rate, size, margin, grey
+        self.detect_rate, self.max_frames = detect_rate, max_frames
+
+    def fingerprint(self) -> str:
+        """sha256 over the detector with its weights and every setting."""
+        return settings_digest(
+            {
+                "extractor": "faces",
+                "version": VERSION,
+                "detector": self.detector.fingerprint(),
+                "rate": float(self.rate),
+                "size": self.size,
+                "margin": float(self.margin),
+                "grey": self.grey,
+                "detect_rate": float(self.detect_rate),
+                "max_frames": self.max_frames,
+            }
+        )
+
+    def sources(self, manifest: Manifest) -> list[Source | NoSource]:
+        """A row's segment of `video`, else its `image`."""
+        return file_sources(manifest, ("video", "image"), "the row names no video or image")
+
+    def extract(self, sources: Sequence[Source]) -> Iterator[tuple[int, Stream | MediaError]]:
+        """Crops of all segments of one file in one pass; a row without a face is a stream without steps."""
+        path = sources[0].path
+        if path is None:
+            raise ValueError("faces are extracted from files")
+        try:
+            if sources[0].column == "image":
+                crops = image_crop(path, detector=self.detector, size=self.size, margin=self.margin, grey=self.grey)
+                yield from ((number, _stream(crops)) for number in range(len(sources)))
+                return
+            for number, result in face_crops(
+                path,
+                [source.segment for source in sources],
+                detector=self.detector,
+                rate=self.rate,
+                size=self.size,
+                margin=self.margin,
+                grey=self.grey,
+                detect_rate=self.detect_rate,
+                max_frames=self.max_frames,
+                threads=self.threads,
+            ):
+                yield number, result if isinstance(result, MediaError) else _stream(result)
+        except cv2.error as error:
+            raise MediaError(f"{path}: OpenCV cannot use its pictures ({' '.join(str(error).split())})") from error
+
+
+def _stream(crops: FaceCrops) -> Stream:
+    quality = {"face_share": crops.face_share, "n_people": float(crops.n_people), "n_pictures": float(crops.n_frames)}
+    if crops.rate:
+        quality["picture_rate"] = crops.rate
+    if len(crops.crops):
+        quality["face_height"] = float(crops.boxes[:, 3].mean())
+    pictures = "1 picture" if crops.n_frames == 1 else f"{crops.n_frames} pictures"
+    return Stream(crops.crops, crops.times, quality, "" if len(crops.crops) else f"no face found in {pictures}")
