@@ -1,6 +1,7 @@
 """Read the sound of many segments of a recording in one streaming pass."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from subtext.errors import MediaError
-from subtext.media.segment import Segment, Span, StreamMissing, resolve
-from subtext.media.video import BREAK_TOLERANCE, container_duration, container_origin, open_container
+from subtext.media.segment import LEAST_COVER, Segment, Span, StreamMissing, resolve
+from subtext.media.video import BREAK_TOLERANCE, breaks_off, container_duration, container_origin, open_container
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ def read_segments(
         max_duration: longer segments (s) are refused: they are no utterances and would not fit the memory bound.
 
     Yields:
-        Segment index and float32 `[samples]`; or segment index and the error that concerns this segment alone. In order of
-        the segments' ends.
+        Segment index and float32 `[samples]`, as soon as the segment is read; or segment index and the error that
+        concerns this segment alone.
 
     Raises:
         MediaError: the file is missing, empty, no recording, has no sound, or nothing in it can be decoded.
@@ -103,50 +104,60 @@ def _read(
 
 def _too_late(path: Path, span: Span, broken: float | None) -> MediaError:
     if broken is not None:
-        return MediaError(f"{path}: breaks off at {broken:.2f} s, before this segment; copy or record it again")
+        return breaks_off(path, broken)
     return MediaError(f"{path}: no sound at {span.start:.2f} s; the sound is shorter than the file")
+
+
+def _too_long(path: Path, span: Span, max_duration: float) -> MediaError:
+    return MediaError(
+        f"{path}: the segment at {span.start:g} s is longer than {max_duration:.0f} s; give turns (.srt, .vtt, or "
+        "start and end in a manifest)"
+    )
 
 
 class _Recording:
     """The samples of one segment while they arrive."""
 
     def __init__(self, span: Span, index: int, sample_rate: int, max_duration: float) -> None:
-        self.span, self.index, self.sample_rate = span, index, sample_rate
-        self.limit = round(min(span.duration, max_duration) * sample_rate)
-        self.values = np.zeros(min(self.limit, 60 * sample_rate), dtype=np.float32)
+        self.span, self.index, self.sample_rate, self.max_duration = span, index, sample_rate, max_duration
+        # Memory is taken only as it is written to. Where the end is unknown, one sample more tells that it is too long.
+        self.limit = round(min(span.duration, max_duration) * sample_rate) + (span.end == math.inf)
+        self.values = np.zeros(self.limit, dtype=np.float32)
         self.filled = 0  # samples that really arrived
         self.length = 0  # position after the last of them
 
     def add(self, time: float, samples: Waveform) -> None:
         first = round((time - self.span.start) * self.sample_rate)
-        begin, end = max(first, 0), min(first + len(samples), self.limit)
-        if end <= begin:
-            return
-        if end > len(self.values):
-            self.values = np.resize(self.values, min(self.limit, max(end, 2 * len(self.values))))
-            self.values[self.length :] = 0
-        begin = max(begin, min(self.length, end))  # overlapping time stamps: the first sound stays
-        self.values[begin:end] = samples[begin - first : end - first]
-        self.filled += end - begin
-        self.length = max(self.length, end)
+        end = min(first + len(samples), self.limit)
+        begin = max(first, self.length)  # where time stamps overlap, the first sound stays
+        if end > begin:
+            self.values[begin:end] = samples[begin - first : end - first]
+            self.filled += end - begin
+            self.length = end
 
     def finish(self, path: Path, broken: float | None) -> Waveform | MediaError:
-        if broken is not None and self.span.end > broken + BREAK_TOLERANCE and self.span.end != float("inf"):
-            return MediaError(
-                f"{path}: breaks off at {broken:.2f} s, before this segment's end; copy or record it again"
-            )
+        if broken is not None and broken + BREAK_TOLERANCE < self.span.end < math.inf:
+            return breaks_off(path, broken)
+        if self.span.end == math.inf and self.length == self.limit:
+            return _too_long(path, self.span, self.max_duration)
         if self.length == 0:
             return _too_late(path, self.span, None)
         if self.filled < (1 - MAX_LOSS) * self.length:
             return MediaError(
-                f"{path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s cannot be decoded; "
-                "copy or record it again"
+                f"{path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s is missing or "
+                "damaged; copy or record it again"
+            )
+        if self.span.end < math.inf and self.length < LEAST_COVER * self.limit:
+            return MediaError(
+                f"{path}: the sound ends at {self.span.start + self.length / self.sample_rate:.2f} s, well before the "
+                f"segment's end at {self.span.end:.2f} s; correct its times or record it again"
             )
         values = self.values[: self.length]
         wrong = np.count_nonzero(~np.isfinite(values))
         if wrong:
             return MediaError(
-                f"{path}: {wrong} samples at {self.span.start:.2f} s are not finite numbers (NaN or infinite); export the sound again"
+                f"{path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); export the "
+                "sound again"
             )
         return values
 

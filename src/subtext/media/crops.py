@@ -1,7 +1,7 @@
 """Face crops of many segments of a recording in one pass."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from subtext.errors import MediaError
 from subtext.media.faces import FaceDetector
-from subtext.media.segment import Segment
-from subtext.media.tracking import Box, FaceTracker, Track, n_people
+from subtext.media.segment import Segment, is_open
+from subtext.media.tracking import Box, FaceTracker, Track, centred, n_people
 from subtext.media.video import Image, container_duration, open_container, read_image, sample_frames
 
 MAX_SIDE = 1280
-"""Longer side (px) that pictures are shrunk to while they are decoded: enough for a face, and 4k stays within memory."""
+"""Longer side (px) that pictures are shrunk to as they are decoded: enough for a face, and 4k stays within memory."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def face_crops(
     detector: FaceDetector,
     rate: float = 5.0,
     size: int = 112,
-    margin: float = 0.2,
+    margin: float = 0.15,
     grey: bool = False,
     detect_rate: float = 1.0,
     max_frames: int = 300,
@@ -109,8 +109,8 @@ class _Collector:
         self, segment: Segment, duration: float | None, tracker: FaceTracker, rate: float, size: int, max_frames: int
     ) -> None:
         start, end = segment.start, segment.end
-        self.start = 0.0 if start is None or np.isnan(start) else start
-        self.end = np.inf if end is None or np.isnan(end) else end
+        self.start = 0.0 if is_open(start) else float(start or 0.0)
+        self.end = np.inf if is_open(end) else float(end or 0.0)
         length = min(self.end, np.inf if duration is None else duration) - self.start
         self.rate = min(rate, max_frames / length) if np.isfinite(length) and length > 0 else rate
         self.tracker, self.size = tracker, size
@@ -139,54 +139,45 @@ def _collect(tracks: list[Track], times: npt.NDArray[np.float64], size: int, rat
 
 
 def image_crop(
-    path: Path, *, detector: FaceDetector, size: int = 112, margin: float = 0.2, grey: bool = False
+    path: Path, *, detector: FaceDetector, size: int = 112, margin: float = 0.15, grey: bool = False
 ) -> FaceCrops:
     """The largest face of a picture file, as a segment of one picture at 0 s.
 
-    A face that fills the picture is missed by detectors that expect surroundings, so a picture without a face is searched
-    again with a border of half its size.
+    Detectors that expect surroundings miss a face that fills the picture, so a picture without a face is searched again
+    with a border of half its size.
 
     Raises:
         MediaError: the file is missing, empty, or no picture.
         WeightsError: the detector's weights are missing or altered.
     """
     image = read_image(path, max_side=MAX_SIDE)
-    faces = detector.detect(image)
+    faces, border = detector.detect(image), 0
     if not faces:
         border = max(image.shape[:2]) // 2
-        image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
-        faces = detector.detect(image)
+        faces = detector.detect(cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE))
     tracks = []
     if faces:
-        x, y, width, height = faces[0].box
-        box = np.array([x + width / 2, y + height / 2, width, height])
+        box = centred(faces[0])
+        box[:2] -= border
         cut = (crop_square(image, box, size, margin, grey), _relative(box, image))
         tracks = [Track(detections=1, positions=[0], boxes=[box], crops=[cut])]
-    crops = _collect(tracks, np.zeros(1), size, 0.0, detector.name)
-    return FaceCrops(**{**crops.__dict__, "n_people": len(faces)})
+    return replace(_collect(tracks, np.zeros(1), size, 0.0, detector.name), n_people=len(faces))
 
 
 def crop_square(image: Image, box: Box, size: int, margin: float, grey: bool = False) -> Image:
     """A square around a box (centre x, centre y, width, height in px), resized to `[size, size, 3]`.
 
-    Parts outside the picture repeat its edge.
+    The square stays inside the picture: it is no larger than the shorter side, and moved inwards at an edge. A repeated
+    edge would show pixels that nobody recorded.
     """
-    side = max(2, round(max(box[2], box[3]) * (1 + 2 * margin)))
-    left, top = round(box[0] - side / 2), round(box[1] - side / 2)
     height, width = image.shape[:2]
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    if x1 <= x0 or y1 <= y0:  # a tracked box that left the picture: its nearest pixels
-        x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-        x1, y1 = x0 + 1, y0 + 1
-        left, top, side = x0, y0, 1
-    part = image[y0:y1, x0:x1]
+    side = min(max(2, round(max(box[2], box[3]) * (1 + 2 * margin))), height, width)
+    left = min(max(round(box[0] - side / 2), 0), width - side)
+    top = min(max(round(box[1] - side / 2), 0), height - side)
+    part = image[top : top + side, left : left + side]
     if grey:
         part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-    edges = (y0 - top, top + side - y1, x0 - left, left + side - x1)
-    if any(edges):
-        part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_REPLICATE)
-    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    out = cv2.resize(part, (size, size), interpolation=interpolation)
+    out = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
     return cv2.cvtColor(out, cv2.COLOR_GRAY2RGB) if grey else out
 
 

@@ -143,7 +143,8 @@ class HaarDetector(FaceDetector):
         file = Path(folder or "") / "haarcascade_frontalface_default.xml"
         if folder is None or not hasattr(cv2, "CascadeClassifier") or not file.is_file():
             raise WeightsError(
-                f"OpenCV {cv2.__version__} carries no Haar cascade; install 'opencv-python-headless<5' or use detector=yunet"
+                f"OpenCV {cv2.__version__} carries no Haar cascade; install 'opencv-python-headless<5', or use "
+                "detector=yunet"
             )
         return cv2.CascadeClassifier(str(file))
 
@@ -176,15 +177,15 @@ def read_weights(source: Path | None, *, allow_download: bool = False) -> bytes:
     if file is None or not file.is_file():
         if not allow_download:
             raise WeightsError(
-                f"YuNet's weights are not at {file or YUNET_FILE}; put {YUNET_FILE} (hub repository {YUNET_REPOSITORY}) into the "
-                "folder paths.models, allow the download, or use detector=haar"
+                f"YuNet's weights are not at {file or YUNET_FILE}; put {YUNET_FILE} (hub repository "
+                f"{YUNET_REPOSITORY}) into the folder paths.models, allow the download, or use detector=haar"
             )
         file = _download()
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != YUNET_SHA256:
         raise WeightsError(
-            f"{file}: not the expected {YUNET_FILE} (sha256 differs: altered, cut off or another version); fetch it again from "
-            f"{YUNET_REPOSITORY}"
+            f"{file}: not the expected {YUNET_FILE} (its sha256 differs: altered, cut off or another version); fetch "
+            f"it again from {YUNET_REPOSITORY}"
         )
     return content
 
@@ -197,8 +198,8 @@ def _download() -> Path:
         return Path(hf_hub_download(YUNET_REPOSITORY, YUNET_FILE, revision=YUNET_REVISION))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise WeightsError(
-            f"YuNet's weights could not be fetched from {YUNET_REPOSITORY} ({type(error).__name__}); put {YUNET_FILE} into the "
-            "folder paths.models, or use detector=haar"
+            f"YuNet's weights could not be fetched from {YUNET_REPOSITORY} ({type(error).__name__}); put "
+            f"{YUNET_FILE} into the folder paths.models, or use detector=haar"
         ) from error
 
 

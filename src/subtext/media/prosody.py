@@ -36,7 +36,6 @@ PROSODY_NAMES: Final = (
 )
 """The columns of `prosody_frames`, in order."""
 
-METHODS: Final = ("torchaudio", "egemaps", "praat")
 F0_LOWEST: Final = 60.0
 F0_HIGHEST: Final = 500.0
 PITCH_WINDOW: Final = 0.05
@@ -50,6 +49,8 @@ OCTAVE_COST: Final = 0.02
 JUMP_COST: Final = 0.35
 VOICED_COST: Final = 0.14
 CANDIDATES: Final = 6
+BLOCK: Final = 2000
+"""Frames analysed at once."""
 
 
 def prosody_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000, *, hop: float = 0.01) -> Frames:
@@ -61,108 +62,108 @@ def prosody_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000,
         hop: seconds between frames.
 
     Returns:
-        float32 `[frames, len(PROSODY_NAMES)]`; frame `i` is centred at `(i + 0.5) * hop`; at least one frame. Silence has
-        voicing 0 throughout.
+        float32 `[frames, len(PROSODY_NAMES)]`, columns as in `PROSODY_NAMES`; frame `i` is centred at
+        `(i + 0.5) * hop`; at least one frame. Silence has voicing 0 throughout, and a log-F0 of 0.
     """
-    wave = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
+    wave = wave - wave.mean() if len(wave) else wave.new_zeros(1)
     step = round(hop * sample_rate)
     frames = max(1, len(wave) // step)
     with torch.inference_mode():
-        power = _power(wave, sample_rate, step, frames)
-        energy = _energy(wave, sample_rate, step, frames)
-        f0, voiced, strength = pitch(wave, sample_rate, step, frames, energy)
-        return _columns(power, energy, f0, voiced, strength, sample_rate, hop)
+        # Block by block, because the windows of a long utterance take a hundred times its own memory.
+        blocks = [
+            _block(wave, sample_rate, step, first, min(BLOCK, frames - first)) for first in range(0, frames, BLOCK)
+        ]
+        spectral, log_mel, energy, frequency, strength = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        f0, voiced, correlation = _choose_pitch(frequency, strength, energy)
+        log_f0 = _fill(torch.log(f0.clamp(min=1.0)), voiced)
+        correlation = correlation.clamp(0.01, 0.999)
+        columns = [
+            log_f0,
+            voiced.float(),
+            10 * torch.log10(correlation / (1 - correlation)),
+            _delta(log_f0),
+            _variation(1 / f0.clamp(min=1.0), voiced, 0.25),
+            _variation(10 ** (energy / 20), voiced, 1.0),
+            energy,
+            _delta(energy),
+            *spectral.unbind(dim=1),
+            _flux(log_mel),
+            speech_rate(energy, voiced, hop),
+            *(log_mel @ _dct(log_mel.shape[1])).unbind(dim=1),
+        ]
+        return torch.stack(columns, dim=1).numpy()
 
 
-def _columns(
-    power: Tensor, energy: Tensor, f0: Tensor, voiced: Tensor, strength: Tensor, sample_rate: int, hop: float
-) -> Frames:
-    log_f0 = _fill(torch.log(f0.clamp(min=1.0)), voiced)
-    both = voiced[1:] & voiced[:-1]
-    period = 1 / f0.clamp(min=1.0)
-    jitter, shimmer = torch.zeros_like(f0), torch.zeros_like(f0)
-    jitter[1:] = torch.where(both, (period[1:] - period[:-1]).abs() / ((period[1:] + period[:-1]) / 2), 0.0).clamp(
-        max=0.25
-    )
-    shimmer[1:] = torch.where(both, (energy[1:] - energy[:-1]).abs(), 0.0).clamp(max=12.0)
-    mel = _mel_bank(power.shape[1], sample_rate)
-    log_mel = 10 * torch.log10((power @ mel).clamp(min=1e-10))
-    mfcc = log_mel @ _dct(log_mel.shape[1])
+def _block(wave: Tensor, sample_rate: int, step: int, first: int, count: int) -> tuple[Tensor, ...]:
+    """What each window tells: spectral shape, log mel, energy, and pitch candidates with their strength."""
+    length = round(SPECTRUM_WINDOW * sample_rate)
+    windows = _windows(wave, length, step, first, count)
+    energy = 10 * torch.log10(windows.square().mean(dim=1).clamp(min=10 ** (FLOOR_DB / 10)))
+    size = 2 ** int(np.ceil(np.log2(length)))
+    power = torch.fft.rfft(windows * torch.hann_window(length, periodic=False), n=size).abs().square() / length
+    log_mel = 10 * torch.log10((power @ _mel_bank(power.shape[1], sample_rate)).clamp(min=1e-10))
     spectrum = 10 * torch.log10(power.clamp(min=1e-12))
-    columns = [
-        log_f0,
-        voiced.float(),
-        10 * torch.log10(strength.clamp(0.01, 0.999) / (1 - strength.clamp(0.01, 0.999))),
-        _delta(log_f0),
-        jitter,
-        shimmer,
-        energy,
-        _delta(energy),
+    spectral = [
         _band_db(power, sample_rate, 50, 1000) - _band_db(power, sample_rate, 1000, 5000),
         _peak(spectrum, sample_rate, 0, 2000) - _peak(spectrum, sample_rate, 2000, 5000),
         _slope(spectrum, sample_rate, 0, 500),
         _slope(spectrum, sample_rate, 500, 1500),
-        _flux(log_mel),
-        speech_rate(energy, voiced, hop),
     ]
-    return torch.cat([torch.stack(columns, dim=1), mfcc], dim=1).numpy().astype(np.float32)
+    return torch.stack(spectral, dim=1), log_mel, energy, *_pitch_candidates(wave, sample_rate, step, first, count)
 
 
-def _windows(wave: Tensor, length: int, step: int, frames: int) -> Tensor:
-    """`[frames, length]`, frame i centred at (i + 0.5) * step; past the ends there is silence."""
-    left = length // 2 - step // 2
-    right = max(0, (frames - 1) * step + length - left - len(wave))
-    padded = torch.nn.functional.pad(wave, (max(left, 0), right))
-    return padded.unfold(0, length, step)[:frames]
+def _windows(wave: Tensor, length: int, step: int, first: int, count: int) -> Tensor:
+    """`[count, length]` from frame `first` on, frame i centred at (i + 0.5) * step; past the ends there is silence."""
+    begin = first * step + step // 2 - length // 2
+    end = begin + (count - 1) * step + length
+    part = wave[max(begin, 0) : max(end, 0)]
+    padded = torch.nn.functional.pad(part, (max(-begin, 0), end - max(begin, 0) - len(part)))
+    return padded.unfold(0, length, step)
 
 
-def _power(wave: Tensor, sample_rate: int, step: int, frames: int) -> Tensor:
-    length = round(SPECTRUM_WINDOW * sample_rate)
-    emphasised = torch.cat([wave[:1], wave[1:] - 0.0 * wave[:-1]])
-    windows = _windows(emphasised, length, step, frames) * torch.hann_window(length, periodic=False)
-    return torch.fft.rfft(windows, n=512).abs().square() / length
-
-
-def _energy(wave: Tensor, sample_rate: int, step: int, frames: int) -> Tensor:
-    windows = _windows(wave, round(SPECTRUM_WINDOW * sample_rate), step, frames)
-    return 10 * torch.log10(windows.square().mean(dim=1).clamp(min=10 ** (FLOOR_DB / 10)))
-
-
-def pitch(wave: Tensor, sample_rate: int, step: int, frames: int, energy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fundamental frequency by normalised autocorrelation and the cheapest path through its peaks.
+def _pitch_candidates(wave: Tensor, sample_rate: int, step: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+    """The strongest peaks of the normalised autocorrelation, Hz and correlation, each `[count, CANDIDATES]`.
 
     After Boersma 1993, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a
     sampled sound": the autocorrelation of a Hann-windowed frame divided by that of the window.
-
-    Returns:
-        Hz (0 where unvoiced), whether voiced, and the correlation at the chosen or best peak in 0..1, each `[frames]`.
     """
     length = round(PITCH_WINDOW * sample_rate)
     window = torch.hann_window(length, periodic=False)
-    windows = _windows(wave, length, step, frames)
+    windows = _windows(wave, length, step, first, count)
     windows = (windows - windows.mean(dim=1, keepdim=True)) * window
-    size = 2 ** int(np.ceil(np.log2(length * 1.5)))
+    shortest, longest = int(sample_rate / F0_HIGHEST), int(np.ceil(sample_rate / F0_LOWEST))
+    size = 2 ** int(np.ceil(np.log2(length + longest + 2)))
     correlation = torch.fft.irfft(torch.fft.rfft(windows, n=size).abs().square(), n=size)
     own = torch.fft.irfft(torch.fft.rfft(window, n=size).abs().square(), n=size)
-    shortest, longest = int(sample_rate / F0_HIGHEST), int(np.ceil(sample_rate / F0_LOWEST))
-    power = correlation[:, :1].clamp(min=1e-9)
-    normal = (correlation[:, shortest - 1 : longest + 2] / power) / (own[shortest - 1 : longest + 2] / own[0])
+    own = own[shortest - 1 : longest + 2] / own[0]
+    normal = correlation[:, shortest - 1 : longest + 2] / correlation[:, :1].clamp(min=1e-9) / own
     inner = normal[:, 1:-1]
     is_peak = (inner > normal[:, :-2]) & (inner >= normal[:, 2:]) & (inner > 0)
-    lags = torch.arange(shortest, longest + 1)
     height, place = torch.where(is_peak, inner, -1.0).topk(CANDIDATES, dim=1)
     before, after = normal.gather(1, place), normal.gather(1, place + 2)
+    # The parabola through a peak and its neighbours.
     bend = (before - 2 * height + after).clamp(max=-1e-6)
     shift = (0.5 * (before - after) / bend).clamp(-0.5, 0.5)
-    frequency = sample_rate / (lags[place] + shift)
-    strength = (height - 0.25 * (before - after) * shift).clamp(-1, 1)
+    return sample_rate / (shortest + place + shift), (height - 0.25 * (before - after) * shift).clamp(-1, 1)
+
+
+def _choose_pitch(frequency: Tensor, strength: Tensor, energy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """F0 in Hz (0 where unvoiced), whether voiced, and the correlation at the chosen or strongest candidate."""
     loud = energy > max(float(energy.max()) - SILENCE_DB, FLOOR_DB + 20)
     chosen = _cheapest_path(frequency.numpy(), strength.numpy(), loud.numpy())
-    rows = torch.arange(len(chosen))
     voiced = torch.from_numpy(chosen >= 0)
-    best = torch.from_numpy(np.maximum(chosen, 0))
-    f0 = torch.where(voiced, frequency[rows, best], 0.0)
-    return f0, voiced, torch.where(height[:, 0] > 0, strength[rows, best].clamp(0, 1), 0.0)
+    best = torch.from_numpy(np.maximum(chosen, 0))[:, None]
+    f0 = torch.where(voiced, frequency.gather(1, best)[:, 0], 0.0)
+    return f0, voiced, torch.where(voiced, strength.gather(1, best)[:, 0], strength[:, 0]).clamp(0, 1)
+
+
+def _variation(values: Tensor, voiced: Tensor, limit: float) -> Tensor:
+    """Relative change from the frame before, where both are voiced: like jitter (periods) and shimmer (amplitudes)."""
+    out = torch.zeros_like(values)
+    change = (values[1:] - values[:-1]).abs() / ((values[1:] + values[:-1]) / 2).clamp(min=1e-9)
+    out[1:] = torch.where(voiced[1:] & voiced[:-1], change, 0.0).clamp(max=limit)
+    return out
 
 
 def _cheapest_path(frequency: np.ndarray, strength: np.ndarray, loud: np.ndarray) -> npt.NDArray[np.int64]:
@@ -241,7 +242,7 @@ def _peak(spectrum: Tensor, sample_rate: int, low: float, high: float) -> Tensor
 
 
 def _slope(spectrum: Tensor, sample_rate: int, low: float, high: float) -> Tensor:
-    """dB per kHz."""
+    """Straight line through a band of the spectrum, dB per kHz."""
     first, last = _bins(spectrum.shape[1], sample_rate, low, high)
     place = torch.arange(first, last, dtype=torch.float32) * (sample_rate / 2000 / (spectrum.shape[1] - 1))
     place = place - place.mean()
@@ -301,26 +302,24 @@ def egemaps_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000)
         ConfigError: the extra is not installed.
     """
     try:
-        import opensmile
+        smile = _smile()
     except ImportError as error:
         raise ConfigError(
-            "prosody method 'egemaps' needs openSMILE (non-commercial research licence); pip install 'subtext[opensmile]'"
+            "prosody method 'egemaps' needs openSMILE (research licence, non-commercial); "
+            "run: pip install 'subtext[opensmile]'"
         ) from error
-    smile = _smile(opensmile)
     table = smile.process_signal(np.asarray(waveform, np.float32), sample_rate)
     values = np.nan_to_num(table.to_numpy(dtype=np.float32))
     return values, tuple(str(name) for name in table.columns)
 
 
-_SMILE: dict[str, Any] = {}
+@lru_cache(maxsize=1)
+def _smile() -> Any:
+    import opensmile
 
-
-def _smile(opensmile: Any) -> Any:
-    if "smile" not in _SMILE:
-        _SMILE["smile"] = opensmile.Smile(
-            feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.LowLevelDescriptors
-        )
-    return _SMILE["smile"]
+    return opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.LowLevelDescriptors
+    )
 
 
 PRAAT_NAMES: Final = ("log_f0", "voicing", "intensity", "harmonicity")
@@ -337,7 +336,9 @@ def praat_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000, *
     try:
         import parselmouth
     except ImportError as error:
-        raise ConfigError("prosody method 'praat' needs parselmouth (GPL-3); pip install 'subtext[praat]'") from error
+        raise ConfigError(
+            "prosody method 'praat' needs parselmouth (GPL-3); run: pip install 'subtext[praat]'"
+        ) from error
     count = max(1, round(len(waveform) / sample_rate / hop))
     least = round(0.1 * sample_rate)
     padded = np.pad(np.asarray(waveform, np.float64), (0, max(0, least - len(waveform))))

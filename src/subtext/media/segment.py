@@ -1,5 +1,6 @@
 """A stretch of a recording, and how segments of one file are checked before anything is decoded."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +8,12 @@ from pathlib import Path
 
 from subtext.errors import MediaError
 
-END_TOLERANCE = 0.05
-"""Seconds by which a segment may begin past the declared end and still be tried: headers round."""
+log = logging.getLogger(__name__)
+
+NOTEWORTHY = 0.5
+"""Seconds past the end of the file above which a shortened segment is reported."""
+LEAST_COVER = 0.5
+"""Share of a segment that the recording must cover: subtitles often outlast it a little, wrong times by much."""
 
 
 class StreamMissing(MediaError):
@@ -44,7 +49,7 @@ class Span:
 def resolve(segments: Sequence[Segment], duration: float | None, path: Path) -> list[Span | MediaError]:
     """Check segments against a file of `duration` seconds (None = unknown).
 
-    An end past the end of the file is moved to it; nothing else is corrected.
+    An end past the end of the file is moved to it where at least `LEAST_COVER` of the segment remains.
 
     Returns:
         For each segment its span, or the error that says why it cannot be read.
@@ -53,21 +58,33 @@ def resolve(segments: Sequence[Segment], duration: float | None, path: Path) -> 
 
 
 def _resolve(segment: Segment, duration: float, path: Path) -> Span | MediaError:
-    start = 0.0 if segment.start is None or math.isnan(segment.start) else float(segment.start)
-    end = duration if segment.end is None or math.isnan(segment.end) else float(segment.end)
-    whole = segment.end is None or math.isnan(segment.end)
+    start = 0.0 if is_open(segment.start) else float(segment.start or 0.0)
+    end = duration if is_open(segment.end) else float(segment.end or 0.0)
     if start < 0:
         return MediaError(
-            f"{path}: segment starts at {start:g} s; times count from the beginning of the file, use 0 or more"
+            f"{path}: a segment starts at {start:g} s; times count from the beginning of the file: use 0 or more"
         )
-    if start >= duration + END_TOLERANCE:
+    if start >= duration:
         return MediaError(
-            f"{path}: segment starts at {start:g} s but the file ends at {duration:.2f} s; correct its times or the file name"
+            f"{path}: a segment starts at {start:g} s but the file ends at {duration:.2f} s; correct its times or the "
+            "file name"
         )
-    if not whole and end < start:
+    if end < start:
         return MediaError(
-            f"{path}: segment ends at {end:g} s before it starts at {start:g} s; exchange or correct the times"
+            f"{path}: a segment ends at {end:g} s before it starts at {start:g} s; exchange or correct its times"
         )
-    if not whole and end == start:
-        return MediaError(f"{path}: segment at {start:g} s lasts 0 s; give it an end after its start")
-    return Span(start, max(min(end, duration), start))
+    if end == start:
+        return MediaError(f"{path}: the segment at {start:g} s lasts 0 s; give it an end after its start")
+    if duration - start < LEAST_COVER * (end - start):
+        return MediaError(
+            f"{path}: the segment {start:g} to {end:g} s lies mostly past the file's end at {duration:.2f} s; correct "
+            "its times or the file name"
+        )
+    if end > duration + NOTEWORTHY:
+        log.warning("%s: the segment %g to %g s is read up to the file's end at %.2f s", path, start, end, duration)
+    return Span(start, min(end, duration))
+
+
+def is_open(bound: float | None) -> bool:
+    """Whether a segment's start or end is not given (None, or NaN as tables write it)."""
+    return bound is None or math.isnan(bound)

@@ -66,11 +66,11 @@ class _Picture:
 class FaceTracker:
     """Faces of one segment, picture by picture.
 
-    The detector runs `detect_rate` times a second of the recording and on the last picture. Between two detections of the
-    same face its box moves from one to the other, corrected by matching its own template; where only one of the two shows
-    it, the template alone must find it (normalised cross-correlation of at least `LIKENESS`), else the face counts as not
-    there. Sizes follow detections with inertia and places are smoothed over three pictures. A face that comes back where it
-    left is the same one. Pictures are held only until the next detection.
+    The detector runs `detect_rate` times a second of the recording and on the last picture. Between two detections of
+    the same face its box moves from one to the other, corrected by matching its own template; where only one of the two
+    shows it, the template alone must find it (normalised cross-correlation of at least `LIKENESS`), else the face
+    counts as not there. Sizes follow detections with inertia and places are smoothed over three pictures. A face that
+    comes back where it left is the same one. Pictures are held only until the next detection.
 
     Args:
         detector: what finds faces.
@@ -105,7 +105,7 @@ class FaceTracker:
     def _detect(self) -> None:
         first_ever = self._waiting[0].position == self._waiting[-1].position
         between, here = (self._waiting[:-1] if first_ever else self._waiting[1:-1]), self._waiting[-1]
-        faces = [_centred(face) for face in self.detector.detect(here.image)[:MAX_TRACKS]]
+        faces = [centred(face) for face in self.detector.detect(here.image)[:MAX_TRACKS]]
         matches = _match(self.tracks, faces)
         for number, track in enumerate(self.tracks):
             if number in matches:
@@ -176,14 +176,15 @@ class FaceTracker:
 
 
 def n_people(tracks: list[Track]) -> int:
-    """Most faces in one picture, not counting those that were detected only once beside one that was found more often."""
+    """Most faces in one picture; one that was detected only once counts only if no other was detected more often."""
     often = max((track.detections for track in tracks), default=0)
     counted = [track for track in tracks if track.detections > 1 or often == 1]
     positions = [position for track in counted for position in track.positions]
     return int(np.bincount(positions).max()) if positions else 0
 
 
-def _centred(face: Face) -> Box:
+def centred(face: Face) -> Box:
+    """The face's box by its centre."""
     x, y, width, height = face.box
     return np.array([x + width / 2, y + height / 2, width, height])
 
@@ -198,7 +199,7 @@ def _grey(image: Image) -> tuple[npt.NDArray[np.uint8], float]:
 
 
 def _match(tracks: list[Track], faces: list[Box]) -> dict[int, int]:
-    """Track number -> face number, nearest pairs first; centres at most 0.7 mean sizes apart, sizes within a factor of 2."""
+    """Track number -> face number, nearest first; centres at most 0.7 mean sizes apart, sizes within a factor of 2."""
     pairs = []
     for t, track in enumerate(tracks):
         for f, face in enumerate(faces):

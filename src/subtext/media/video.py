@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +18,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from subtext.errors import MediaError
-from subtext.media.segment import Segment, Span, StreamMissing, resolve
+from subtext.media.segment import LEAST_COVER, Segment, Span, StreamMissing, resolve
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,9 @@ Image = npt.NDArray[np.uint8]
 
 SEEKABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 """Containers with an index, so that a seek lands where it says; others are read through."""
+
+GUESSED_DURATION: Final = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
+"""Bare streams without a header that says how long they are."""
 
 SEEK_GAP: Final = 8.0
 """Seconds without a wanted frame above which seeking is tried; key frames are rarely farther apart."""
@@ -87,7 +92,8 @@ def open_container(path: Path) -> Any:
         return av.open(str(path), mode="r", metadata_errors="replace")
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
-            f"{path}: cannot be opened as a recording ({_reason(error)}); it may be cut off or of another kind than its name says"
+            f"{path}: cannot be opened as a recording ({_reason(error)}); it may be cut off, or of another kind than "
+            "its name says"
         ) from error
 
 
@@ -104,7 +110,9 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def container_duration(container: Any) -> float | None:
-    """Declared length in seconds, None where unknown."""
+    """Declared length in seconds; None where unknown, or only guessed from the bit rate."""
+    if container.format.name in GUESSED_DURATION:
+        return None
     if container.duration is not None and container.duration > 0:
         return container.duration / av.time_base
     lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
@@ -151,10 +159,10 @@ def sample_times(span: Span, rate: float, max_frames: int | None = None) -> npt.
     """
     count = max(1, math.floor(span.duration * rate + 1e-6))
     if max_frames is not None and count > max_frames:
-        return span.start + (np.arange(max_frames) + 0.5) * (span.duration / max_frames)
+        return span.start + (np.arange(max_frames, dtype=np.float64) + 0.5) * (span.duration / max_frames)
     if count == 1 and span.duration < 1 / rate:
         return np.array([span.start + span.duration / 2])
-    return span.start + (np.arange(count) + 0.5) / rate
+    return span.start + (np.arange(count, dtype=np.float64) + 0.5) / rate
 
 
 def sample_frames(
@@ -178,7 +186,7 @@ def sample_frames(
         rate: pictures per second of a segment (see `sample_times`).
         max_side: shrink pictures whose longer side exceeds this (px).
         max_frames: at most this many pictures a segment, spread evenly.
-        threads: decoder threads; 0 = as many as there are cores.
+        threads: decoder threads; 0 = as many as there are cores, 4 at most.
 
     Yields:
         Segment index and picture in order of time; or segment index and the error that concerns this segment alone.
@@ -189,7 +197,7 @@ def sample_frames(
     with open_container(path) as container:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = threads or min(4, os.cpu_count() or 1)
         duration = container_duration(container)
         spans = resolve(segments, duration, path)
         targets: list[tuple[float, int]] = []
@@ -212,7 +220,8 @@ def _walk(
     max_side: int | None,
 ) -> Iterator[tuple[int, Frame | MediaError]]:
     reader = _FrameReader(container, stream, path)
-    given: set[int] = set()
+    given: Counter[int] = Counter()
+    expected = Counter(index for _, index in targets)
     shown: tuple[float, Any] | None = None  # the picture on screen, not yet converted, and since when
     converted: Image | None = None
     position = 0
@@ -226,7 +235,7 @@ def _walk(
                 continue
             if converted is None:
                 converted = to_rgb(shown[1], max_side)
-            given.add(index)
+            given[index] += 1
             yield index, Frame(time, converted)
 
     while position < len(targets):
@@ -247,16 +256,23 @@ def _walk(
     for index, span in enumerate(spans):
         if isinstance(span, MediaError):
             continue
-        if broken is not None and span.end > broken + BREAK_TOLERANCE:
+        if broken is not None and broken + BREAK_TOLERANCE < span.end < math.inf:
+            yield index, breaks_off(path, broken)
+        elif given[index] < LEAST_COVER * expected[index] and (span.end < math.inf or not given[index]):
             yield (
                 index,
-                MediaError(f"{path}: breaks off at {broken:.2f} s, before this segment's end; copy or record it again"),
+                MediaError(
+                    f"{path}: {given[index]} of {expected[index]} pictures between {span.start:.2f} and {span.end:.2f} "
+                    "s can be read; the video is shorter than the file, or damaged"
+                ),
             )
-        elif index not in given:
-            yield (
-                index,
-                MediaError(f"{path}: no picture between {span.start:.2f} and {span.end:.2f} s; the video is shorter"),
-            )
+
+
+def breaks_off(path: Path, time: float) -> MediaError:
+    """The error of a segment that reaches beyond the point where a file was cut off."""
+    return MediaError(
+        f"{path}: the file breaks off at {time:.2f} s, before this segment's end; copy or record it again"
+    )
 
 
 class _FrameReader:
