@@ -24,7 +24,7 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.faces import read_photographs
 from subtext.corpora.meld import read_utterances
 from subtext.corpora.ravdess import read_voices
-from subtext.errors import ConfigError, DatasetNotFound, MediaError
+from subtext.errors import ConfigError, DatasetNotFound, ManifestError, MediaError
 from subtext.labels import POLARITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule, emotion_polarity
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
 
@@ -185,9 +185,9 @@ class Collage(Corpus):
         try:
             if json.loads((self.folder / "settings.json").read_text(encoding="utf-8")) != settings:
                 return None
-        except (OSError, ValueError):
+            manifest = read_manifest(self.folder / "manifest.parquet")
+        except (OSError, ValueError, ManifestError):
             return None
-        manifest = read_manifest(self.folder / "manifest.parquet")
         files = pd.concat([manifest.table["image"], manifest.table["audio"]]).unique()
         return manifest if all((self.folder / file).exists() for file in files) else None
 
