@@ -61,6 +61,10 @@ class Expression:
 class Head:
     """One person's head under one light.
 
+    Attributes:
+        look: the person.
+        alpha: uint8 `[336, 256]`, 255 where the head is.
+
     Args:
         look: the person.
         light: direction of the light, `(x, y)` each in -1 to 1; 0 is from the front.
@@ -75,10 +79,10 @@ class Head:
         self._brow = _mix(look.hair, (30, 22, 18), 0.45)
         grid_y, grid_x = np.mgrid[0 : CANVAS[1], 0 : CANVAS[0]].astype(np.float32)
         self._x, self._y = grid_x, grid_y
-        self._rest, self._alpha = self._draw_rest(light, rng)
+        self._rest, self.alpha = self._draw_rest(light, rng)
 
     def draw(self, expression: Expression) -> Image:
-        """The head with an expression, uint8 RGBA `[336, 256, 4]`."""
+        """The head with an expression, uint8 RGB `[336, 256, 3]`; `alpha` says where it covers what is behind."""
         image = self._rest.copy()
         if expression.cheeks > 0.05:
             self._draw_folds(image, expression)
@@ -88,7 +92,7 @@ class Head:
             self._draw_brow(image, side, expression)
         if self.look.glasses != "none":
             self._draw_glasses(image)
-        return np.dstack([image, self._alpha])
+        return image
 
     # What does not move ------------------------------------------------------------------------------------------
 
@@ -252,7 +256,7 @@ class Head:
         look = self.look
         smile = expression.smile + look.rest_mouth
         middle = _MOUTH_Y + 3 * look.mouth_height - 1.5 * max(smile, 0)
-        half = 28 * look.mouth_width * (1 + 0.20 * expression.stretch)
+        half = 30 * look.mouth_width * (1 + 0.20 * expression.stretch)
         lift = 11.0 * smile
         along = np.linspace(-1, 1, 25)
         bow = 1 - along**2

@@ -18,7 +18,10 @@ from subtext.media.write import write_mp4
 SAMPLE_RATE: Final = 16_000
 STAGE: Final = (320, 240)
 """Pictures are drawn at this width and height, then brought to the size asked for."""
-_HEAD_SCALE: Final = 0.66
+_HEAD_SCALE: Final = 0.64
+_HEAD_Y: Final = 0.45
+_GRAIN: Final = 64
+_PRESET: Final = "superfast"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def render_clip(clip: Clip, seed: int, picture: PictureFormat) -> Path:
     frames = _frames(clip, speaker, mouth, picture, np.random.default_rng([seed, 22, clip.number]))
     part = clip.path.with_name(f".{clip.path.stem}.{os.getpid()}.mp4")
     try:
-        write_mp4(part, frames, picture.fps, waveform if clip.sound_recorded else None, SAMPLE_RATE)
+        write_mp4(part, frames, picture.fps, waveform if clip.sound_recorded else None, SAMPLE_RATE, preset=_PRESET)
         os.replace(part, clip.path)
     finally:
         part.unlink(missing_ok=True)
@@ -93,27 +96,34 @@ def _frames(
     clip: Clip, speaker: Speaker, mouth: Waveform, picture: PictureFormat, rng: np.random.Generator
 ) -> Iterator[Image]:
     look = speaker.look
-    count = max(round(clip.duration * picture.fps), 1)
-    times = np.arange(count) / picture.fps
+    times = np.arange(max(round(clip.duration * picture.fps), 1)) / picture.fps
     room = _room(look, np.random.default_rng([clip.speaker_number, 31]))
-    gain, offset = _light(clip)
     scene = _shoulders(room, look, clip) if clip.face_shown else _empty_chair(room)
     light = (float(np.cos(clip.light_angle) * clip.light), float(np.sin(clip.light_angle) * clip.light))
     head = Head(look, light, np.random.default_rng([clip.speaker_number, 32]))
     action = _Action(clip, times, mouth, rng)
-    for index in range(count):
+    gain, offset = _light(clip)
+    grain = _grain(clip.picture_noise, rng)
+    for index, time in enumerate(times):
         image = scene
         if clip.face_shown:
-            drawn = head.draw(action.expression(index))
-            image = _place(scene, drawn, *action.pose(index))
+            image = _place(scene, head.draw(action.expression(index)), head.alpha, *action.pose(index))
             if clip.occluded:
-                image = _occlude(image, look, clip, times[index] / clip.duration)
-        lit = image * gain + offset
-        noise = rng.standard_normal(lit.shape[:2], dtype=np.float32)[..., None] * np.float32(clip.picture_noise)
-        final = np.clip(lit + noise, 0, 255).astype(np.uint8)
+                image = _occlude(image, look, clip, time / clip.duration)
+        lit = cv2.multiply(image, gain, dtype=cv2.CV_32F)
+        lit += offset
+        top, left = rng.integers(0, _GRAIN, 2)
+        noisy = cv2.add(lit, grain[top : top + STAGE[1], left : left + STAGE[0]])
+        final = np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
         if (picture.width, picture.height) != STAGE:
             final = cv2.resize(final, (picture.width, picture.height), interpolation=cv2.INTER_AREA)
         yield final
+
+
+def _grain(size: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Picture noise, somewhat larger than a picture: each frame takes another part of it."""
+    grain = rng.standard_normal((STAGE[1] + _GRAIN, STAGE[0] + _GRAIN), dtype=np.float32) * np.float32(size)
+    return np.repeat(grain[..., None], 3, axis=2)
 
 
 class _Action:
@@ -139,7 +149,7 @@ class _Action:
         self._motion = lively * rng.uniform(0.6, 1.3)
         self._facing = (rng.normal(0, 3.0), rng.normal(0, 2.0) + 2.5 * self._low - 1.0 * self._glad, rng.normal(0, 2.5))
         self._scale = _HEAD_SCALE * clip.face_scale
-        self._at = (STAGE[0] / 2 + rng.uniform(-16, 16), STAGE[1] * 0.47 + rng.uniform(-4, 6))
+        self._at = (STAGE[0] / 2 + rng.uniform(-16, 16), STAGE[1] * _HEAD_Y + rng.uniform(-4, 6))
 
     def expression(self, index: int) -> Expression:
         course = float(self._course[index])
@@ -180,33 +190,39 @@ def _waver(times: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDAr
 
 
 def _place(
-    scene: Image, head: Image, at: tuple[float, float], scale: float, roll: float, yaw: float, pitch: float
+    scene: Image,
+    head: Image,
+    alpha: Image,
+    at: tuple[float, float],
+    scale: float,
+    roll: float,
+    yaw: float,
+    pitch: float,
 ) -> Image:
     """The head turned and laid over the scene.
 
     A turn shifts each point of the canvas by how far it stands out of the head, as on an ellipsoid.
     """
-    reach = 0.75 * CANVAS[1] * scale
-    left, top = max(int(at[0] - reach), 0), max(int(at[1] - reach), 0)
-    right, bottom = min(int(at[0] + reach), scene.shape[1]), min(int(at[1] + reach), scene.shape[0])
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    wide, high = 0.62 * CANVAS[0] * scale, 0.60 * CANVAS[1] * scale
+    left, top = max(int(at[0] - wide), 0), max(int(at[1] - high), 0)
+    right, bottom = min(int(at[0] + wide), scene.shape[1]), min(int(at[1] + high), scene.shape[0])
+    x = np.arange(left, right, dtype=np.float32)[None] - np.float32(at[0])
+    y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(at[1])
     angle = np.deg2rad(roll)
     cos, sin = np.float32(np.cos(angle) / scale), np.float32(np.sin(angle) / scale)
-    x -= np.float32(at[0])
-    y -= np.float32(at[1])
     u = cos * x + sin * y
     v = cos * y - sin * x
-    depth = np.sqrt(np.clip(1 - (u / 100) ** 2 - (v / 140) ** 2, 0, 1))
+    depth = np.sqrt(np.maximum(1 - (u / 100) ** 2 - (v / 140) ** 2, 0))
     u += np.float32(CENTRE[0]) - np.float32(yaw) * depth
     v += np.float32(CENTRE[1]) - np.float32(pitch) * depth
     # Blur by what the scale takes away, so that thin lines do not flicker.
     soft = cv2.GaussianBlur(head, (0, 0), 0.45 / scale)
-    warped = cv2.remap(soft, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    warped = cv2.remap(soft, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.remap(alpha, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     out = scene.copy()
-    region = out[top:bottom, left:right].astype(np.float32)
-    share = warped[..., 3:].astype(np.float32) / 255
-    region += share * (warped[..., :3] - region)
-    out[top:bottom, left:right] = region.astype(np.uint8)
+    region = out[top:bottom, left:right]
+    share = cover[..., None].astype(np.uint16)
+    region[:] = ((region * (255 - share) + warped * share) // 255).astype(np.uint8)
     return out
 
 
@@ -228,10 +244,11 @@ def _shoulders(room: Image, look: Look, clip: Clip) -> Image:
     scene = room.copy()
     cx, scale = STAGE[0] // 2, _HEAD_SCALE * clip.face_scale
     neck = tuple(int(0.66 * part) for part in look.skin)
-    top = int(STAGE[1] * 0.47 + 82 * scale)
-    cv2.ellipse(scene, (cx, top + int(122 * scale)), (int(165 * scale), int(100 * scale)), 0, 0, 360, look.shirt, -1, cv2.LINE_AA)
-    cv2.rectangle(scene, (cx - int(38 * scale), top - int(30 * scale)), (cx + int(38 * scale), top + int(30 * scale)), neck, -1)
-    cv2.ellipse(scene, (cx, top + int(28 * scale)), (int(40 * scale), int(22 * scale)), 0, 0, 360, neck, -1, cv2.LINE_AA)
+    top = int(STAGE[1] * _HEAD_Y + 104 * scale)
+    cv2.ellipse(scene, (cx, top + int(140 * scale)), (int(180 * scale), int(106 * scale)), 0, 0, 360, look.shirt, -1, cv2.LINE_AA)
+    half = int(36 * scale)
+    cv2.rectangle(scene, (cx - half, top - int(50 * scale)), (cx + half, top + int(38 * scale)), neck, -1)
+    cv2.ellipse(scene, (cx, top + int(38 * scale)), (half, int(18 * scale)), 0, 0, 360, neck, -1, cv2.LINE_AA)
     return cv2.GaussianBlur(scene, (0, 0), 0.8).astype(np.uint8)
 
 
@@ -262,7 +279,7 @@ def _occlude(image: Image, look: Look, clip: Clip, moment: float) -> Image:
     out = image.copy()
     scale = clip.face_scale
     away = (1 - near) * 90
-    cx, mouth_y = STAGE[0] / 2, STAGE[1] * 0.47 + 44 * scale
+    cx, mouth_y = STAGE[0] / 2, STAGE[1] * _HEAD_Y + 44 * scale
     if clip.occluder == 0:
         x, y = int(cx - 6), int(mouth_y + 26 + away)
         cv2.rectangle(out, (x - 6, y), (x + 6, y + 130), (48, 48, 52), -1, cv2.LINE_AA)

@@ -135,9 +135,12 @@ def draw_speaker(seed: int, number: int) -> Speaker:
 def _draw_look(rng: np.random.Generator, deep: bool) -> Look:
     styles = ("short", "side", "curly", "receding") if deep else ("short", "long", "bob", "curly", "bun", "long")
     beard = str(rng.choice(BEARDS, p=(0.5, 0.2, 0.12, 0.18))) if deep else "none"
+    skin = int(rng.integers(len(SKINS)))
+    # Dark skin comes with dark or grey hair, as it mostly does.
+    hair = int(rng.integers(len(HAIRS))) if skin < 4 else int(rng.choice([0, 0, 1, 1, 2, len(HAIRS) - 1]))
     return Look(
-        skin=_vary(SKINS[rng.integers(len(SKINS))], 8, rng),
-        hair=_vary(HAIRS[rng.integers(len(HAIRS))], 8, rng),
+        skin=_vary(SKINS[skin], 8, rng),
+        hair=_vary(HAIRS[hair], 8, rng),
         iris=_vary(EYES[rng.integers(len(EYES))], 8, rng),
         shirt=_vary(SHIRTS[rng.integers(len(SHIRTS))], 14, rng),
         wall=_vary(WALLS[rng.integers(len(WALLS))], 14, rng),
