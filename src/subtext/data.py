@@ -18,7 +18,7 @@ from subtext.features.cache import Cache
 from subtext.features.index import FeatureIndex
 from subtext.features.stream import Stream
 from subtext.heads import HEADS, HeadSpec
-from subtext.labels import MODALITIES
+from subtext.labels import MODALITIES, POLARITY_COLUMN
 
 EMBEDDING_BATCH: Final = 32
 
@@ -184,6 +184,52 @@ class ClipData(Dataset[Batch]):
         }
         table = pd.concat(tables, ignore_index=True)
         return ClipData(table, {m: self.streams[m] for m in sizes}, numbers, self.embedded & frozenset(sizes))
+
+
+class SwappedClips(ClipData):
+    """Training rows in which streams are exchanged for others of the same polarity label.
+
+    Every row keeps all its labels, but is hardly ever seen twice in the same company, so that a fusion cannot learn the
+    pairs by heart and has to learn what they share. This presumes that the modalities have nothing to do with each
+    other beyond their labels: so it is by construction in the constructed corpora, hardly in natural recordings.
+
+    Args:
+        data: training rows.
+        probability: of exchanging a stream whose polarity is labelled.
+        seed: with the rows of a batch in their order, decides what is exchanged.
+    """
+
+    def __init__(self, data: ClipData, probability: float, seed: int) -> None:
+        super().__init__(data.table, data.streams, data.numbers, data.embedded)
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"task.swap must be in [0, 1], got {probability}")
+        self.probability = probability
+        self.seed = seed
+        self._pools = {
+            modality: {
+                polarity: numbers[(self.targets[spec.name] == polarity) & (numbers >= 0)]
+                for polarity in range(len(spec.classes))
+            }
+            for modality, numbers in self.numbers.items()
+            for spec in HEADS.values()
+            if spec.modality == modality
+        }
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        # A batch never comes again in the same order, so its rows tell the epochs apart.
+        generator = torch.Generator().manual_seed(mix(self.seed, *rows))
+        index = torch.as_tensor(rows, dtype=torch.long)
+        streams = {}
+        for modality, table in self.streams.items():
+            numbers = self.numbers[modality][index]
+            swapped = (torch.rand(len(index), generator=generator) < self.probability) & (numbers >= 0)
+            labels = self.targets[POLARITY_COLUMN[modality]][index]
+            for polarity, pool in self._pools[modality].items():
+                chosen = swapped & (labels == polarity)
+                if len(pool):
+                    numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
+            streams[modality] = table.batch(numbers)
+        return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
 
 
 def load_clips(

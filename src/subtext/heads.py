@@ -37,6 +37,11 @@ class HeadSpec:
     modality: str | None = None
 
     @property
+    def key(self) -> str:
+        """The head's name in a ModuleDict, where `type` itself would hide a method of modules."""
+        return f"{self.name}_head"
+
+    @property
     def size(self) -> int:
         """How many outputs the head has."""
         return len(self.classes) if self.kind == "choice" else 1
@@ -111,7 +116,7 @@ class Heads(nn.Module):
         self.dropout = dropout
         self.readouts = nn.ModuleDict(
             {
-                spec.name: nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, spec.size))
+                spec.key: nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, spec.size))
                 for spec in self.specs
             }
         )
@@ -162,11 +167,11 @@ class Heads(nn.Module):
             if spec.modality is not None:
                 if spec.modality not in tokens:
                     continue
-                answer = self.readouts[spec.name](tokens[spec.modality].mean())
+                answer = self.readouts[spec.key](tokens[spec.modality].mean())
             elif embedding is None:
                 raise ValueError(f"the head '{spec.name}' needs a fused embedding")
             else:
-                answer = self.readouts[spec.name](embedding)
+                answer = self.readouts[spec.key](embedding)
             if spec.kind != "choice":
                 answer = answer.squeeze(-1)
             if spec.kind == "number":

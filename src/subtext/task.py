@@ -92,7 +92,7 @@ class IncongruenceTask(pl.LightningModule):
         classifier.heads.fit_scales(targets)
         self.losses = nn.ModuleDict(
             {
-                spec.name: HeadLoss(
+                spec.key: HeadLoss(
                     spec,
                     weights=balanced_weights(spec, targets[spec.name])
                     if class_weights == "balanced" and spec.kind != "number"
@@ -103,7 +103,7 @@ class IncongruenceTask(pl.LightningModule):
                 for spec in specs
             }
         )
-        self.metrics = nn.ModuleDict({spec.name: _metric(spec) for spec in specs})
+        self.metrics = nn.ModuleDict({spec.key: _metric(spec) for spec in specs})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
@@ -167,14 +167,14 @@ class IncongruenceTask(pl.LightningModule):
                 continue
             scale = self.classifier.heads.scale(spec.name) if spec.kind == "number" else None
             targets = visible_targets(spec, batch.targets, present)
-            loss = self.losses[spec.name](answers[spec.name], targets, scale) * self.head_weights.get(spec.name, 1.0)
+            loss = self.losses[spec.key](answers[spec.name], targets, scale) * self.head_weights.get(spec.name, 1.0)
             total = loss if total is None else total + loss
         if total is None:
             raise ConfigError("the batch has none of the modalities that the heads read")
         return total
 
     def _metric(self, spec: HeadSpec) -> Metric:
-        return cast(Metric, self.metrics[spec.name])
+        return cast(Metric, self.metrics[spec.key])
 
 
 def hide(present: Mapping[str, Tensor], probability: float) -> dict[str, Tensor]:
