@@ -17,8 +17,8 @@ class AbstentionLevel:
     """The confidence below which a prediction is withheld.
 
     Attributes:
-        level: smallest confidence that is still reported; 0 where the target was not reached, so that nothing is
-            withheld on account of confidence.
+        level: smallest confidence that is still reported. 0, so that nothing is withheld, where all answers together
+            reach the target, and also where no level does (`reason` tells the two apart).
         target: accuracy asked for among what is reported.
         accuracy: accuracy reached on the validation clips at or above the level.
         coverage: share of validation clips at or above the level.
@@ -70,6 +70,49 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     low, high = np.log(TEMPERATURE_RANGE)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
+
+
+def fit_bias_corrected(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, Floats]:
+    """Temperature and one bias a class that minimise the negative log-likelihood of `labels`.
+
+    Unlike a temperature alone this also undoes a training prior that differs from the corpus, as balanced class weights
+    leave it. Source: bias-corrected temperature scaling, Alexandari, Kundaje & Shrikumar 2020 (arXiv 1901.06852).
+
+    Args:
+        logits: `[n, classes]` logits or log-probabilities, from validation clips.
+        labels: `[n]`, the class's index.
+
+    Returns:
+        Temperature and biases `[classes]`: `softmax(logits / temperature + biases)` is calibrated. A class without a
+        validation clip keeps a bias of 0; with fewer than two classes nothing is changed, with a warning.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
+    scores = np.asarray(logits, dtype=np.float64)
+    targets = np.asarray(labels).astype(np.int64)
+    finite = np.isfinite(scores).all(axis=1)
+    scores, targets = scores[finite], targets[finite]
+    occurring = np.unique(targets)
+    biases = np.zeros(scores.shape[1])
+    if len(occurring) < 2:
+        warnings.warn(f"no calibration: the {len(targets)} validation clips hold fewer than two classes", stacklevel=2)
+        return 1.0, biases
+
+    def expand(parameters: Floats) -> Floats:
+        full = np.zeros(scores.shape[1])
+        full[occurring[1:]] = parameters
+        return full
+
+    def loss(parameters: Floats) -> float:
+        scaled = scores / np.exp(parameters[0]) + expand(parameters[1:])
+        # A weak pull towards no bias keeps a separable validation split finite.
+        fit = np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(targets)), targets])
+        return float(fit + 1e-4 * np.sum(parameters[1:] ** 2))
+
+    limits = [tuple(np.log(TEMPERATURE_RANGE)), *[(-10.0, 10.0)] * (len(occurring) - 1)]
+    found = minimize(loss, np.zeros(len(occurring)), method="L-BFGS-B", bounds=limits).x
+    return float(np.exp(found[0])), expand(found[1:])
 
 
 def calibrate(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
@@ -156,4 +199,6 @@ def abstention_level(
             f"accuracy on validation stays below {target:g} at every confidence (best {best:.3f})",
         )
     cut = good[-1]
+    if cut == len(p) - 1:
+        return AbstentionLevel(0.0, target, float(accuracy[cut]), 1.0)
     return AbstentionLevel(float(ordered[cut]), target, float(accuracy[cut]), float(kept[cut] / len(p)))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import ConfigError
+from subtext.evaluation.calibration import Floats, calibrate, fit_bias_corrected
 from subtext.labels import MODALITIES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
 
 NOT_METADATA: Final = frozenset({"start", "end", "fold", "seed", "engagement"})
@@ -147,13 +148,15 @@ def posterior_product(table: pd.DataFrame, target: str = "incongruent") -> pd.Se
         P(c | parts)  ~  P(c) * product over modalities of P(c_m | part_m) / P(c_m)
         P(label | parts) = sum over c of P(label | c) P(c | parts)
 
-    where `P(c)`, `P(c_m)` and `P(label | c)` are shares among the training rows. On constructed pairs this is close to
+    where `P(c)`, `P(c_m)` and `P(label | c)` are shares among the training rows. The posteriors are first brought to
+    the corpus's own prior, which balanced class weights move them away from, by bias-corrected temperature scaling on
+    the validation rows. On constructed pairs this is close to
     the best that any fusion can do. A modality that is absent from a clip has its prior in place of its posterior,
     which drops out of the product; with no modality at all the label's prior remains.
 
     Args:
-        table: all clips with `prob_<verbal|visual|vocal>_polarity_<name>` (calibrated, NaN where absent), the polarity
-            labels, `target` and, where known, `present_<modality>`. Training rows need labels only.
+        table: all clips with `prob_<verbal|visual|vocal>_polarity_<name>` (NaN where absent), the polarity labels,
+            `target` and, where known, `present_<modality>`. Training rows need labels only.
         target: the binary label to predict.
 
     Raises:
@@ -205,11 +208,18 @@ def _has_posterior_label(train: pd.DataFrame, modality: str) -> bool:
     return column in train and bool(train[column].notna().any())
 
 
-def _polarity_posterior(table: pd.DataFrame, modality: str, prior: np.ndarray) -> np.ndarray:
+def _polarity_posterior(table: pd.DataFrame, modality: str, prior: Floats) -> Floats:
     values = table[_posterior_columns(modality)].to_numpy(dtype=np.float64, copy=True)
     absent = np.isnan(values).any(axis=1)
     present = f"present_{modality}"
     if present in table:
         absent |= ~table[present].fillna(False).to_numpy(dtype=bool)
+    logits = np.log(np.clip(values, 1e-12, 1.0))
+    label = table[POLARITY_COLUMN[modality]].astype("Int64")
+    fitting = ((table["split"] == "val") & label.notna()).to_numpy(dtype=bool) & ~absent
+    answers = label[fitting].astype(int).to_numpy() - POLARITIES[0]
+    if len(np.unique(answers)) > 1:
+        temperature, biases = fit_bias_corrected(logits[fitting], answers)
+        values = calibrate(logits / temperature + biases)
     values[absent] = prior
     return values

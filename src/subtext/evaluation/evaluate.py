@@ -38,6 +38,21 @@ SUBSETS: Final = ("all", "all_streams")
 """Every labelled test clip, and those whose three streams are all present."""
 
 RANKING: Final[Mapping[str, Callable[[Bools, Floats], Linearised]]] = {"auroc": auroc, "auprc": average_precision}
+CONTROLS: Final = (
+    "majority",
+    "metadata",
+    "visual",
+    "text",
+    "prosody",
+    "visual+text",
+    "visual+prosody",
+    "text+prosody",
+    "posterior_product",
+    "permuted",
+    "shuffled",
+)
+"""The controls that stand beside every result; one that was not run is named in the notes."""
+
 COUNTED: Final = ("macro_f1", "balanced_accuracy", "mcc", "brier", "ece")
 BINARY_METRICS: Final = (*RANKING, *COUNTED)
 
@@ -95,6 +110,9 @@ def evaluate(
     if controls is not None:
         for name, rows in controls.groupby("control", sort=False):
             result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
+    absent = [name for name in CONTROLS if name not in result["controls"]]
+    if absent:
+        result["notes"].append(f"controls that were not run: {', '.join(absent)}")
     return result
 
 

@@ -303,8 +303,9 @@ def _percentile(
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     method = "cluster bootstrap, percentile"
     if statistic.nonnegative_bias:
-        # Resampling adds the same upward bias once more: reflecting the draws takes it off again.
-        low, high = max(statistic.low, 2 * statistic.value - high), max(statistic.low, 2 * statistic.value - low)
+        # Resampling adds the same upward bias once more: reflecting the draws takes it off again. The value itself,
+        # which still has its bias, stays inside.
+        low, high = max(statistic.low, 2 * statistic.value - high), max(statistic.value, 2 * statistic.value - low)
         method = "cluster bootstrap, reflected percentile"
     return Interval(statistic.value, float(low), float(high), method, units, clusters)
 

@@ -17,7 +17,7 @@ from subtext.evaluation.intervals import Interval, Units, mean_of, ranking_inter
 from subtext.evaluation.metrics import Bools, Floats, Linearised, UndefinedMetricError, auroc
 
 FUSED: Final = "fused"
-STATEMENT: Final = "mean AUROC over seeds; its interval is that of the seed-averaged DeLong influence values, clustered by the named units"
+STATEMENT: Final = "AUROC: mean over seeds; interval from the seed-averaged DeLong influence values, clustered by unit"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def pool_seeds(runs: Sequence[Run], groups: Sequence[str]) -> dict[str, Any]:
         "seeds": seeds,
         "groups": runs[0].metrics["groups"],
         "interval": STATEMENT,
-        "clips": int(len(tests[0])),
+        "clips": len(tests[0]),
         "figures": [
             {key: (None if isinstance(item, float) and np.isnan(item) else item) for key, item in row.items()}
             for row in summary.to_dict("records")
@@ -186,7 +186,7 @@ def _mean_interval(
 def _same_clips(first: Run, run: Run) -> pd.DataFrame:
     reference = first.predictions.loc[first.predictions["split"] == "test"].set_index("id")
     test = run.predictions.loc[run.predictions["split"] == "test"].set_index("id")
-    same = len(test) == len(reference) and test.index.isin(reference.index).all()
+    same = set(test.index) == set(reference.index)
     test = test.reindex(reference.index)
     for head in BINARY_HEADS:
         if same and (head in reference) == (head in test) and head in reference:

@@ -1,0 +1,78 @@
+"""`subtext-evaluate`: compute a run's metrics, figures and report again from its prediction tables."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from subtext.cli.outcome import finish
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and evaluate; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    return finish(lambda: _evaluate(options), options.debug)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from subtext.errors import ConfigError
+    from subtext.evaluation.run import evaluate_run, evaluate_seeds
+    from subtext.report.table import print_pooled, print_results
+
+    if len(options.runs) > 1 and options.out is None:
+        raise ConfigError("several runs are pooled into a folder of their own; name it with --out FOLDER")
+    if len(options.runs) == 1 and options.out is not None:
+        raise ConfigError("--out pools several runs; one run is evaluated in its own folder")
+    console = Console()
+    if options.out is None:
+        folder = options.runs[0]
+        metrics = evaluate_run(folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
+        print_results(metrics, console)
+    else:
+        folder = options.out
+        pooled = evaluate_seeds(options.runs, folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
+        print_pooled(pooled, console)
+    # Plain print, because a console would fold a long path.
+    print(f"Written: {folder / 'metrics.json'}, {folder / 'report.md'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="subtext-evaluate",
+        description="Compute metrics, intervals, figures and the report of a run again from its prediction tables. "
+        "Several runs, which may differ in their seed only, are pooled.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder that subtext-train wrote")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the pooled result of several runs goes")
+    parser.add_argument(
+        "--bootstrap", metavar="N", type=_positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
+    )
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of the resampling (default 0)")
+    parser.add_argument(
+        "--groups",
+        metavar="COLUMN",
+        nargs="*",
+        help="columns that intervals are clustered by; put them after the runs (default: those of the run's corpus)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""The pictures of a run folder: curves, confusion, reliability, training, controls.
+
+Colours are Okabe and Ito's, which stay apart for readers with colour vision deficiencies; lines differ in dash as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.evaluation.metrics import ECE_BINS, probability_bin
+from subtext.report.table import HEAD_NAMES, MODALITY_NAMES, SUBSET_NAMES, interval_text, subsets_to_show, system_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE: Final = "#0072B2"
+ORANGE: Final = "#E69F00"
+GREEN: Final = "#009E73"
+VERMILION: Final = "#D55E00"
+PURPLE: Final = "#CC79A7"
+SKY: Final = "#56B4E9"
+GREY: Final = "#7F7F7F"
+FEWEST_FOR_PRECISION: Final = 10
+CURVES: Final[Mapping[str, tuple[str, str]]] = {
+    "visual": (ORANGE, "--"),
+    "text": (GREEN, "-."),
+    "prosody": (PURPLE, ":"),
+    "posterior_product": (VERMILION, "--"),
+    "metadata": (GREY, ":"),
+}
+"""Controls that stand beside the fused model in the curves: colour and dash."""
+
+
+def curves(predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, path: Path) -> Path | None:
+    """ROC and precision-recall curves of the test clips; None where the head has one class only."""
+    from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+    labels, scores = _test_scores(predictions, head)
+    if len(np.unique(labels)) < 2:
+        return None
+    systems = {"fused": (labels, scores, BLUE, "-", 2.2)}
+    for name, (colour, dash) in CURVES.items():
+        if controls is None or f"prob_{head}" not in controls:
+            continue
+        rows = controls.loc[controls["control"] == name]
+        truth, other = _test_scores(rows, head)
+        if len(np.unique(truth)) == 2:
+            systems[name] = (truth, other, colour, dash, 1.4)
+    figure = _figure(9.6, 4.6)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+    right.axhline(labels.mean(), color="0.8", linewidth=1)
+    for name, (truth, values, colour, dash, width) in systems.items():
+        style = {"color": colour, "linestyle": dash, "linewidth": width}
+        false_positive, true_positive, _ = roc_curve(truth, values)
+        label = f"{system_name(name)} ({roc_auc_score(truth, values):.2f})"
+        left.plot(false_positive, true_positive, label=label, **style)
+        precision, recall, thresholds = precision_recall_curve(truth, values)
+        # The precision of a handful of clips is noise. Steps, because it is no straight line between two thresholds.
+        enough = (values[:, None] >= thresholds).sum(axis=0) >= FEWEST_FOR_PRECISION
+        right.step(recall[:-1][enough], precision[:-1][enough], where="post", label=system_name(name), **style)
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC, {HEAD_NAMES[head]}")
+    right.set(xlabel="recall", ylabel="precision", title=f"Precision and recall, {HEAD_NAMES[head]}", ylim=(0, 1.02))
+    left.set_aspect("equal")
+    left.legend(title="AUROC, all test clips", loc="lower right", fontsize=8, title_fontsize=8)
+    return _save(figure, path)
+
+
+def confusion(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | None:
+    """Confusion matrices side by side, counts with the share of each row; None where there is none to show.
+
+    Args:
+        results: title -> an entry of `metrics.json` with `classes` and `confusion`.
+        path: the PNG to write.
+    """
+    shown = {title: entry for title, entry in results.items() if np.sum(entry.get("confusion", [])) > 0}
+    if not shown:
+        return None
+    largest = max(len(entry["classes"]) for entry in shown.values())
+    side = 1.6 + 0.72 * largest
+    figure = _figure(side * len(shown) + 0.4, side + 0.2)
+    axes = np.atleast_1d(figure.subplots(1, len(shown)))
+    for ax, (title, entry) in zip(axes, shown.items(), strict=True):
+        _confusion_panel(
+            ax, np.asarray(entry["confusion"]), [name.replace("_", " ") for name in entry["classes"]], title
+        )
+    return _save(figure, path)
+
+
+def reliability(predictions: pd.DataFrame, head: str, path: Path) -> Path | None:
+    """How often clips of each predicted probability are positive, before and after calibration; None without clips."""
+    from scipy.special import expit
+
+    labels, calibrated = _test_scores(predictions, head)
+    if not len(labels):
+        return None
+    series = [("after calibration", calibrated, BLUE, "o", "-")]
+    test = predictions.loc[(predictions["split"] == "test") & predictions[head].notna()]
+    test = test.loc[test[f"prob_{head}"].notna()]
+    if f"logit_{head}" in test and test[f"logit_{head}"].notna().all():
+        raw = expit(test[f"logit_{head}"].to_numpy(dtype=np.float64))
+        series.insert(0, ("before", raw, ORANGE, "s", "--"))
+    figure = _figure(5.4, 6.0)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    top.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+    width = 0.8 / ECE_BINS / len(series)
+    for index, (name, values, colour, marker, dash) in enumerate(series):
+        bins = probability_bin(values)
+        counts = np.bincount(bins, minlength=ECE_BINS)
+        filled = counts > 0
+        mean = np.bincount(bins, weights=values, minlength=ECE_BINS)[filled] / counts[filled]
+        share = np.bincount(bins, weights=labels, minlength=ECE_BINS)[filled] / counts[filled]
+        error = np.abs(share - mean) @ counts[filled] / counts.sum()
+        label = f"{name} (ECE {error:.3f})"
+        top.plot(mean, share, color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4, label=label)
+        centres = (np.arange(ECE_BINS) + 0.5) / ECE_BINS + (index - (len(series) - 1) / 2) * width
+        bottom.bar(centres, counts, width=width, color=colour)
+    top.set(ylabel="share of positive clips", title=f"Reliability, {HEAD_NAMES[head]}", ylim=(-0.02, 1.02), xlim=(0, 1))
+    top.legend(loc="upper left", fontsize=9)
+    bottom.set(xlabel="predicted probability", ylabel="clips")
+    return _save(figure, path)
+
+
+def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None) -> Path | None:
+    """Loss and validation figures by epoch, from the CSV logger's table; None where it holds neither.
+
+    Args:
+        history: columns `epoch` and any of `train/...`, `val/...`; rows may each hold some of them.
+        path: the PNG to write.
+        best_epoch: the epoch whose weights were kept.
+    """
+    if "epoch" not in history:
+        return None
+    numeric = history.select_dtypes("number")
+    by_epoch = numeric.groupby(history["epoch"]).mean()
+    filled = [str(c) for c in by_epoch if by_epoch[c].notna().any()]
+    losses = [c for c in ("train/loss", "train/loss_epoch", "val/loss") if c in filled]
+    # What selects the epoch repeats one of the other figures.
+    figures = [c for c in filled if c.startswith("val/") and "loss" not in c and c != "val/selection"]
+    if not losses and not figures:
+        return None
+    figure = _figure(9.6, 4.2)
+    left, right = figure.subplots(1, 2)
+    for column, (colour, dash) in zip(losses, ((ORANGE, "--"), (BLUE, "-"), (GREEN, ":")), strict=False):
+        values = by_epoch[column].dropna()
+        left.plot(values.index, values, color=colour, linestyle=dash, marker="o", markersize=3, label=column)
+    if not figures and "val/selection" in filled:
+        figures = ["val/selection"]
+    styles = [(c, d) for d in ("-", "--", ":") for c in (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)]
+    for name, (colour, dash) in zip(figures, styles, strict=False):
+        values = by_epoch[name].dropna()
+        label = name.removeprefix("val/").replace("_", " ")
+        right.plot(values.index, values, color=colour, linestyle=dash, marker="o", markersize=3, label=label)
+    for ax in (left, right):
+        if best_epoch is not None:
+            ax.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":", label="epoch kept")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=8)
+    left.set(xlabel="epoch", ylabel="loss", title="Training and validation loss")
+    right.set(xlabel="epoch", ylabel="value", title="Validation figures")
+    return _save(figure, path)
+
+
+def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
+    """AUROC of the fused model and of every control with its 95 % interval; None where none has one."""
+    rows: list[tuple[str, dict[str, Any]]] = [("fused", _aurocs(metrics["heads"][head]))]
+    for name, control in metrics["controls"].items():
+        if head in control:
+            rows.append((name, _aurocs(control[head])))
+    rows = [(name, found) for name, found in rows if any(f["value"] is not None for f in found.values())]
+    if not rows:
+        return None
+    subsets = subsets_to_show(metrics)
+    figure = _figure(8.4, 1.6 + 0.42 * len(rows))
+    ax = figure.subplots()
+    ax.axvline(0.5, color="0.75", linewidth=1)
+    styles = {"all_streams": (BLUE, "o", -0.13), "all": (ORANGE, "s", 0.13)}
+    for subset in subsets:
+        colour, marker, shift = styles[subset]
+        label: str | None = SUBSET_NAMES[subset]
+        for position, (_, found) in enumerate(rows):
+            figure_ = found.get(subset, {"value": None})
+            if figure_["value"] is None:
+                continue
+            if figure_["low"] is not None:
+                ax.plot([figure_["low"], figure_["high"]], [position + shift] * 2, color=colour, linewidth=1.6)
+            ax.plot(
+                figure_["value"], position + shift, color=colour, marker=marker, markersize=5, linestyle="", label=label
+            )
+            label = None
+    ax.set_yticks(range(len(rows)), [system_name(name) for name, _ in rows])
+    right = ax.secondary_yaxis("right")
+    right.set_ylabel(f"AUROC, {SUBSET_NAMES[subsets[0]]}", fontsize=8)
+    right.set_yticks(range(len(rows)), [interval_text(found.get(subsets[0]), digits=2) for _, found in rows])
+    right.tick_params(length=0, labelsize=8)
+    ax.invert_yaxis()
+    low = min((f["low"] for _, found in rows for f in found.values() if f["low"] is not None), default=0.4)
+    ax.set(
+        xlabel="AUROC with 95 % interval",
+        xlim=(min(0.4, low - 0.02), 1.01),
+        title=f"Fused model and controls, {HEAD_NAMES[head]}",
+    )
+    ax.grid(axis="x", color="0.92")
+    ax.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return _save(figure, path)
+
+
+def run_figures(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    controls: pd.DataFrame | None = None,
+    history: pd.DataFrame | None = None,
+) -> list[Path]:
+    """Write every figure that the tables allow.
+
+    Args:
+        folder: where the PNG files go.
+        metrics: what `evaluate` gave.
+        predictions: predictions table.
+        controls: controls table.
+        history: the CSV logger's table.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path | None] = []
+    for head in metrics["heads"]:
+        written.append(forest(metrics, head, folder / f"controls_{head}.png"))
+        written.append(curves(predictions, controls, head, folder / f"roc_pr_{head}.png"))
+        written.append(reliability(predictions, head, folder / f"reliability_{head}.png"))
+    written.append(confusion({"Incongruence type, all clips": metrics["type"]["all"]}, folder / "confusion_type.png"))
+    polarity = {f"Polarity of the {MODALITY_NAMES[m]}": entry for m, entry in metrics["polarity"].items()}
+    written.append(confusion(polarity, folder / "confusion_polarity.png"))
+    if history is not None:
+        written.append(training_curves(history, folder / "training.png"))
+    return [path for path in written if path is not None]
+
+
+def _confusion_panel(ax: "Axes", counts: np.ndarray, names: Sequence[str], title: str) -> None:
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        if totals[row, 0]:
+            text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    labels = [f"{name}\n(n = {int(total)})" for name, total in zip(names, totals[:, 0], strict=True)]
+    ax.set_yticks(range(len(names)), labels, fontsize=8)
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set(xlabel="predicted", ylabel="label", title=title)
+
+
+def _aurocs(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {subset: entry["metrics"]["auroc"] for subset, entry in result["subsets"].items()}
+
+
+def _test_scores(table: pd.DataFrame, head: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = table.loc[(table["split"] == "test") & table[head].notna() & table[f"prob_{head}"].notna()]
+    return rows[head].to_numpy(dtype=bool), rows[f"prob_{head}"].to_numpy(dtype=np.float64)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # A bare Figure draws with Agg and leaves pyplot's global state alone.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> Path:
+    for ax in figure.axes:
+        for panel in (ax, *ax.child_axes):
+            panel.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path

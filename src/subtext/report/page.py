@@ -1,0 +1,282 @@
+"""`report.md`: a run's figures with their intervals, its controls, how it was made, and what may be read from it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from subtext.report.table import (
+    FEW_MARK,
+    HEAD_NAMES,
+    METRIC_NAMES,
+    MODALITY_NAMES,
+    SUBSET_NAMES,
+    any_few,
+    clusters_text,
+    figure_at,
+    interval_text,
+    subsets_to_show,
+    system_name,
+)
+
+FIGURE_CAPTIONS: Final[Mapping[str, str]] = {
+    "controls": "AUROC of the fused model and of every control",
+    "roc_pr": "ROC and precision-recall curves on all test clips",
+    "reliability": "Predicted probability against the share of positive clips",
+    "confusion_type": "Confusion of the incongruence types",
+    "confusion_polarity": "Confusion of each modality's polarity, from that modality alone",
+    "training": "Training",
+}
+LIMITS: Final = (
+    "Subtext reports an observable discrepancy between channels. It does not detect lies, motives or a diagnosis; flat "
+    "affect has many causes. Results on constructed pairs do not transfer to natural recordings by themselves."
+)
+
+
+def write_page(
+    path: Path,
+    metrics: Mapping[str, Any],
+    *,
+    title: str,
+    provenance: Mapping[str, str] | None = None,
+    figures: Sequence[Path] = (),
+) -> Path:
+    """Write a run's report.
+
+    Args:
+        path: the Markdown file.
+        metrics: what `evaluate` gave.
+        title: the run's name.
+        provenance: how the run was made, label -> text, in the order to print.
+        figures: PNG files under the page's folder.
+    """
+    path.write_text("\n".join(_page(metrics, title, provenance or {}, figures, path.parent)) + "\n", encoding="utf-8")
+    return path
+
+
+def reading(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences that say what the figures allow to be said, and what they don't."""
+    said = [sentence for head in metrics["heads"] for sentence in _head_reading(metrics, head)]
+    polarity = {m: figure_at(entry, "metrics", "macro_f1") for m, entry in metrics["polarity"].items()}
+    known = [f"{MODALITY_NAMES[m]} {interval_text(figure)}" for m, figure in polarity.items() if figure is not None]
+    if known:
+        said.append(f"Each modality's polarity from that modality alone, macro-F1: {', '.join(known)}.")
+    if any_few(metrics):
+        said.append(
+            f"A unit has fewer than 20 clusters among the test clips; intervals marked {FEW_MARK} rest on it and are "
+            "wide for that reason."
+        )
+    return said
+
+
+def _page(
+    metrics: Mapping[str, Any], title: str, provenance: Mapping[str, str], figures: Sequence[Path], folder: Path
+) -> Iterator[str]:
+    yield f"# {title}"
+    yield ""
+    clips = ", ".join(f"{count} {split}" for split, count in metrics["clips"].items())
+    yield f"Predicted clips: {clips}. Figures are on the test split; thresholds and temperatures come from the"
+    yield f"validation split only. 95 % intervals are clustered by {clusters_text(metrics)}."
+    if any_few(metrics):
+        yield f"{FEW_MARK} marks an interval that rests on a unit with fewer than 20 clusters."
+    if metrics["presence"]:
+        shares = ", ".join(f"{MODALITY_NAMES[m]} {share:.1%}" for m, share in metrics["presence"].items())
+        yield f"Share of test clips in which a stream is present: {shares}."
+    yield ""
+    yield "## Reading"
+    yield ""
+    for sentence in reading(metrics):
+        yield f"- {sentence}"
+    yield f"- {LIMITS}"
+    for note in metrics["notes"]:
+        yield f"- Missing: {note}."
+    for head in metrics["heads"]:
+        yield from _head_section(metrics, head)
+    yield from _choices(metrics)
+    yield from _figure_section(figures, folder)
+    yield ""
+    yield "## How it was made"
+    yield ""
+    settings = metrics["settings"]
+    for label, text in provenance.items():
+        yield f"- {label}: {text}"
+    yield f"- evaluation: {settings['n_bootstrap']} bootstrap resamples, seed {settings['seed']}"
+    yield "- intervals: " + _methods(metrics)
+
+
+def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
+    result = metrics["heads"][head]
+    yield ""
+    yield f"## {HEAD_NAMES[head].capitalize()} (`{head}`)"
+    yield ""
+    yield f"Threshold {result['threshold']['value']:.3f} ({result['threshold']['chosen']}). " + _temperature(result)
+    for subset in subsets_to_show(metrics):
+        entry = result["subsets"][subset]
+        yield ""
+        yield f"### {SUBSET_NAMES[subset].capitalize()} ({entry['clips']}, {entry['positive']} of them incongruent)"
+        yield ""
+        if entry["without_label"] or entry["without_probability"]:
+            yield (
+                f"Left out: {entry['without_label']} clips without this label, "
+                f"{entry['without_probability']} without a probability."
+            )
+            yield ""
+        yield f"| system | clips | {' | '.join(METRIC_NAMES.values())} | fused less this, AUROC |"
+        yield "|" + "---|" * (len(METRIC_NAMES) + 3)
+        cells = [interval_text(entry["metrics"][name]) for name in METRIC_NAMES]
+        yield f"| **fused** | {entry['clips']} | {' | '.join(cells)} | |"
+        for name, control in metrics["controls"].items():
+            other = control.get(head, {}).get("subsets", {}).get(subset)
+            if other is None:
+                continue
+            cells = [interval_text(other["metrics"][metric]) for metric in METRIC_NAMES]
+            difference = interval_text(other.get("fused_minus_control", {}).get("auroc"), signed=True)
+            yield f"| {system_name(name)} | {other['clips']} | {' | '.join(cells)} | {difference} |"
+        yield ""
+        yield "AUROC against congruent clips alone: " + "; ".join(_kinds(entry)) + "."
+    yield ""
+    yield from _abstention(result["abstention"])
+
+
+def _kinds(entry: Mapping[str, Any]) -> Iterator[str]:
+    for kind, name in (("contradiction", "contradictions (opposite signs)"), ("zero_cell", "mismatches with a zero")):
+        found = entry[kind]
+        yield f"{name}, {found.get('clips', 0)} clips, {interval_text(found['auroc'])}"
+    if "unvoiced_warmth" in entry:
+        warmth = entry["unvoiced_warmth"]
+        yield (
+            f"all clips with unvoiced warmth ({warmth['clips']}) counted as incongruent "
+            f"{interval_text(warmth['counted_as_incongruent'])}, as congruent "
+            f"{interval_text(warmth['counted_as_congruent'])}"
+        )
+
+
+def _temperature(result: Mapping[str, Any]) -> str:
+    value = result["temperature"]["value"]
+    text = f"Temperature {value:.2f}." if value is not None else f"No temperature: {result['temperature']['reason']}."
+    raw = result["subsets"]["all"]["uncalibrated"]
+    return text + (f" ECE without it {interval_text(raw['ece'])}." if "ece" in raw else "")
+
+
+def _abstention(result: Mapping[str, Any]) -> Iterator[str]:
+    level, test = result["validation"], result["test"]
+    if level["reason"]:
+        yield f"No abstention level: {level['reason']}."
+    elif level["level"] == 0:
+        yield (
+            f"No clip is withheld for low confidence: on validation all answers together reach {level['accuracy']:.3f} "
+            f"(target {level['target']:g})."
+        )
+    elif test["coverage"] is not None:
+        accuracy = test["accuracy_of_answers"]
+        yield (
+            f"Abstaining below a confidence of {level['level']:.3f} (chosen on validation for an accuracy of "
+            f"{level['target']:g}) answers {test['coverage']:.0%} of the test clips"
+            + ("" if accuracy is None else f", with an accuracy of {accuracy:.3f}")
+            + f" against {test['accuracy_without_abstention']:.3f} without abstaining."
+        )
+
+
+def _choices(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "## Type and polarity"
+    yield ""
+    yield "| what | clips | macro-F1 | accuracy |"
+    yield "|---|---|---|---|"
+    for subset in subsets_to_show(metrics):
+        yield _choice_row(f"type, {SUBSET_NAMES[subset]}", metrics["type"][subset])
+    for modality, entry in metrics["polarity"].items():
+        yield _choice_row(f"polarity of the {MODALITY_NAMES[modality]}, where present", entry)
+    engagement = metrics["engagement"]
+    if engagement["clips"]:
+        yield ""
+        figures = [
+            f"{name} {interval_text(figure_at(engagement, 'metrics', key))}"
+            for key, name in (("mae", "mean absolute error"), ("pearson", "Pearson correlation"))
+        ]
+        yield f"Engagement, {engagement['clips']} clips: {', '.join(figures)}."
+
+
+def _choice_row(name: str, entry: Mapping[str, Any]) -> str:
+    figures = [interval_text(figure_at(entry, "metrics", metric)) for metric in ("macro_f1", "accuracy")]
+    return f"| {name} | {entry['clips']} | {' | '.join(figures)} |"
+
+
+def _figure_section(figures: Sequence[Path], folder: Path) -> Iterator[str]:
+    if not figures:
+        return
+    yield ""
+    yield "## Figures"
+    for figure in figures:
+        kind = next((kind for kind in FIGURE_CAPTIONS if figure.stem.startswith(kind)), figure.stem)
+        head = next((f", {HEAD_NAMES[head]}" for head in HEAD_NAMES if figure.stem == f"{kind}_{head}"), "")
+        caption = FIGURE_CAPTIONS.get(kind, figure.stem) + head
+        yield ""
+        yield f"![{caption}]({figure.relative_to(folder).as_posix()})"
+
+
+def _methods(metrics: Mapping[str, Any]) -> str:
+    found: dict[str, None] = {}
+
+    def walk(entry: Any) -> None:
+        if isinstance(entry, Mapping):
+            if isinstance(entry.get("method"), str):
+                found[entry["method"]] = None
+            for item in entry.values():
+                walk(item)
+
+    walk(metrics["heads"])
+    walk(metrics["type"])
+    return "; ".join(found) or "none"
+
+
+def _head_reading(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
+    name = HEAD_NAMES[head].capitalize()
+    subsets = subsets_to_show(metrics)
+    result = metrics["heads"][head]["subsets"]
+    parts = [
+        f"{interval_text(result[s]['metrics']['auroc'])} on {SUBSET_NAMES[s]} ({result[s]['clips']})" for s in subsets
+    ]
+    yield f"{name}: AUROC {'; '.join(parts)}."
+    first = subsets[0]
+    chance: list[str] = []
+    apart: list[str] = []
+    better: list[str] = []
+    unproven: list[str] = []
+    for control, entry in metrics["controls"].items():
+        found = entry.get(head, {}).get("subsets", {}).get(first)
+        if found is None or control == "majority":
+            continue
+        area = found["metrics"]["auroc"]
+        if area["low"] is not None:
+            (chance if area["low"] <= 0.5 <= area["high"] else apart).append(system_name(control))
+        difference = found.get("fused_minus_control", {}).get("auroc", {"low": None})
+        if difference["low"] is not None:
+            (better if difference["low"] > 0 else unproven).append(system_name(control))
+    where = f"{name}, {SUBSET_NAMES[first]}:"
+    if chance:
+        yield f"{where} 0.5 lies inside the interval of {_listed(chance)}."
+    if apart:
+        yield f"{where} the interval of {_listed(apart)} excludes 0.5."
+    if better:
+        yield (
+            f"{where} the fused model is better than {_listed(better)} (the interval of the paired difference lies "
+            "above 0)."
+        )
+    if unproven:
+        yield f"{where} it is not shown to be better than {_listed(unproven)}."
+    for control in ("permuted", "shuffled"):
+        figure = figure_at(metrics["controls"].get(control, {}), head, "subsets", first, "metrics", "auroc")
+        if figure is not None and figure["low"] is not None and figure["low"] > 0.5:
+            yield f"{where} {system_name(control)} score above chance, which points to a leak: look into it first."
+    product = figure_at(
+        metrics["controls"].get("posterior_product", {}), head, "subsets", first, "fused_minus_control", "auroc"
+    )
+    if product is not None and product["low"] is not None and product["low"] > 0:
+        yield (
+            f"{where} the fused model beats the product of unimodal posteriors. On constructed pairs, whose parts are "
+            "independent given their labels, that means better posteriors or a leak, not better fusion."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
