@@ -147,7 +147,7 @@ class _Recording:
                 f"{path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s is missing or "
                 "damaged; copy or record it again"
             )
-        if self.span.end < math.inf and self.length < LEAST_COVER * self.limit:
+        if self.span.end_given and self.length < LEAST_COVER * self.limit:
             return MediaError(
                 f"{path}: the sound ends at {self.span.start + self.length / self.sample_rate:.2f} s, well before the "
                 f"segment's end at {self.span.end:.2f} s; correct its times or record it again"

@@ -35,10 +35,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Span:
-    """A checked segment with both ends known; `end` is infinite where the file does not say how long it is."""
+    """A checked segment.
+
+    Attributes:
+        start: seconds from the beginning of the file.
+        end: seconds; infinite where neither the segment nor the file says.
+        end_given: whether the segment said where it ends; if not, any stream of the file may end earlier.
+    """
 
     start: float
     end: float
+    end_given: bool = True
 
     @property
     def duration(self) -> float:
@@ -82,7 +89,7 @@ def _resolve(segment: Segment, duration: float, path: Path) -> Span | MediaError
         )
     if end > duration + NOTEWORTHY:
         log.warning("%s: the segment %g to %g s is read up to the file's end at %.2f s", path, start, end, duration)
-    return Span(start, min(end, duration))
+    return Span(start, min(end, duration), not is_open(segment.end))
 
 
 def is_open(bound: float | None) -> bool:

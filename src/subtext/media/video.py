@@ -28,11 +28,17 @@ Image = npt.NDArray[np.uint8]
 SEEKABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 """Containers with an index, so that a seek lands where it says; others are read through."""
 
+NOT_RECORDINGS: Final = ("tty", "srt", "ass", "webvtt", "hls", "concat", "ffmetadata")
+"""Text that FFmpeg would open too."""
+
 GUESSED_DURATION: Final = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
 """Bare streams without a header that says how long they are."""
 
 SEEK_GAP: Final = 8.0
 """Seconds without a wanted frame above which seeking is tried; key frames are rarely farther apart."""
+
+CLOCK: Final = 1e-6
+"""Seconds within which two times are the same: both are rounded."""
 
 BREAK_TOLERANCE: Final = 0.5
 """Seconds by which a file may end before its header says so and still count as whole."""
@@ -89,12 +95,17 @@ def open_container(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
-        return av.open(str(path), mode="r", metadata_errors="replace")
+        # Neither a name that looks like an address nor a playlist may reach for anything but this file.
+        container = av.open(f"file:{path}", mode="r", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
             f"{path}: cannot be opened as a recording ({_reason(error)}); it may be cut off, or of another kind than "
             "its name says"
         ) from error
+    if container.format.name in NOT_RECORDINGS:
+        container.close()
+        raise MediaError(f"{path}: is a text file, not a recording; give a video or sound file")
+    return container
 
 
 def video_stream(container: Any, path: Path) -> Any:
@@ -120,8 +131,11 @@ def container_duration(container: Any) -> float | None:
 
 
 def container_origin(container: Any) -> float:
-    """Time stamp in seconds of the beginning of the file: MPEG-TS, for one, does not begin at 0."""
-    return 0.0 if container.start_time is None else container.start_time / av.time_base
+    """Time stamp in seconds of the beginning of the file: MPEG-TS, for one, does not begin at 0.
+
+    What comes before 0 is the run-up of a sound codec, which is never played.
+    """
+    return max(0.0, (container.start_time or 0) / av.time_base)
 
 
 def probe(path: Path) -> MediaInfo:
@@ -220,6 +234,7 @@ def _walk(
     max_side: int | None,
 ) -> Iterator[tuple[int, Frame | MediaError]]:
     reader = _FrameReader(container, stream, path)
+    aspect = float(stream.sample_aspect_ratio or 1)
     given: Counter[int] = Counter()
     expected = Counter(index for _, index in targets)
     shown: tuple[float, Any] | None = None  # the picture on screen, not yet converted, and since when
@@ -228,13 +243,13 @@ def _walk(
 
     def give(until: float) -> Iterator[tuple[int, Frame | MediaError]]:
         nonlocal position, converted
-        while position < len(targets) and targets[position][0] < until:
+        while position < len(targets) and targets[position][0] < until - CLOCK:
             time, index = targets[position]
             position += 1
             if shown is None:
                 continue
             if converted is None:
-                converted = to_rgb(shown[1], max_side)
+                converted = to_rgb(shown[1], max_side, aspect)
             given[index] += 1
             yield index, Frame(time, converted)
 
@@ -258,7 +273,7 @@ def _walk(
             continue
         if broken is not None and broken + BREAK_TOLERANCE < span.end < math.inf:
             yield index, breaks_off(path, broken)
-        elif given[index] < LEAST_COVER * expected[index] and (span.end < math.inf or not given[index]):
+        elif given[index] < LEAST_COVER * expected[index] and (span.end_given or not given[index]):
             yield (
                 index,
                 MediaError(
@@ -369,15 +384,15 @@ def _times(span: Span, rate: float, max_frames: int | None) -> list[float]:
     return sample_times(span, rate, max_frames).tolist()
 
 
-def to_rgb(frame: Any, max_side: int | None = None) -> Image:
-    """One decoded picture as upright RGB, shrunk so that its longer side is at most `max_side` px.
+def to_rgb(frame: Any, max_side: int | None = None, aspect: float = 1.0) -> Image:
+    """One decoded picture as upright RGB.
 
-    Transparent parts are shown on white. Pixels that are not square are made so.
+    Args:
+        frame: PyAV's. Transparent parts of it are shown on white.
+        max_side: shrink to this longer side (px).
+        aspect: width of a stored pixel by its height; the result has square ones.
     """
-    width, height = frame.width, frame.height
-    aspect = getattr(frame, "sample_aspect_ratio", None)
-    if aspect:
-        width = max(1, round(width * float(aspect)))
+    width, height = max(1, round(frame.width * aspect)), frame.height
     if max_side is not None and max(width, height) > max_side:
         scale = max_side / max(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
