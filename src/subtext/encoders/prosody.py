@@ -19,8 +19,9 @@ class ProsodyEncoder(Encoder):
 
     An utterance's emotion shows in how its features are distributed, which is why functionals with a linear model are a
     strong baseline (eGeMAPS, Eyben et al. 2016). Each token therefore carries mean and deviation of the learned
-    features in its window, and attention-weighted mean and deviation over the utterance (attentive statistics pooling,
-    Okabe et al. 2018, arXiv 1803.10963), next to the plain mean and deviation of the input.
+    features in its window, and attention-weighted means and deviations of the whole utterance, of the learned features
+    and of the input itself (attentive statistics pooling, Okabe et al. 2018, arXiv 1803.10963). The weights let it
+    leave out silence, or look at voiced frames alone, without being told which feature says so.
 
     Args:
         input_dim: number of features a frame.
@@ -29,6 +30,7 @@ class ProsodyEncoder(Encoder):
         kind: `conv` or `transformer`.
         stride: frames that one step of the layers covers.
         window: steps that one token covers. At a hop of 20 ms, stride 4 and window 3 a token covers 0.24 s.
+        heads: how many sets of weights the statistics of the input have.
         relative: give the network each feature also relative to its mean and deviation in the utterance, which takes
             out speaker and microphone.
         trainable: whether everything before the projection learns.
@@ -52,6 +54,7 @@ class ProsodyEncoder(Encoder):
         kind: Literal["conv", "transformer"] = "conv",
         stride: int = 4,
         window: int = 3,
+        heads: int = 4,
         relative: bool = True,
         trainable: bool = False,
         augment: FrameAugmentation | None = None,
@@ -59,7 +62,7 @@ class ProsodyEncoder(Encoder):
         dim: int = 128,
         dropout: float = 0.1,
     ) -> None:
-        backbone = ProsodyBackbone(input_dim, channels, layers, kind, stride, window, relative, hidden_dropout)
+        backbone = ProsodyBackbone(input_dim, channels, layers, kind, stride, window, heads, relative, hidden_dropout)
         super().__init__(
             backbone=backbone,
             embed_dim=backbone.width,
@@ -76,6 +79,7 @@ class ProsodyEncoder(Encoder):
             "kind": kind,
             "stride": stride,
             "window": window,
+            "heads": heads,
             "relative": relative,
         }
 
@@ -101,13 +105,20 @@ class ProsodyBackbone(nn.Module):
         kind: str,
         stride: int,
         window: int,
+        heads: int,
         relative: bool,
         dropout: float,
     ) -> None:
         super().__init__()
         if kind not in ("conv", "transformer"):
             raise ConfigError(f"no prosody encoder of kind {kind!r}; choose conv or transformer")
-        for name, count in (("input_dim", input_dim), ("channels", channels), ("stride", stride), ("window", window)):
+        for name, count in (
+            ("input_dim", input_dim),
+            ("channels", channels),
+            ("stride", stride),
+            ("window", window),
+            ("heads", heads),
+        ):
             if count < 1:
                 raise ConfigError(f"the prosody encoder's {name} must be at least 1, got {count}")
         self.stride = stride
@@ -124,9 +135,11 @@ class ProsodyBackbone(nn.Module):
             if kind == "conv"
             else [TemporalAttention(channels, layers, dropout=dropout)]
         )
-        self.attention = nn.Linear(channels, 1)
+        # No bias: softmax over time does not see it.
+        self.step_attention = nn.Linear(channels, 1, bias=False)
+        self.frame_attention = nn.Linear(width, heads, bias=False)
         self.functionals = nn.Sequential(
-            nn.LayerNorm(2 * width), nn.Dropout(dropout), nn.Linear(2 * width, channels), nn.GELU()
+            nn.Dropout(dropout), nn.Linear(2 * heads * width, channels), nn.LayerNorm(channels), nn.GELU()
         )
         self.width = 5 * channels
 
@@ -141,11 +154,12 @@ class ProsodyBackbone(nn.Module):
         for layer in self.layers:
             steps = layer(steps)
         local, mask = _windows(steps, self.window)
-        scores = self.attention(steps.values).squeeze(-1).masked_fill(~steps.mask, -torch.inf)
-        # An absent row has no finite score; its weights would be NaN, so it borrows uniform ones and stays masked.
-        weights = scores.masked_fill(~steps.present[:, None], 0.0).softmax(dim=1)
         whole = torch.cat(
-            [_moments(steps.values, weights), self.functionals(_moments(frames.values, _uniform(frames.mask)))], dim=-1
+            [
+                _attended(steps, self.step_attention(steps.values)),
+                self.functionals(_attended(frames, self.frame_attention(frames.values))),
+            ],
+            dim=-1,
         )
         values = torch.cat([local, whole[:, None].expand(-1, local.shape[1], -1)], dim=-1)
         return Tokens(values * mask.unsqueeze(-1), mask)
@@ -195,6 +209,14 @@ def _moments(values: Tensor, weights: Tensor) -> Tensor:
     variance = ((values - mean[:, None]).square() * weights).sum(dim=1)
     # The floor keeps the root's gradient finite where nothing varies.
     return torch.cat([mean, (variance + 1e-4).sqrt()], dim=-1)
+
+
+def _attended(tokens: Tokens, scores: Tensor) -> Tensor:
+    """Attention-weighted moments over time, one set a head: scores `[batch, time, heads]` -> `[batch, heads * 2 n]`."""
+    scores = scores.masked_fill(~tokens.mask.unsqueeze(-1), -torch.inf)
+    # An absent row has no finite score and would get NaN as weights: it borrows uniform ones and stays masked.
+    weights = scores.masked_fill(~tokens.present[:, None, None], 0.0).softmax(dim=1)
+    return torch.cat([_moments(tokens.values, head) for head in weights.unbind(dim=2)], dim=-1)
 
 
 def _relative(frames: Tokens) -> Tensor:

@@ -208,7 +208,7 @@ def _published_weights(name: str, repository: str | None, revision: str | None) 
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"cannot get timm's weights for {name} ({_first_line(error)}); fetch model.safetensors of {repository} "
-            "where there is network access and name it as encoder.visual.weights, or set encoder.visual.pretrained=false"
+            "where there is a network and name it as encoder.visual.weights, or set encoder.visual.pretrained=false"
         ) from error
 
 
