@@ -1,0 +1,70 @@
+"""Build objects from `_target_` nodes: what Hydra's `instantiate` does, without Hydra, and with errors as they are."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from subtext.errors import ConfigError, WeightsError
+
+
+def build(node: Mapping[str, Any], kind: type | None = None, *, trusted: bool = True, **more: Any) -> Any:
+    """Call a node's `_target_` with its other entries, nodes inside it first.
+
+    Args:
+        node: plain values; `_partial_: true` gives a function that waits for the rest of its arguments.
+        kind: what the result must be an instance of.
+        trusted: whether the node comes from the user's own configuration. One from a model folder, which may be
+            somebody else's, may name classes of this package only.
+        more: further arguments.
+
+    Raises:
+        ConfigError: the target does not exist, does not take these arguments, or gives something else than `kind`.
+        WeightsError: an untrusted node names something that no model of this package consists of.
+    """
+    name = str(node.get("_target_", ""))
+    if not trusted and not name.startswith("subtext."):
+        raise WeightsError(
+            f"the model names '{name}', which is not part of subtext; code from a model folder is not run. "
+            "Rebuild the model in Python from its config.yaml if you trust where it comes from"
+        )
+    target = locate(name)
+    if not trusted and not (inspect.isclass(target) and target.__module__.startswith("subtext.")):
+        raise WeightsError(f"the model names '{name}', which is not one of subtext's classes")
+    arguments = {k: _value(v, trusted) for k, v in node.items() if k not in ("_target_", "_partial_")} | more
+    waits = bool(node.get("_partial_", False))
+    try:
+        signature = inspect.signature(target)
+        (signature.bind_partial if waits else signature.bind)(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
+    except ValueError:  # some compiled callables have no signature
+        pass
+    result = partial(target, **arguments) if waits else target(**arguments)
+    if kind is not None and not isinstance(result, kind):
+        raise ConfigError(f"{name} is no {kind.__name__}; name a class that is")
+    return result
+
+
+def locate(name: str) -> Any:
+    """The class or function of a dotted name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"cannot find _target_ '{name}': {error}") from error
+
+
+def _value(value: Any, trusted: bool) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build(value, trusted=trusted)
+        return {key: _value(inner, trusted) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_value(inner, trusted) for inner in value]
+    return value

@@ -1,0 +1,327 @@
+"""A run folder: everything that a run leaves behind, and the model in it.
+
+Nothing in this module imports Lightning: prediction reads run folders too.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from subtext.errors import ConfigError, RunError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from subtext.classifier import IncongruenceClassifier
+    from subtext.features.extractor import Extractor
+
+MODEL_FORMAT: Final = 1
+_PACKAGES: Final = (
+    "subtext",
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "pytorch-lightning",
+    "torchmetrics",
+    "timm",
+    "sentence-transformers",
+    "transformers",
+    "hydra-core",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "av",
+    "opencv-python-headless",
+)
+_WRITTEN: Final = (
+    "config.yaml",
+    "run.json",
+    "model.json",
+    "model.safetensors",
+    "best.safetensors",
+    "last.ckpt",
+    "previous.ckpt",
+    "history.csv",
+    "predictions.parquet",
+    "controls.parquet",
+    "metrics.json",
+    "report.md",
+    "extraction.parquet",
+    "extraction.csv",
+    "extraction.json",
+    "figures",
+    "controls",
+    "logs",
+)
+"""What a run writes, and so what `overwrite` may remove. Anything else in the folder is the user's."""
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def file(self, name: str) -> Path:
+        """One of the run's files, there or not."""
+        return self.path / name
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has been here."""
+        return self.file("config.yaml").is_file()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model is complete: its description is written last."""
+        return self.file("model.json").is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has been evaluated, which is the last that it does."""
+        return self.file("metrics.json").is_file()
+
+    def begin(self, config: str, *, seed: int, groups: tuple[str, ...], overwrite: bool) -> None:
+        """Make the folder ready for a fresh run.
+
+        Args:
+            config: the resolved configuration as YAML.
+            seed: the run's seed.
+            groups: units that intervals are clustered by.
+            overwrite: remove what an earlier run left here.
+
+        Raises:
+            RunError: an earlier run is here, or the folder cannot be written.
+        """
+        if self.is_begun and not overwrite:
+            state = "a finished run" if self.is_finished else "an interrupted run"
+            raise RunError(
+                f"{self.path} holds {state}; go on with it by resume={self.path}, replace it by overwrite=true, "
+                "or choose another name="
+            )
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in _WRITTEN:
+                place = self.file(name)
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink(missing_ok=True)
+            self.write_json(
+                "run.json",
+                {
+                    "command": sys.argv,
+                    "seed": seed,
+                    "groups": list(groups),
+                    "commit": git_commit(),
+                    "versions": package_versions(),
+                },
+            )
+            self.write_text("config.yaml", config)  # last: with it the run counts as begun
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file so that it appears whole or not at all."""
+        with self.writing():
+            place = self.file(name)
+            beside = place.with_name(f"{name}.part")
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(place)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write JSON so that it appears whole or not at all."""
+        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def writing(self) -> "_Writing":
+        """Turns a full disk or missing rights into an error for a person."""
+        return _Writing(self.path)
+
+    def run(self) -> dict[str, Any]:
+        """Command, seed, groups, commit and versions of the run.
+
+        Raises:
+            RunError: the folder holds no run.
+        """
+        return self._json("run.json")
+
+    def model(self) -> dict[str, Any]:
+        """How the model is rebuilt, and its calibration; see `training.describe_model`.
+
+        Raises:
+            RunError: the folder is missing, or holds no finished model.
+            WeightsError: its description is of another format.
+        """
+        described = self._json("model.json")
+        if described.get("format") != MODEL_FORMAT:
+            raise WeightsError(
+                f"{self.file('model.json')} is of format {described.get('format')!r}, this version of subtext reads "
+                f"{MODEL_FORMAT}; use the version that the run.json beside it names"
+            )
+        return described
+
+    def _json(self, name: str) -> dict[str, Any]:
+        if not self.path.is_dir():
+            raise RunError(f"no run folder {self.path}; give the folder that subtext-train wrote")
+        if not self.file(name).is_file():
+            advice = f"finish the run with: subtext-train resume={self.path}" if self.is_begun else "give a run folder"
+            raise RunError(f"{self.path} holds no {name}; {advice}")
+        try:
+            content = json.loads(self.file(name).read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise RunError(f"cannot read {self.file(name)}: {error}; train the run again") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{self.file(name)} does not hold a JSON object; train the run again")
+        return content
+
+
+class _Writing:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise RunError(
+                f"cannot write to the run folder {self._folder}: {error.strerror or error}; free some space, change "
+                "its permissions, or set paths.runs"
+            ) from error
+
+
+def load_classifier(folder: Path | str) -> "IncongruenceClassifier":
+    """The trained model of a run, in eval mode.
+
+    Raises:
+        RunError: the folder holds no finished model.
+        WeightsError: its weights are missing, unreadable, or of another model.
+    """
+    run = RunFolder(folder)
+    classifier = build_classifier(run.model())
+    path = run.file("model.safetensors")
+    weights = read_weights(path)
+    own = classifier.state_dict()
+    different = sorted(
+        {name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape}
+        | (weights.keys() - own.keys())
+    )
+    if different:
+        raise WeightsError(
+            f"{path} does not fit the model that model.json beside it describes ({len(different)} tensors differ, "
+            f"first '{different[0]}'); they come from different runs: copy a run folder as a whole"
+        )
+    classifier.load_state_dict(weights)
+    return classifier.eval()
+
+
+def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
+    """The model that `model.json` describes, without its weights.
+
+    Raises:
+        WeightsError: the description names anything that is not a part of this package, or cannot be built from.
+    """
+    from subtext.building import build
+    from subtext.classifier import IncongruenceClassifier
+    from subtext.encoders.encoder import Encoder
+    from subtext.fusion.base import Fusion
+    from subtext.heads import Heads
+
+    try:
+        encoders = {
+            # The weights come from the run, never from where they came from when it was trained.
+            modality: build(
+                {**node, **{k: None if k == "weights" else False for k in _SOURCES if k in node}},
+                Encoder,
+                trusted=False,
+            )
+            for modality, node in described["encoders"].items()
+        }
+        dim = next(iter(encoders.values())).dim
+        fusion = described["fusion"]
+        return IncongruenceClassifier(
+            encoders=encoders,
+            fusion=None if fusion is None else build(fusion, Fusion, trusted=False, modalities=list(encoders), dim=dim),
+            heads=Heads(**described["heads"], dim=dim),
+        )
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise WeightsError(f"model.json does not describe a model of this version of subtext: {error}") from error
+
+
+_SOURCES: Final = ("pretrained", "weights")
+
+
+def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str, "Extractor"]:
+    """The extractors that made the streams a run was trained on.
+
+    Args:
+        folder: the run.
+        models: folder with detector weights, where they are not where the run had them.
+
+    Raises:
+        RunError: the folder holds no finished model.
+        WeightsError: the description names anything that is not a part of this package.
+    """
+    from subtext.building import build
+    from subtext.features.extractor import Extractor
+
+    extractors: dict[str, Extractor] = {}
+    for modality, node in RunFolder(folder).model()["extractors"].items():
+        node = dict(node)
+        if models is not None and "models" in node:
+            node["models"] = str(models)
+        extractors[modality] = build(node, Extractor, trusted=False)
+    return extractors
+
+
+def read_weights(path: Path) -> dict[str, "Tensor"]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: it is missing, or anything else than safetensors; nothing is ever unpickled.
+    """
+    from subtext.encoders.encoder import read_safetensors
+
+    if not path.is_file():
+        raise WeightsError(f"no {path.name} in {path.parent}; give the folder of a finished training run")
+    return read_safetensors(path)
+
+
+def package_versions() -> dict[str, str]:
+    """Python and the packages that results can depend on."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit() -> str | None:
+    """The commit of the code, marked where files differ from it; None outside a repository."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository.
+        if not git("ls-files", "--", Path(__file__).name):
+            return None
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", str(here)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
