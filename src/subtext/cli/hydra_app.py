@@ -42,8 +42,8 @@ def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
         if code:
             sys.exit(code)
 
-    # Hydra shows the traceback of an unforeseen error only on request; for a bug that is what is wanted.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1" if "debug=true" in sys.argv else "0")
+    if "debug=true" in sys.argv:
+        os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[0] = name
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG_NAME)(job)()
