@@ -45,8 +45,8 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 class TextExtractor(Extractor):
     """float32 `[time, dim]`: one embedding a chunk of the transcript, or one a token.
 
-    A transcript longer than the model reads is cut into chunks at word boundaries, so that nothing is dropped; how
-    many they are is a quality figure. With `context`, the embeddings of the turn before come first and their number is
+    A transcript longer than the model reads is cut into chunks between words, so that nothing is dropped; how many
+    they are is a quality figure. With `context`, the embeddings of the turn before come first and their number is
     the quality figure `n_context_steps`; they are steps like the others, without a mark of their own. The turn before
     is the column `context`, else the transcript of the row before in the same session by `start`. A row without words
     of its own is absent, context or not.
@@ -186,10 +186,7 @@ def _chunks(embedder: _Embedder, text: str, limit: int) -> Iterator[str]:
     tokens = embedder.tokenize(text)
     cuts, begin = [0], 0
     while len(tokens.ids) - begin > limit:
-        cut = begin + limit
-        while cut > begin and tokens.word_ids[cut] is not None and tokens.word_ids[cut] == tokens.word_ids[cut - 1]:
-            cut -= 1
-        begin = cut if cut > begin else begin + limit  # a word longer than a chunk has to be cut
+        begin = _cut(text, tokens, begin, begin + limit)
         cuts.append(tokens.offsets[begin][0])
     for first, last in pairwise([*cuts, len(text)]):
         part = text[first:last].strip()
@@ -198,6 +195,15 @@ def _chunks(embedder: _Embedder, text: str, limit: int) -> Iterator[str]:
             yield from _chunks(embedder, part, limit)
         elif part:
             yield part
+
+
+def _cut(text: str, tokens: Any, begin: int, end: int) -> int:
+    """The last token from `begin` + 1 to `end` that a chunk may begin with: after a space, else with a word."""
+    words, places = tokens.word_ids, tokens.offsets
+    backwards = [cut for cut in range(end, begin, -1) if places[cut][0] > places[begin][0]]
+    spaced = (cut for cut in backwards if text[places[cut][0] - 1].isspace())
+    worded = (cut for cut in backwards if words[cut] is None or words[cut] != words[cut - 1])
+    return next(spaced, None) or next(worded, None) or end  # else the word is longer than a chunk and has to be cut
 
 
 def _stream(texts: list[_Text], embedded: dict[str, npt.NDArray[np.float32]], dim: int) -> Stream:
@@ -217,10 +223,6 @@ def _source(text: object, earlier: object) -> Source | NoSource:
     if not isinstance(text, str) or not text.strip():
         return NoSource("absent", "the transcript is empty")
     texts = (earlier, text) if isinstance(earlier, str) and earlier.strip() else (text,)
-    try:
-        "".join(texts).encode("utf-8")
-    except UnicodeEncodeError:
-        return NoSource("failed", "the transcript is not valid Unicode; save it as UTF-8")
     return Source(texts=texts)
 
 
