@@ -23,6 +23,7 @@ from subtext.evaluation.metrics import (
     UndefinedMetricError,
     auroc,
     average_precision,
+    calibration_floor,
     confusion_matrix,
     decision_metrics,
     multiclass_metrics,
@@ -242,6 +243,7 @@ def _binary_head(
             "without_label": int((mask & test[head].isna().to_numpy()).sum()),
             "without_probability": int((mask & test[head].notna().to_numpy() & ~known).sum()),
             "metrics": scorer.binary(rows, labels, p, decided[mask & known]),
+            "ece_if_calibrated": calibration_floor(p) if len(p) else None,
             "uncalibrated": _uncalibrated(head, rows, labels, scorer),
         }
         entry |= _apart(head, rows, p, scorer)

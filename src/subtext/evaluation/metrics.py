@@ -187,6 +187,17 @@ def probability_metrics(labels: Bools, probabilities: Floats) -> dict[str, Count
     }
 
 
+def calibration_floor(probabilities: Floats) -> float:
+    """Expected calibration error that perfectly calibrated predictions would still show on so many clips.
+
+    The residuals of a bin sum to a nearly normal variable with variance sum of p (1 - p), whose mean size is
+    sqrt(2 / pi) times its standard deviation.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    variance = np.bincount(probability_bin(p), weights=p * (1 - p), minlength=ECE_BINS)
+    return float(np.sqrt(2 / np.pi * variance).sum() / len(p)) if len(p) else float("nan")
+
+
 def probability_bin(probabilities: Floats) -> Ints:
     """The reliability bin, 0 to `ECE_BINS` - 1, of each probability."""
     return np.clip((np.asarray(probabilities) * ECE_BINS).astype(np.int64), 0, ECE_BINS - 1)

@@ -154,7 +154,11 @@ def _temperature(result: Mapping[str, Any]) -> str:
     value = result["temperature"]["value"]
     text = f"Temperature {value:.2f}." if value is not None else f"No temperature: {result['temperature']['reason']}."
     raw = result["subsets"]["all"]["uncalibrated"]
-    return text + (f" ECE without it {interval_text(raw['ece'])}." if "ece" in raw else "")
+    if "ece" in raw:
+        text += f" ECE without it {interval_text(raw['ece'])}."
+    floor = result["subsets"]["all"]["ece_if_calibrated"]
+    # Small test splits show an error even where there is none.
+    return text + ("" if floor is None else f" Perfect calibration would show about {floor:.3f} on so many clips.")
 
 
 def _abstention(result: Mapping[str, Any]) -> Iterator[str]:
