@@ -1,6 +1,7 @@
 """Checkpoints for resuming: whole or not at all, plain tensors, the last but one kept; and the best weights beside."""
 
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ from subtext.task import SELECTION, IncongruenceTask
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 BEST = "best.safetensors"
+
+
+_NOT_A_CHECKPOINT = (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, ValueError)
+"""What a strange file makes zipfile or torch raise."""
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -67,7 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
                 return checkpoint
-    except Exception as error:  # noqa: BLE001 - whatever a strange file makes zipfile or torch raise
+    except _NOT_A_CHECKPOINT as error:
         raise WeightsError(
             f"{path} is damaged or no checkpoint of tensors and plain types; it was not loaded"
         ) from error

@@ -137,6 +137,13 @@ class ClipData(Dataset[Batch]):
             self.embedded & frozenset(modalities),
         )
 
+    def replacing(self, split: str, part: "ClipData") -> "ClipData":
+        """The same rows with those of one split replaced by `part`, which shares their streams."""
+        others = self.select(np.flatnonzero((self.table["split"] != split).fillna(True).to_numpy(dtype=bool)))
+        numbers = {m: torch.cat([part.numbers[m], others.numbers[m]]) for m in self.numbers}
+        table = pd.concat([part.table, others.table], ignore_index=True)
+        return ClipData(table, self.streams, numbers, self.embedded)
+
     def permuted(self, seed: int) -> "ClipData":
         """The same rows with every modality's streams dealt out anew, independently of each other.
 

@@ -92,18 +92,18 @@ class RunFolder:
         """Whether the run has been evaluated, which is the last that it does."""
         return self.file("metrics.json").is_file()
 
-    def begin(self, config: str, *, seed: int, groups: tuple[str, ...], overwrite: bool) -> None:
+    def begin(self, settings: dict[str, Any], *, overwrite: bool) -> None:
         """Make the folder ready for a fresh run.
 
         Args:
-            config: the resolved configuration as YAML.
-            seed: the run's seed.
-            groups: units that intervals are clustered by.
+            settings: the resolved configuration.
             overwrite: remove what an earlier run left here.
 
         Raises:
             RunError: an earlier run is here, or the folder cannot be written.
         """
+        import yaml
+
         if self.is_begun and not overwrite:
             state = "a finished run" if self.is_finished else "an interrupted run"
             raise RunError(
@@ -118,17 +118,37 @@ class RunFolder:
                     shutil.rmtree(place)
                 else:
                     place.unlink(missing_ok=True)
-            self.write_json(
-                "run.json",
-                {
-                    "command": sys.argv,
-                    "seed": seed,
-                    "groups": list(groups),
-                    "commit": git_commit(),
-                    "versions": package_versions(),
-                },
-            )
-            self.write_text("config.yaml", config)  # last: with it the run counts as begun
+        self.write_json(
+            "run.json",
+            {
+                "command": sys.argv,
+                "seed": settings["seed"],
+                "commit": git_commit(),
+                "versions": package_versions(),
+            },
+        )
+        # Last: with it the run counts as begun.
+        self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved configuration of the run.
+
+        Raises:
+            RunError: the folder holds no run.
+        """
+        import yaml
+
+        if not self.is_begun:
+            raise RunError(f"{self.path} holds no config.yaml, so no run that could go on; give the folder of a run")
+        try:
+            settings = yaml.safe_load(self.file("config.yaml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RunError(f"cannot read {self.file('config.yaml')}: {error}; begin the run again") from error
+        return dict(settings)
+
+    def add_facts(self, facts: Mapping[str, Any]) -> None:
+        """Add to `run.json`."""
+        self.write_json("run.json", self.run() | dict(facts))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file so that it appears whole or not at all."""

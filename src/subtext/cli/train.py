@@ -1,0 +1,33 @@
+"""subtext-train: train and evaluate one run, or go on with an interrupted one."""
+
+from typing import NoReturn
+
+from omegaconf import DictConfig, OmegaConf
+
+from subtext.cli.hydra_app import run
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    run(train_run, "subtext-train")
+
+
+def train_run(config: DictConfig) -> None:
+    """Train as configured; with `resume`, as the interrupted run was configured."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from subtext.run_folder import RunFolder
+    from subtext.training import train
+
+    if config.resume is not None:
+        folder = RunFolder(config.resume)
+        train(folder.settings(), folder.path, resume=True)
+    else:
+        folder = RunFolder(HydraConfig.get().runtime.output_dir)
+        settings = OmegaConf.to_container(config, resolve=True)
+        train(settings, folder.path)
+    print(f"Run folder: {folder.path}")
+
+
+if __name__ == "__main__":
+    main()
