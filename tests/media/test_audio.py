@@ -64,12 +64,13 @@ def test_channels_are_mixed(tmp_path: Path, channels: int) -> None:
     assert np.abs(values).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3", "a.aiff"])
-def test_kinds_of_files(tmp_path: Path, name: str) -> None:
+# FFmpeg's time stamps of Vorbis and MP3 count the codec's run-up, up to 75 ms.
+@pytest.mark.parametrize(("name", "late"), [("a.flac", 0), ("a.aiff", 0), ("a.ogg", 256), ("a.mp3", 1200)])
+def test_kinds_of_files(tmp_path: Path, name: str, late: int) -> None:
     soundfile.write(tmp_path / name, chirp(3), SAMPLE_RATE)
     whole, part = sounds(tmp_path / name, [Segment(), Segment(1, 2)])
     assert len(whole) == pytest.approx(3 * SAMPLE_RATE, abs=2500)
-    assert abs(lag(part[:8000], chirp(3)[SAMPLE_RATE : SAMPLE_RATE + 8000])) <= (1200 if name == "a.mp3" else 2)
+    assert abs(lag(part[:8000], chirp(3)[SAMPLE_RATE : SAMPLE_RATE + 8000])) <= late
 
 
 def test_sound_of_a_video_is_in_step_with_it(recording: Path) -> None:
@@ -163,6 +164,7 @@ def test_a_file_of_no_samples(tmp_path: Path) -> None:
 
 
 def test_a_segment_that_is_no_utterance_is_refused(tone_file: Path) -> None:
+    assert "longer than 5 s" in str(dict(read_segments(tone_file, [Segment()], max_duration=5))[0])
     found = dict(read_segments(tone_file, [Segment(), Segment(1, 2)], max_duration=5))
     assert "longer than 5 s" in str(found[0])
     assert isinstance(found[1], np.ndarray)

@@ -32,7 +32,7 @@ MAX_LOSS: Final = 0.1
 
 
 def read_segments(
-    path: Path, segments: Sequence[Segment], sample_rate: int = 16_000, *, max_duration: float = 1800.0
+    path: Path, segments: Sequence[Segment], sample_rate: int = 16_000, *, max_duration: float = 900.0
 ) -> Iterator[tuple[int, Waveform | MediaError]]:
     """The sound of many segments of one recording, in one pass.
 
@@ -69,6 +69,8 @@ def read_segments(
                 )
             else:
                 waiting.append((span, index))
+        if not waiting:
+            return
         waiting.sort(key=lambda item: (item[0].start, item[0].end))
         yield from _read(container, stream, path, waiting, sample_rate, max_duration)
 

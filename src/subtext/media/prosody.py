@@ -66,7 +66,7 @@ def prosody_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000,
         `(i + 0.5) * hop`; at least one frame. Silence has voicing 0 throughout, and a log-F0 of 0.
     """
     wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
-    wave = wave - wave.mean() if len(wave) else wave.new_zeros(1)
+    wave = wave.sub_(wave.mean()) if len(wave) else wave.new_zeros(1)
     step = round(hop * sample_rate)
     frames = max(1, len(wave) // step)
     with torch.inference_mode():
@@ -340,7 +340,7 @@ def praat_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000, *
             "prosody method 'praat' needs parselmouth (GPL-3); run: pip install 'subtext[praat]'"
         ) from error
     count = max(1, round(len(waveform) / sample_rate / hop))
-    least = round(0.1 * sample_rate)
+    least = round(0.15 * sample_rate)  # the shortest sound that its analyses accept
     padded = np.pad(np.asarray(waveform, np.float64), (0, max(0, least - len(waveform))))
     sound = parselmouth.Sound(padded, sampling_frequency=sample_rate)
     times = (np.arange(count) + 0.5) * hop

@@ -22,8 +22,8 @@ SEARCH: Final = 0.4
 """Reach of the search around the expected place, in face widths."""
 LIKENESS: Final = 0.5
 """Least normalised cross-correlation for a face to count as found between detections."""
-SIZE_INERTIA: Final = 0.5
-"""Weight of the earlier size when a detection updates it."""
+INERTIA: Final = 0.5
+"""Weight of the tracked size and place when a detection updates them."""
 MAX_TRACKS: Final = 4
 """Faces followed at once, the largest ones."""
 
@@ -69,8 +69,8 @@ class FaceTracker:
     The detector runs `detect_rate` times a second of the recording and on the last picture. Between two detections of
     the same face its box moves from one to the other, corrected by matching its own template; where only one of the two
     shows it, the template alone must find it (normalised cross-correlation of at least `LIKENESS`), else the face
-    counts as not there. Sizes follow detections with inertia and places are smoothed over three pictures. A face that
-    comes back where it left is the same one. Pictures are held only until the next detection.
+    counts as not there. Detections move a tracked box half way, and places are smoothed over three pictures. A face
+    that comes back where it left is the same one. Pictures are held only until the next detection.
 
     Args:
         detector: what finds faces.
@@ -123,8 +123,13 @@ class FaceTracker:
         size = face[2:]
         ratio = size / np.maximum(track.size, 1e-9)
         if track.detections and np.all((ratio > 0.7) & (ratio < 1.4)):
-            size = SIZE_INERTIA * track.size + (1 - SIZE_INERTIA) * size
+            size = INERTIA * track.size + (1 - INERTIA) * size
         target = np.concatenate([face[:2], size])
+        if track.seen:
+            # The template follows motion without the detector's jitter; the detector keeps it from drifting.
+            place, likeness = _find(here, track.template, target)
+            if likeness >= LIKENESS:
+                target[:2] = INERTIA * place[:2] + (1 - INERTIA) * target[:2]
         template = _template(here, target)
         if track.seen:
             path = self._interpolate(track, target, between)

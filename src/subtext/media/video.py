@@ -220,6 +220,8 @@ def sample_frames(
                 yield index, span
             else:
                 targets += [(time, index) for time in _times(span, rate, max_frames)]
+        if not targets:
+            return
         targets.sort()
         yield from _walk(container, stream, path, spans, targets, rate, max_side)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -44,10 +45,16 @@ def write_mp4(
         faststart: put the index at the front, so that a file cut off can still be read.
 
     Raises:
-        ValueError: neither frames nor a waveform.
+        ValueError: neither frames nor a waveform, or frames without a single one.
     """
     if frames is None and waveform is None:
         raise ValueError("write_mp4 needs frames, a waveform, or both")
+    if frames is not None:
+        frames = iter(frames)
+        first = next(frames, None)
+        if first is None:
+            raise ValueError(f"{path}: there are no frames to write; pass frames=None for sound alone")
+        frames = chain([first], frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if faststart else {})
     with av.open(str(path), mode="w", format="mp4", options=options) as container:
@@ -62,13 +69,10 @@ def write_mp4(
         if waveform is not None:
             audio = container.add_stream("aac", rate=sample_rate, layout="mono")
             audio.bit_rate = audio_bitrate
-        if video is not None and frames is not None:
-            first = True
+        if video is not None and frames is not None and first is not None:
+            video.height, video.width = _even(first).shape[:2]
             for image in frames:
                 picture = _even(image)
-                if first:
-                    video.height, video.width = picture.shape[:2]
-                    first = False
                 container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(video.encode())
         if audio is not None and waveform is not None:
