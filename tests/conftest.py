@@ -24,3 +24,11 @@ def shared_models() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no detector weights under {folder}; set SUBTEXT_MODELS to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose model has random weights, for what reads run folders."""
+    from untrained_run import write_untrained_run
+
+    return write_untrained_run(tmp_path_factory.mktemp("untrained") / "run")

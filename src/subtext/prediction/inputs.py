@@ -12,7 +12,7 @@ from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptErro
 from subtext.manifest import Manifest, build_manifest
 from subtext.transcripts import TURN_SUFFIXES, Turn, is_unicode, read_text, read_turns
 
-MANIFEST_SUFFIXES: Final = (".csv", ".parquet", ".jsonl")
+MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 RECORDING_SUFFIXES: Final = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".3gp", ".ogv"),
@@ -51,12 +51,14 @@ class Batch:
         manifest: the segments, None where none can be used.
         refused: the segments that cannot be used.
         warnings: what is odd about the batch but does not stop it.
+        duration: of its one recording in s, None where unknown.
     """
 
     input: str
     manifest: Manifest | None
     refused: list[Refusal] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    duration: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,16 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
         if problem is not None:
             refused.append(Refusal(name, id_, problem, turn.start, turn.end, turn.speaker, turn.role))
             continue
-        row = {"id": id_, "start": turn.start, "end": turn.end, "transcript": turn.transcript}
+        row = {"id": id_, "session": name, "start": turn.start, "end": turn.end, "transcript": turn.transcript}
         rows.append(row | {"speaker": turn.speaker, "role": turn.role, stream: path.name})
-    manifest = None
-    if rows:
-        # The user named this very file, so where a link leads does not matter.
-        manifest = build_manifest(pd.DataFrame(rows), root=path.parent, name=name, allow_links=True)
-    return Batch(name, manifest, refused, warnings)
+    if not rows:
+        return Batch(name, None, refused, warnings, duration)
+    if not is_unicode(name):
+        problem = "the file's name is not valid UTF-8, so no table can hold it; rename the file"
+        return Batch(name, None, [Refusal(name, name, problem)])
+    # The user named this very file, so where a link leads does not matter.
+    manifest = build_manifest(pd.DataFrame(rows), root=path.parent, name=name, allow_links=True)
+    return Batch(name, manifest, refused, warnings, duration)
 
 
 def manifest_batches(name: str, manifest: Manifest, size: int) -> Iterator[Batch]:

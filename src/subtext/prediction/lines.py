@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITY_COLUMN, POLARITY_NAMES
@@ -23,6 +23,7 @@ def prediction_line(
     *,
     input_: str,
     missing: Mapping[str, str],
+    failed: Sequence[str] = (),
     thresholds: Mapping[str, float],
     levels: Mapping[str, float],
     provenance: Mapping[str, Any],
@@ -34,6 +35,7 @@ def prediction_line(
         row: of the predictions table, probabilities calibrated, without the columns of heads that the model lacks.
         input_: what the user named.
         missing: why each modality that is not there is not there.
+        failed: those among them that are not there because something went wrong.
         thresholds: by label: the probability from which a turn is called incongruent.
         levels: by label: the confidence below which the model abstains.
         provenance: fingerprints and version.
@@ -64,6 +66,7 @@ def prediction_line(
     people = _plain(row.get("n_people"))
     line["faces"] = {"share": _plain(row.get("face_share")), "people": None if people is None else round(people)}
     line["missing"] = dict(missing)
+    line["failed"] = list(failed)
     line["abstain"] = len(abstentions) == len(known)
     line["abstentions"] = abstentions
     line["warnings"] = warnings

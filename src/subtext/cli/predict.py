@@ -1,0 +1,173 @@
+"""`subtext-predict RUN INPUT...`: one line a turn, saying where words, face and voice disagree."""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from subtext import __version__
+from subtext.cli.outcome import OK, SOME_FAILED, finish
+from subtext.errors import ConfigError
+
+log = logging.getLogger("subtext")
+
+DESCRIPTION: Final = """\
+Predict for each turn of recordings whether words and face, and words and voice, disagree.
+
+RUN is the folder of a training run. INPUT is a recording, a folder of recordings, or a manifest (.csv, .parquet,
+.jsonl). Turns and their words are read from a file beside each recording (same name, .srt, .vtt, .csv, .tsv with
+start, end, transcript, speaker, role; or .txt for one turn), or given by an option. Subtext does not transcribe;
+without words it abstains and still tells the polarity of face and voice."""
+
+EPILOG: Final = """\
+On a terminal you see one readable line a turn; a pipe gets one JSON object a line, and so does --out. Any text and
+file name is taken as it is; only one that begins with '-' needs --transcript=-TEXT, or -- before file names.
+Exit code: 0 done, 1 some turns or inputs could not be done (their lines say why), 2 nothing could be done,
+130 interrupted (what was done is written)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    options = _parser().parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    return finish(lambda: _predict(options), debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="subtext-predict",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a training run")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="recording, folder of recordings, or manifest")
+    words = parser.add_argument_group("words").add_mutually_exclusive_group()
+    words.add_argument("--transcript", metavar="TEXT", help="what is said; each recording is then one turn")
+    words.add_argument("--transcript-file", metavar="FILE", help="plain text file of what is said")
+    words.add_argument(
+        "--turns", metavar="FILE", help=".srt, .vtt, .csv, .tsv, .json or .jsonl file of the one recording"
+    )
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="of text files, such as latin-1 (default utf-8)"
+    )
+    parser.add_argument("--out", metavar="FILE.jsonl", help="write the JSON lines here")
+    parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal too")
+    parser.add_argument(
+        "--sort",
+        choices=("time", "probability"),
+        default="time",
+        help="time: as spoken, each recording as soon as it is done (default); probability: the most incongruent first",
+    )
+    parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"subtext {__version__}")
+    return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from subtext.prediction.inputs import Words, find_inputs
+    from subtext.prediction.lines import sort_value
+
+    words = Words(
+        options.transcript,
+        None if options.transcript_file is None else Path(options.transcript_file),
+        None if options.turns is None else Path(options.turns),
+        options.encoding,
+    )
+    # Everything that can be wrong with the command line is found before anything expensive begins.
+    given = words.read()
+    found = find_inputs(options.inputs, words)
+    if options.out is not None:
+        _check_out(Path(options.out), [path for _, path in found])
+
+    from subtext.prediction.predictor import Predictor
+
+    predictor = Predictor(
+        Path(options.run), device=options.device, models=None if options.models is None else Path(options.models)
+    )
+    failed = False
+    kept: list[dict[str, Any]] = []
+    with _Output(options.out, options.json) as output:
+        try:
+            for line in predictor.predict(found, given, options.encoding):
+                failed |= "error" in line or bool(line["failed"])
+                if options.sort == "time":
+                    output.write(line)
+                else:
+                    kept.append(line)
+        finally:
+            # Sorted lines can only be written at the end, and an interruption is an end.
+            for line in sorted(kept, key=sort_value):
+                output.write(line)
+    return SOME_FAILED if failed else OK
+
+
+class _Output:
+    """Where lines go: JSON to a file or a pipe, readable lines to a terminal; failures to stderr as well."""
+
+    def __init__(self, out: str | None, json: bool) -> None:
+        self._path = out
+        self._json = json or (out is None and not sys.stdout.isatty())
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "_Output":
+        if self._path is not None:
+            with _told(self._path):
+                self._file = Path(self._path).open("w", encoding="utf-8")
+        # Whatever the terminal's encoding, JSON is UTF-8, and a name that cannot be shown is no reason to fail.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(**({"encoding": "utf-8"} if self._json else {"errors": "backslashreplace"}))
+        return self
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Write one line everywhere it belongs, at once."""
+        from subtext.prediction.lines import readable, to_json
+
+        if self._file is not None:
+            with _told(self._path):
+                print(to_json(line), file=self._file, flush=True)
+        if "error" in line and (self._json or not sys.stdout.isatty()):
+            print(readable(line), file=sys.stderr)
+        with _told(None):
+            print(to_json(line) if self._json else readable(line), flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk was reported when the line was written
+                self._file.close()
+
+
+@contextlib.contextmanager
+def _told(path: str | None) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if path is None:
+            # What could not be printed must not fail a second time when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = path or "the output"
+        raise ConfigError(
+            f"cannot write {where} ({error.strerror}); lines written before are kept, write to another place"
+        ) from error
+
+
+def _check_out(out: Path, inputs: Sequence[Path]) -> None:
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file in it")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out.exists() and any(path.exists() and os.path.samefile(out, path) for path in inputs):
+        raise ConfigError(f"--out {out} is one of the inputs and would be overwritten; choose another name")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""From a trained run and recordings to predictions, one recording after the other."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+
+from subtext import __version__
+from subtext.corpora.files import ManifestCorpus
+from subtext.data import ClipData, StreamTable, shorten
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError, RunError
+from subtext.features.cache import MemoryCache
+from subtext.features.extract import extract
+from subtext.features.index import FeatureIndex
+from subtext.features.stream import Stream
+from subtext.labels import MODALITIES
+from subtext.manifest import Manifest
+from subtext.prediction.inputs import Batch, is_manifest, manifest_batches, recording_batch
+from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
+from subtext.predictions import predict_table
+from subtext.run_folder import RunFolder, load_classifier, load_extractors
+from subtext.transcripts import Turn
+
+MANIFEST_PART: Final = 64
+"""Rows of a manifest that are done, and written, together."""
+
+log = logging.getLogger(__name__)
+
+
+class Predictor:
+    """A trained model with everything that it reads recordings with.
+
+    Args:
+        run: folder of a training run.
+        device: where the model computes.
+        models: folder with detector weights, where they are not where the run had them.
+
+    Raises:
+        RunError: the folder is no finished run.
+        WeightsError: weights are missing, altered or in an unsafe format.
+        ConfigError: there is no such device.
+    """
+
+    def __init__(self, run: Path, *, device: str = "cpu", models: Path | None = None) -> None:
+        self.device = _device(device)
+        folder = RunFolder(run)
+        described = folder.model()
+        self.classifier = load_classifier(run).to(self.device)
+        self.extractors = load_extractors(run, models=models)
+        try:
+            self._max_steps = {m: int(described["max_steps"][m]) for m in self.classifier.modalities}
+            self._trained_on = {m: str(described["fingerprints"][m]["extractor"]) for m in self.classifier.modalities}
+            self._calibration = dict(described["calibration"])
+            binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
+            self._thresholds = {label: float(chosen["threshold"]) for label, chosen in binary.items()}
+            self._levels = {label: float(chosen["abstention"]["level"]) for label, chosen in binary.items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{folder.file('model.json')} is incomplete ({error!r}); train the run again") from error
+        features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
+        self._provenance = {
+            "model": _digest(folder.file("model.json"), folder.file("model.safetensors")),
+            "features": features,
+            "subtext": __version__,
+        }
+        for modality, fingerprint in features.items():
+            if fingerprint != self._trained_on[modality]:
+                log.warning(
+                    "%s is read otherwise than when %s was trained (another version of a library, or other weights), "
+                    "so its probabilities may be off",
+                    CHANNELS[modality],
+                    run,
+                )
+
+    def predict(
+        self, inputs: Sequence[tuple[str, Path]], given: Sequence[Turn] | None = None, encoding: str = "utf-8"
+    ) -> Iterator[dict[str, Any]]:
+        """One line a turn (see `subtext.prediction.lines`), each recording's as soon as it is done.
+
+        Args:
+            inputs: recordings and manifests, as `find_inputs` gives them.
+            given: the turns of each recording; None = look for them beside it.
+            encoding: of text files beside recordings.
+
+        Raises:
+            ManifestError: a manifest cannot be used.
+        """
+        # A manifest that cannot be used is found before hours are spent on what stands before it.
+        manifests = {
+            path: ManifestCorpus(path=path, groups=(), disjoint=()).build() for _, path in inputs if is_manifest(path)
+        }
+        for name, path in inputs:
+            if path in manifests:
+                size = len(manifests[path]) if self._rows_need_others else MANIFEST_PART
+                batches = manifest_batches(name, manifests[path], size)
+            else:
+                batches = iter([recording_batch(name, path, given, encoding)])
+            for batch in batches:
+                yield from self.predict_batch(batch)
+
+    def predict_batch(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """One line for every segment of a batch, in order of time."""
+        for warning in batch.warnings:
+            log.warning("%s: %s", batch.input, warning)
+        lines = [
+            error_line(batch.input, r.id, r.problem, start=r.start, end=r.end, speaker=r.speaker, role=r.role)
+            for r in batch.refused
+        ]
+        if batch.manifest is not None:
+            lines += self._lines(batch, batch.manifest)
+        # Python's sort keeps the order of lines that start together.
+        yield from sorted(lines, key=lambda line: line["start"] or 0.0) if len(batch.refused) else lines
+
+    @property
+    def _rows_need_others(self) -> bool:
+        # The turn before as context, and a speaker's other turns for normalisation, must not be cut off.
+        return any(
+            getattr(extractor, "context", False) or getattr(extractor, "normalise", "none") == "speaker"
+            for extractor in self.extractors.values()
+        )
+
+    def _lines(self, batch: Batch, manifest: Manifest) -> list[dict[str, Any]]:
+        encoders = {m: self.classifier.encoder(m) for m in self.classifier.modalities}
+        cache = _EmbeddingCache(encoders.get("visual"), self._max_steps.get("visual"), self.device)
+        index = extract(manifest, self.extractors, cache)
+        table = manifest.table
+        keep = ("start", "end", "role", "transcript")
+        if index.missing() == dict.fromkeys(index.modalities, len(table)):
+            rows = table[["id", "speaker", *keep]]
+        else:
+            rows = predict_table(
+                self.classifier, self._clips(table, index, cache), calibration=self._calibration, keep=keep
+            )
+        if "visual" in index.modalities:
+            rows = rows.join(index.quality("visual"), on="id")
+        status = index.table.set_index(["id", "modality"])[["status", "reason"]]
+        return [self._line(batch, row, status.loc[row["id"]]) for row in rows.to_dict("records")]
+
+    def _line(self, batch: Batch, row: Mapping[Any, Any], status: pd.DataFrame) -> dict[str, Any]:
+        missing = {m: "the model does not use it" for m in MODALITIES if m not in self.classifier.modalities}
+        missing |= {str(m): str(reason) for m, reason in status.loc[status["status"] != "ok", "reason"].items()}
+        if "text" in missing and pd.isna(row["transcript"]) and "text" in self.classifier.modalities:
+            missing["text"] = "there is no transcript; give subtitles, turns or --transcript"
+        if batch.duration is not None:
+            # Of one recording it is known where a turn without times begins and ends.
+            row = {**row, "start": _either(row["start"], 0.0), "end": _either(row["end"], batch.duration)}
+        failed = {str(m): str(reason) for m, reason in status.loc[status["status"] == "failed", "reason"].items()}
+        if failed and len(missing) == len(MODALITIES):
+            problem = "; ".join(f"{CHANNELS[m]}: {reason}" for m, reason in failed.items())
+            return error_line(
+                batch.input, row["id"], problem, **{k: row[k] for k in ("start", "end", "speaker", "role")}
+            )
+        return prediction_line(
+            row,
+            input_=batch.input,
+            missing={m: missing[m] for m in MODALITIES if m in missing},
+            failed=list(failed),
+            thresholds=self._thresholds,
+            levels=self._levels,
+            provenance=self._provenance,
+            warnings=batch.warnings,
+        )
+
+    def _clips(self, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache) -> ClipData:
+        streams, numbers = {}, {}
+        for modality in self.classifier.modalities:
+            keys = [index.key(row_id, modality) for row_id in table["id"]]
+            distinct = {key: number for number, key in enumerate(dict.fromkeys(k for k in keys if k is not None))}
+            if not distinct:
+                continue
+            limit = self._max_steps[modality]
+            streams[modality] = StreamTable(
+                [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
+            )
+            numbers[modality] = torch.tensor([-1 if key is None else distinct[key] for key in keys])
+        return ClipData(table, streams, numbers, frozenset({"visual"}))
+
+
+def _either(value: float, otherwise: float) -> float:
+    return otherwise if pd.isna(value) else value
+
+
+class _EmbeddingCache(MemoryCache):
+    """Keeps of a face what its encoder makes of it: an hour of crops would fill the memory, their embeddings do not."""
+
+    def __init__(self, encoder: Encoder | None, max_steps: int | None, device: torch.device) -> None:
+        super().__init__()
+        self._encoder = encoder
+        self._max_steps = max_steps
+        self._device = device
+
+    def write(self, key: str, stream: Stream) -> None:
+        """Keep a stream, of crops `[time, height, width, 3]` their embeddings."""
+        if self._encoder is not None and stream.values.ndim == 4 and len(stream):
+            crops = shorten(stream.values, self._max_steps or len(stream), "visual")
+            with torch.inference_mode():
+                embedded = self._encoder.embed(Tokens.pad([torch.from_numpy(crops)]).to(self._device))
+            values = embedded.values[0][embedded.mask[0]].float().cpu().numpy()
+            stream = Stream(values, np.arange(len(values), dtype=np.float64), stream.quality)
+        super().write(key, stream)
+
+
+def _digest(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--device {name} cannot be used ({reason}); use cpu, or cuda where a GPU is at hand"
+        ) from error
+    return device

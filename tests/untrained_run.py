@@ -1,0 +1,58 @@
+"""A run folder with random weights: everything that prediction reads, without a training run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from subtext.cli.hydra_app import conf_folder
+from subtext.labels import MODALITIES
+from subtext.run_folder import MODEL_FORMAT, RunFolder, build_classifier, load_extractors
+
+HEADS = ("incongruent", "vocal_incongruent", "type", "visual_polarity", "verbal_polarity", "vocal_polarity")
+
+
+def write_untrained_run(
+    folder: Path, overrides: Sequence[str] = (), heads: Sequence[str] = HEADS, level: float = 0.0
+) -> Path:
+    """Write the model files of a run.
+
+    Args:
+        folder: made if need be.
+        overrides: of the configuration, such as `encoder/visual=mobilenet`.
+        heads: what the model answers.
+        level: confidence below which it abstains.
+    """
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", overrides=["seed=0", *overrides])
+    nodes: dict[str, Any] = {m: OmegaConf.to_container(config.encoder[m], resolve=True) for m in MODALITIES}
+    extractors = {modality: node.pop("extractor") for modality, node in nodes.items()}
+    described: dict[str, Any] = {
+        "format": MODEL_FORMAT,
+        "corpus": "none",
+        "modalities": list(nodes),
+        "encoders": nodes,
+        "fusion": OmegaConf.to_container(config.fusion, resolve=True),
+        "heads": {"names": list(heads), "dropout": 0.0},
+        "extractors": extractors,
+        "max_steps": OmegaConf.to_container(config.task.max_steps, resolve=True),
+        "calibration": {name: {"temperature": 1.0} for name in heads},
+    }
+    for name in set(heads) & {"incongruent", "vocal_incongruent"}:
+        described["calibration"][name] |= {"threshold": 0.5, "abstention": {"level": level}}
+    run = RunFolder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    classifier = build_classifier(described)
+    save_file(classifier.state_dict(), run.file("model.safetensors"))
+    run.write_json("model.json", described)
+    described["fingerprints"] = {
+        m: {"extractor": extractor.fingerprint(), "encoder": classifier.encoder(m).fingerprint()}
+        for m, extractor in load_extractors(folder).items()
+    }
+    run.write_json("model.json", described)
+    return folder
