@@ -44,6 +44,7 @@ class ProsodyEncoder(Encoder):
     """
 
     modality = "prosody"
+    backbone: "ProsodyBackbone"
 
     def __init__(
         self,
@@ -90,12 +91,23 @@ class ProsodyEncoder(Encoder):
 
     def _encode(self, stream: Tokens) -> Tokens:
         """Frames `[batch, time, input_dim]` -> `[batch, ceil(time / (stride * window)), embed_dim]`."""
-        embedded: Tokens = self.backbone(stream, self.augment if self.training and self.trainable else None)
-        return embedded
+        # Most rows of a batch may lack a voice, and a convolution would work through their padding.
+        present = stream.present
+        covered = self.backbone.stride * self.backbone.window
+        values = stream.values.new_zeros(
+            (len(present), -(-stream.mask.shape[1] // covered), self.embed_dim),
+            dtype=self.projection.linear.weight.dtype,
+        )
+        mask = _coarse(stream.mask, covered)
+        if bool(present.any()):
+            rows = Tokens(stream.values[present], stream.mask[present])
+            embedded = self.backbone(rows, self.augment if self.training and self.trainable else None)
+            values = values.to(embedded.values.dtype).index_put((present,), embedded.values)
+        return Tokens(values, mask)
 
 
 class ProsodyBackbone(nn.Module):
-    """What `ProsodyEncoder` computes before its projection; see there for the arguments."""
+    """What `ProsodyEncoder` computes before its projection, for rows of which none is absent; see there."""
 
     def __init__(
         self,
@@ -197,26 +209,31 @@ class _ConvolutionBlock(nn.Module):
 
 
 def _uniform(mask: Tensor) -> Tensor:
-    """Equal weights over real positions, `[batch, time]`; zero for an absent row."""
+    """Equal weights over real positions, `[batch, time, 1]`; zero where there is none."""
     weights = mask.float()
-    return weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
+    return (weights / weights.sum(dim=1, keepdim=True).clamp(min=1)).unsqueeze(-1)
 
 
 def _moments(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean and deviation over time: `[batch, time, n]`, `[batch, time]` -> `[batch, 2 n]`."""
-    weights = weights.unsqueeze(-1).to(values.dtype)
-    mean = (values * weights).sum(dim=1)
-    variance = ((values - mean[:, None]).square() * weights).sum(dim=1)
+    """Weighted means and deviations over time, one pair a head.
+
+    Args:
+        values: `[batch, time, n]`, roughly standardised.
+        weights: `[batch, time, heads]`, summing to one over time.
+
+    Returns:
+        `[batch, heads * 2 * n]`.
+    """
+    weights = weights.transpose(1, 2).to(values.dtype)
+    mean = weights @ values
+    variance = (weights @ values.square() - mean.square()).clamp(min=0)
     # The floor keeps the root's gradient finite where nothing varies.
-    return torch.cat([mean, (variance + 1e-4).sqrt()], dim=-1)
+    return torch.cat([mean, (variance + 1e-4).sqrt()], dim=-1).flatten(1)
 
 
 def _attended(tokens: Tokens, scores: Tensor) -> Tensor:
-    """Attention-weighted moments over time, one set a head: scores `[batch, time, heads]` -> `[batch, heads * 2 n]`."""
-    scores = scores.masked_fill(~tokens.mask.unsqueeze(-1), -torch.inf)
-    # An absent row has no finite score and would get NaN as weights: it borrows uniform ones and stays masked.
-    weights = scores.masked_fill(~tokens.present[:, None, None], 0.0).softmax(dim=1)
-    return torch.cat([_moments(tokens.values, head) for head in weights.unbind(dim=2)], dim=-1)
+    """Attention-weighted `_moments`: scores `[batch, time, heads]` -> `[batch, heads * 2 * n]`."""
+    return _moments(tokens.values, scores.masked_fill(~tokens.mask.unsqueeze(-1), -torch.inf).softmax(dim=1))
 
 
 def _relative(frames: Tokens) -> Tensor:
