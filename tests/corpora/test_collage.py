@@ -1,5 +1,6 @@
 """The collage corpus, on a small made-up copy of the three layouts and on the real parts."""
 
+import inspect
 import itertools
 import json
 import re
@@ -12,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from hypothesis import given
+from hydra.utils import instantiate
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -279,6 +282,7 @@ def test_utterances_keep_their_words_and_get_unique_dialogues(parts: Path) -> No
     assert kept["polarity"].map({-1: "negative", 0: "neutral", 1: "positive"}).tolist() == kept["sentiment"].tolist()
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.sampled_from([-1, 0, 1])), min_size=1, max_size=200),
     st.integers(0, 1000),
@@ -358,6 +362,21 @@ def test_settings_reach_the_corpus(parts: Path, tmp_path: Path) -> None:
     warm = manifest.table[(manifest.table["verbal_polarity"] == 0) & (manifest.table["vocal_polarity"] == 1)]
     assert warm["vocal_incongruent"].all()
     assert cv2.imread(str(manifest.path(manifest.table["image"].iloc[0])), cv2.IMREAD_UNCHANGED).shape == (64, 64)
+
+
+def test_the_choice_on_the_command_line_makes_the_corpus(parts: Path, tmp_path: Path) -> None:
+    config = OmegaConf.load(Path(__file__).resolve().parents[2] / "conf" / "corpus" / "collage.yaml")
+    both = OmegaConf.create({"paths": {"data": str(parts), "corpora": str(tmp_path)}, "corpus": config})
+    both.corpus.update(n_train=40, n_val=40, n_test=40)
+    manifest = instantiate(both.corpus).build()
+    assert len(manifest) == 120
+    assert manifest.root == tmp_path / "collage"
+    # The file states the defaults of the class.
+    defaults = {name: p.default for name, p in inspect.signature(Collage).parameters.items()}
+    stated = OmegaConf.to_container(config, resolve=False)
+    assert {name: stated[name] for name in defaults.keys() - {"data", "folder"}} == {
+        name: value for name, value in defaults.items() if name not in ("data", "folder")
+    }
 
 
 # Bad input

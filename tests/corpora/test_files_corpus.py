@@ -4,18 +4,24 @@ import csv
 import io
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from subtext.corpora.files import ManifestCorpus, read_table
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest, write_manifest
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
 
 
@@ -206,6 +212,36 @@ def test_missing_files_and_roots_are_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is a folder"):
         ManifestCorpus(path=tmp_path / "folder.csv").build()
     assert "set corpus.root" in refusal(tmp_path, "id,transcript\n1,a\n", root=tmp_path / "none")
+
+
+def test_the_choice_on_the_command_line_makes_the_corpus(tmp_path: Path) -> None:
+    config = OmegaConf.load(REPOSITORY / "conf" / "corpus" / "manifest.yaml")
+    OmegaConf.set_struct(config, True)
+    with pytest.raises(InstantiationException, match=r"set corpus\.path"):
+        instantiate(config)
+    (tmp_path / "mine.csv").write_text("id,Utterance,couple\n1,a,x\n")
+    config.path, config.groups = str(tmp_path / "mine.csv"), ["couple"]
+    # Each of our columns is a key, so that no plus sign is needed to name another.
+    config.columns.transcript = "Utterance"
+    manifest = instantiate(config).build()
+    assert manifest.table["transcript"].tolist() == ["a"]
+    assert manifest.groups == ("couple",)
+
+
+def test_a_command_without_a_path_ends_in_one_line(tmp_path: Path) -> None:
+    # Hydra wraps what a constructor raises into an error of its own.
+    done = subprocess.run(
+        [sys.executable, "-m", "subtext.cli.extract", "corpus=manifest"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "ConfigError: no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file"
+    ]
 
 
 def test_splits_are_checked_by_the_columns_asked_for(tmp_path: Path) -> None:

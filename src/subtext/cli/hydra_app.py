@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.outcome import finish
+from subtext.errors import SubtextError
 
 CONFIG_NAME = "config"
 
@@ -38,7 +39,7 @@ def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
     def job(config: DictConfig) -> None:
         nonlocal composed
         composed = True
-        code = finish(lambda: task(config), debug=bool(config.debug))
+        code = finish(lambda: _unwrapped(task, config), debug=bool(config.debug))
         if code:
             sys.exit(code)
 
@@ -53,6 +54,19 @@ def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
                 print(hint, file=sys.stderr)
         raise
     sys.exit(0)
+
+
+def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> int | None:
+    """Do the task; an error for a person that Hydra wrapped while making an object comes out as it was."""
+    try:
+        return task(config)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SubtextError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def misspelt(arguments: list[str]) -> Iterator[str]:

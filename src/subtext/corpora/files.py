@@ -45,7 +45,7 @@ class ManifestCorpus(Corpus):
     def __init__(
         self,
         *,
-        path: str | Path,
+        path: str | Path | None,
         root: str | Path | None = None,
         name: str | None = None,
         columns: Mapping[str, str | None] | None = None,
@@ -54,6 +54,8 @@ class ManifestCorpus(Corpus):
         allow_links: bool = False,
         count_unvoiced_warmth: bool = False,
     ) -> None:
+        if path is None:
+            raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
         self.name = self.path.stem if name is None else name
