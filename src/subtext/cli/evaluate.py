@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", metavar="N", type=_positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
     )
-    parser.add_argument("--seed", type=_natural, default=0, help="seed of the resampling (default 0)")
+    parser.add_argument("--seed", type=_natural, help="seed of the resampling (default: the run's own)")
     parser.add_argument(
         "--groups",
         metavar="COLUMN",

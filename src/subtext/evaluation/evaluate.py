@@ -112,7 +112,7 @@ def evaluate(
         for name, rows in controls.groupby("control", sort=False):
             result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
     absent = [name for name in CONTROLS if name not in result["controls"]]
-    if absent:
+    if absent and result["heads"]:
         result["notes"].append(f"controls that were not run: {', '.join(absent)}")
     return result
 

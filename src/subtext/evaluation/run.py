@@ -1,7 +1,6 @@
 """Evaluate a run folder: read its tables, write `metrics.json`, the figures and `report.md`."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +10,17 @@ import pandas as pd
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
+from subtext.run_folder import RunFolder
 
 PREDICTIONS: Final = "predictions.parquet"
 CONTROLS: Final = "controls.parquet"
+HISTORY: Final = "history.csv"
 METRICS: Final = "metrics.json"
+REPORT: Final = "report.md"
 
 
 def evaluate_run(
-    folder: Path, groups: Sequence[str] | None = None, *, n_bootstrap: int = 1000, seed: int = 0
+    folder: Path, groups: Sequence[str] | None = None, *, n_bootstrap: int = 1000, seed: int | None = None
 ) -> dict[str, Any]:
     """Compute everything that a run folder reports again, from its prediction tables.
 
@@ -26,9 +28,9 @@ def evaluate_run(
 
     Args:
         folder: the run folder.
-        groups: units that intervals are clustered by; those that the run was configured with where None.
+        groups: units that intervals are clustered by; those that the run's corpus names where None.
         n_bootstrap: resamples of the bootstrap intervals.
-        seed: seeds the resampling.
+        seed: seeds the resampling; the run's own where None, so that doing it again gives the same figures.
 
     Returns:
         What `metrics.json` holds.
@@ -39,19 +41,17 @@ def evaluate_run(
     from subtext.report.figures import run_figures
     from subtext.report.page import write_page
 
-    predictions, controls = read_tables(folder)
-    described = describe_run(folder)
-    metrics = evaluate(
-        predictions, controls, groups if groups is not None else described["groups"], n_bootstrap=n_bootstrap, seed=seed
-    )
-    try:
-        _write_json(folder / METRICS, metrics)
-        figures = run_figures(folder / "figures", metrics, predictions, controls, _history(folder))
-        write_page(
-            folder / "report.md", metrics, title=folder.name, provenance=described["provenance"], figures=figures
-        )
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}; free space or change its permissions") from error
+    run = RunFolder(folder)
+    predictions, controls = read_tables(run)
+    facts = run.run() if run.file("run.json").is_file() else {}
+    units = _units(run, facts, groups)
+    chosen = int(facts.get("seed") or 0) if seed is None else seed
+    metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
+    # The page first and the metrics last: with them the run counts as finished.
+    with run.writing():
+        figures = run_figures(run.file("figures"), metrics, predictions, controls, _history(run), _best_epoch(run))
+        write_page(run.file(REPORT), metrics, title=run.path.name, provenance=_provenance(run, facts), figures=figures)
+    run.write_json(METRICS, metrics)
     return metrics
 
 
@@ -61,7 +61,7 @@ def evaluate_seeds(
     groups: Sequence[str] | None = None,
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate several runs that differ in their seed, and pool them.
 
@@ -69,70 +69,80 @@ def evaluate_seeds(
     (means, standard deviations, and intervals of the mean AUROC and of its paired differences) and `report.md`.
 
     Raises:
-        RunError: a folder is no finished run, or the runs were tested on different clips.
+        RunError: a folder is no finished run, the runs were tested on different clips, or `out` cannot be written.
     """
     from subtext.report.seeds_page import write_seeds_page
 
-    runs = []
-    units = list(groups) if groups is not None else describe_run(folders[0])["groups"]
+    runs, units = [], groups
     for folder in folders:
         metrics = evaluate_run(folder, units, n_bootstrap=n_bootstrap, seed=seed)
-        predictions, controls = read_tables(folder)
-        runs.append(Run(folder.name, predictions, controls, metrics))
-    pooled = pool_seeds(runs, units)
-    try:
+        units = list(metrics["groups"])
+        runs.append(Run(folder.name, *read_tables(RunFolder(folder)), metrics))
+    pooled = pool_seeds(runs, units or ())
+    target = RunFolder(out)
+    with target.writing():
         out.mkdir(parents=True, exist_ok=True)
-        per_seed_rows(runs).to_csv(out / "per_seed.csv", index=False, float_format="%.6g")
-        _write_json(out / METRICS, pooled)
-        write_seeds_page(out / "report.md", pooled)
-    except OSError as error:
-        raise RunError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+        per_seed_rows(runs).to_csv(target.file("per_seed.csv"), index=False, float_format="%.6g")
+        write_seeds_page(target.file(REPORT), pooled)
+    target.write_json(METRICS, pooled)
     return pooled
 
 
-def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The predictions of a run and its controls, None where it has none.
 
     Raises:
         RunError: the folder or its predictions are missing or damaged.
     """
-    if not folder.is_dir():
-        raise RunError(f"no run folder {folder}; give the folder that subtext-train wrote")
-    if not (folder / PREDICTIONS).is_file():
-        raise RunError(f"{folder} holds no {PREDICTIONS}; finish the run with: subtext-train resume={folder}")
-    controls = folder / CONTROLS
-    return _read_parquet(folder / PREDICTIONS), _read_parquet(controls) if controls.is_file() else None
+    if not run.path.is_dir():
+        raise RunError(f"no run folder {run.path}; give the folder that subtext-train wrote")
+    if not run.file(PREDICTIONS).is_file():
+        advice = f"finish the run with: subtext-train resume={run.path}" if run.is_begun else "give a run folder"
+        raise RunError(f"{run.path} holds no {PREDICTIONS}; {advice}")
+    controls = run.file(CONTROLS)
+    return _read_parquet(run.file(PREDICTIONS)), _read_parquet(controls) if controls.is_file() else None
 
 
-def describe_run(folder: Path) -> dict[str, Any]:
-    """The units and the provenance that a run folder states."""
-    stated = _read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-    provenance: dict[str, str] = {}
-    for key, label in (("command", "command"), ("commit", "commit"), ("seed", "seed"), ("versions", "versions")):
-        value = stated.get(key)
-        if isinstance(value, Mapping):
-            provenance[label] = ", ".join(f"{name} {version}" for name, version in value.items())
-        elif isinstance(value, list):
-            provenance[label] = " ".join(str(part) for part in value)
-        elif value is not None:
-            provenance[label] = str(value)
-    config = folder / "config.yaml"
-    if config.is_file():
-        digest = hashlib.sha256(config.read_bytes()).hexdigest()
-        provenance["configuration"] = f"`config.yaml`, sha256 {digest[:16]}"
-    return {"groups": list(stated.get("groups", ["speaker"])), "provenance": provenance}
+def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | None) -> list[str]:
+    units = facts.get("groups") if groups is None else groups
+    if units is None:
+        raise RunError(f"{run.path} does not say which units its clips share; name their columns with --groups")
+    return list(units)
 
 
-def _history(folder: Path) -> pd.DataFrame | None:
-    """The CSV logger's table, which it keeps in a folder of its own."""
-    found = sorted(folder.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime)
-    if not found:
+def _history(run: RunFolder) -> pd.DataFrame | None:
+    if not run.file(HISTORY).is_file():
         return None
     try:
-        return pd.read_csv(found[-1])
-    except (pd.errors.EmptyDataError, pd.errors.ParserError):
-        # A run that was killed while logging leaves half a line; its results do not depend on it.
-        return None
+        return pd.read_csv(run.file(HISTORY))
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {run.file(HISTORY)}: {error}; remove it to do without its figure") from error
+
+
+def _best_epoch(run: RunFolder) -> int | None:
+    return run.model()["best"]["epoch"] if run.is_trained else None
+
+
+def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
+    """How the run was made, label -> text."""
+    told: dict[str, str] = {}
+    command = facts.get("command") or []
+    if command:
+        # The script's own folder belongs to one machine.
+        told["command"] = " ".join(["`" + Path(command[0]).name, *command[1:]]) + "`"
+    if run.is_begun:
+        digest = hashlib.sha256(run.file("config.yaml").read_bytes()).hexdigest()
+        told["configuration"] = f"`config.yaml`, sha256 {digest[:16]}"
+    told["commit"] = str(facts.get("commit") or "not known")
+    if "seed" in facts:
+        told["seed"] = str(facts["seed"])
+    if run.is_trained:
+        model = run.model()
+        counts = ", ".join(f"{count / 1e6:.2f} M {kind}" for kind, count in model["parameters"].items())
+        told["model"] = f"{counts} parameters; epoch {model['best']['epoch'] + 1} kept, chosen on validation"
+    if "versions" in facts:
+        told["versions"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return told
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -142,20 +152,3 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (ArrowException, OSError) as error:
         raise RunError(f"cannot read {path}: {str(error).splitlines()[0]}; train the run again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}; train the run again") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{path} does not hold a JSON object; train the run again")
-    return found
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    # Written beside and moved, so that a full disk leaves the old file whole.
-    beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)

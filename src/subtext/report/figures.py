@@ -126,7 +126,7 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path) -> Path | None
 
 
 def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None) -> Path | None:
-    """Loss and validation figures by epoch, from the CSV logger's table; None where it holds neither.
+    """Loss and validation figures by epoch; None where the history holds neither.
 
     Args:
         history: columns `epoch` and any of `train/...`, `val/...`; rows may each hold some of them.
@@ -217,6 +217,7 @@ def run_figures(
     predictions: pd.DataFrame,
     controls: pd.DataFrame | None = None,
     history: pd.DataFrame | None = None,
+    best_epoch: int | None = None,
 ) -> list[Path]:
     """Write every figure that the tables allow.
 
@@ -225,7 +226,8 @@ def run_figures(
         metrics: what `evaluate` gave.
         predictions: predictions table.
         controls: controls table.
-        history: the CSV logger's table.
+        history: a row an epoch.
+        best_epoch: the epoch whose weights were kept.
 
     Returns:
         The files written.
@@ -240,7 +242,7 @@ def run_figures(
     polarity = {f"Polarity of the {MODALITY_NAMES[m]}": entry for m, entry in metrics["polarity"].items()}
     written.append(confusion(polarity, folder / "confusion_polarity.png"))
     if history is not None:
-        written.append(training_curves(history, folder / "training.png"))
+        written.append(training_curves(history, folder / "training.png", best_epoch))
     return [path for path in written if path is not None]
 
 

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+
+from prediction_tables import run_tables
+from subtext.errors import RunError
+from subtext.evaluation.evaluate import evaluate
+from subtext.evaluation.seeds import Run, figures_of, per_seed_rows, pool_seeds, summarise_seeds
+
+
+def run(seed: int, **changes) -> Run:
+    predictions, controls = run_tables(seed=seed, val=100, test=300, **changes)
+    controls = controls[controls["control"].isin(["visual", "visual+text"])]
+    return Run(f"seed_{seed}", predictions, controls, evaluate(predictions, controls, ("speaker",), n_bootstrap=20))
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return [run(seed) for seed in (3, 4, 5)]
+
+
+def test_mean_and_spread_are_over_the_seeds(runs: list[Run]) -> None:
+    areas = [r.metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]["value"] for r in runs]
+    pooled = pool_seeds(runs, ("speaker",))
+    found = pooled["auroc"]["incongruent"]["all"]["fused"]
+    assert found["per_seed"] == pytest.approx(areas)
+    assert found["value"] == pytest.approx(np.mean(areas))
+    assert found["seed_sd"] == pytest.approx(np.std(areas, ddof=1))
+    assert found["low"] < found["value"] < found["high"]
+    assert pooled["seeds"] == [3, 4, 5]
+    summary = summarise_seeds([r.metrics for r in runs]).set_index(["system", "part", "subset", "metric"])
+    row = summary.loc[("fused", "incongruent", "all", "auroc")]
+    assert (row["mean"], row["sd"], row["seeds"]) == pytest.approx((np.mean(areas), np.std(areas, ddof=1), 3))
+    json.dumps(pooled, allow_nan=False)
+
+
+def test_differences_are_averaged_over_seeds_with_an_interval(runs: list[Run]) -> None:
+    pooled = pool_seeds(runs, ("speaker",))["auroc"]["incongruent"]["all_streams"]
+    difference = pooled["visual+text"]["fused_minus_control"]
+    assert difference["value"] == pytest.approx(pooled["fused"]["value"] - pooled["visual+text"]["value"])
+    assert difference["low"] < difference["value"] < difference["high"]
+
+
+def test_one_run_pools_to_its_own_interval(runs: list[Run]) -> None:
+    own = runs[0].metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]
+    found = pool_seeds(runs[:1], ("speaker",))["auroc"]["incongruent"]["all"]["fused"]
+    assert (found["low"], found["high"]) == pytest.approx((own["low"], own["high"]))
+    assert found["seed_sd"] is None
+
+
+def test_order_of_rows_in_a_run_changes_nothing(runs: list[Run]) -> None:
+    mixed = Run(
+        runs[1].name,
+        runs[1].predictions.sample(frac=1, random_state=0),
+        runs[1].controls.sample(frac=1, random_state=1),
+        runs[1].metrics,
+    )
+    one = pool_seeds(runs, ("speaker",))["auroc"]
+    other = pool_seeds([runs[0], mixed, runs[2]], ("speaker",))["auroc"]
+    assert one["incongruent"]["all"]["visual"]["low"] == pytest.approx(other["incongruent"]["all"]["visual"]["low"])
+    assert one["incongruent"]["all"]["fused"]["per_seed"] == pytest.approx(
+        other["incongruent"]["all"]["fused"]["per_seed"]
+    )
+
+
+def test_per_seed_rows_name_run_and_seed(runs: list[Run]) -> None:
+    table = per_seed_rows(runs)
+    assert set(table["seed"]) == {3, 4, 5}
+    assert {"fused", "visual", "fused - visual"} <= set(table["system"])
+    assert len(table) == 3 * len(figures_of(runs[0].metrics))
+    assert not table.duplicated(["run", "system", "part", "subset", "metric"]).any()
+
+
+def test_a_control_that_one_run_lacks_is_not_averaged(runs: list[Run]) -> None:
+    lacking = Run("lacking", runs[2].predictions, runs[2].controls.query("control != 'visual'"), runs[2].metrics)
+    found = pool_seeds([*runs[:2], lacking], ("speaker",))["auroc"]["incongruent"]["all"]
+    assert set(found) == {"fused", "visual+text"}
+
+
+def test_runs_on_other_clips_or_of_the_same_seed_are_refused(runs: list[Run]) -> None:
+    with pytest.raises(RunError, match="different clips"):
+        pool_seeds([runs[0], run(9, clip_seed=1)], ("speaker",))
+    with pytest.raises(RunError, match="repeat a seed"):
+        pool_seeds([runs[0], runs[0]], ("speaker",))

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from prediction_tables import run_tables
+from subtext.evaluation.evaluate import evaluate
+from subtext.report.page import reading, write_page
+from subtext.report.table import interval_text
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict:
+    return evaluate(*run_tables(val=100, test=300), ("speaker",), n_bootstrap=30)
+
+
+def test_page_holds_every_figure_of_every_system(metrics: dict, tmp_path: Path) -> None:
+    figure = tmp_path / "figures" / "roc_pr_incongruent.png"
+    page = write_page(
+        tmp_path / "report.md", metrics, title="a run", provenance={"commit": "abc123"}, figures=[figure]
+    ).read_text()
+    assert page.startswith("# a run\n")
+    for subset in ("all", "all_streams"):
+        entry = metrics["heads"]["incongruent"]["subsets"][subset]
+        for name in ("auroc", "auprc", "macro_f1", "balanced_accuracy", "mcc", "brier", "ece"):
+            assert interval_text(entry["metrics"][name]) in page
+        for control in metrics["controls"].values():
+            assert interval_text(control["incongruent"]["subsets"][subset]["metrics"]["auroc"]) in page
+        assert interval_text(entry["contradiction"]["auroc"]) in page
+    assert "speaker (20 clusters)" in page
+    assert "- commit: abc123" in page
+    assert "(figures/roc_pr_incongruent.png)" in page
+    assert "does not detect lies" in page
+
+
+def test_rows_of_a_table_have_as_many_cells_as_its_head(metrics: dict, tmp_path: Path) -> None:
+    page = write_page(tmp_path / "report.md", metrics, title="a run").read_text()
+    width = None
+    for line in page.splitlines():
+        if not line.startswith("|"):
+            width = None
+            continue
+        width = width or line.count("|")
+        assert line.count("|") == width
+
+
+def set_auroc(metrics: dict, control: str, low: float, high: float, difference: tuple[float, float]) -> None:
+    entry = metrics["controls"][control]["incongruent"]["subsets"]["all_streams"]
+    entry["metrics"]["auroc"] = {"value": (low + high) / 2, "low": low, "high": high}
+    entry["fused_minus_control"]["auroc"] = {"value": sum(difference) / 2, "low": difference[0], "high": difference[1]}
+
+
+def test_reading_says_what_the_intervals_allow_and_no_more() -> None:
+    metrics = evaluate(*run_tables(val=60, test=160), ("speaker",), n_bootstrap=10)
+    for name in metrics["controls"]:
+        set_auroc(metrics, name, 0.45, 0.55, (0.2, 0.4))
+    set_auroc(metrics, "visual+text", 0.8, 0.9, (-0.02, 0.06))
+    set_auroc(metrics, "posterior_product", 0.8, 0.9, (0.01, 0.06))
+    set_auroc(metrics, "shuffled", 0.53, 0.6, (0.2, 0.4))
+    said = [line for line in reading(metrics) if line.startswith("Words against face")]
+    (chance,) = [line for line in said if "0.5 lies inside" in line]
+    assert "face alone" in chance
+    assert "words + face" not in chance
+    (excluded,) = [line for line in said if "excludes 0.5" in line]
+    assert "words + face" in excluded
+    (unproven,) = [line for line in said if "not shown to be better" in line]
+    assert "words + face" in unproven
+    assert "face alone" not in unproven
+    assert any("shuffled pairs" in line and "leak" in line for line in said)
+    assert any("product of unimodal posteriors" in line and "not better fusion" in line for line in said)
+    set_auroc(metrics, "posterior_product", 0.8, 0.9, (-0.01, 0.06))
+    set_auroc(metrics, "shuffled", 0.48, 0.6, (0.2, 0.4))
+    assert not any("leak" in line for line in reading(metrics))
+
+
+def test_what_is_missing_is_on_the_page(tmp_path: Path) -> None:
+    predictions, _ = run_tables(val=60, test=120)
+    predictions.loc[predictions["split"] == "test", "incongruent"] = True
+    metrics = evaluate(predictions, groups=("speaker", "show"), n_bootstrap=10)
+    page = write_page(tmp_path / "report.md", metrics, title="a run").read_text()
+    assert "n/a" in page
+    assert "controls that were not run: majority" in page
+    assert "show (no such column)" in page
