@@ -43,8 +43,8 @@ def test_each_sample_is_the_picture_then_on_screen(recording: Path) -> None:
 
 def test_overlapping_segments_share_one_pass_in_order_of_time(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    original = av.open
-    monkeypatch.setattr(video.av, "open", lambda *a, **k: opened.append(a) or original(*a, **k))
+    original = video.Recording
+    monkeypatch.setattr(video, "Recording", lambda path: opened.append(path) or original(path))
     segments = [Segment(3, 5), Segment(0.5, 1), Segment(4, 4.5), Segment(3, 5)]
     found = frames_of(recording, segments)
     assert len(opened) == 1
@@ -79,14 +79,14 @@ def test_jumping_over_gaps_changes_no_picture(
 def test_a_long_gap_is_not_decoded(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "SEEK_GAP", 3.0)
     decoded = []
-    original = video._FrameReader._decode
+    original = video.Recording.frames
 
-    def counting(self: video._FrameReader) -> object:
-        for time, frame in original(self):
+    def counting(self: video.Recording, stream: object) -> object:
+        for time, frame in original(self, stream):
             decoded.append(time)
             yield time, frame
 
-    monkeypatch.setattr(video._FrameReader, "_decode", counting)
+    monkeypatch.setattr(video.Recording, "frames", counting)
     frames_of(recording, [Segment(0, 0.5), Segment(10.5, 11)])
     assert not [time for time in decoded if 2 < time < 9]
 
@@ -231,6 +231,41 @@ def test_damaged_pictures_do_not_end_the_reading(recording: Path, tmp_path: Path
     path.write_bytes(content)
     found = list(sample_frames(path, [Segment(0, 1), Segment(11, 12)]))
     assert [number_of(f.image) for i, f in found if i == 1 and isinstance(f, Frame)] == [277, 282, 287, 292, 297]
+
+
+def test_damaged_packets_are_counted(
+    tmp_path: Path, encode: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(20)]
+    path = encode(tmp_path / "a.mov", images, codec="png", pix_fmt="rgb24", given="rgb24")
+    content = bytearray(path.read_bytes())
+    headers = [place for place in range(len(content)) if content[place : place + 4] == b"\x89PNG"]
+    assert len(headers) == 20
+    for place in headers[4:7]:
+        content[place : place + 8] = bytes(8)
+    path.write_bytes(content)
+    with caplog.at_level("WARNING"):
+        frames = frames_of(path, [Segment()], rate=10)
+    assert "3 packets are damaged" in caplog.text
+    assert len(frames) == 20  # the picture before stays on screen
+    assert np.array_equal(frames[5][1].image, frames[3][1].image)
+
+
+def test_a_bare_stream_without_time_stamps(tmp_path: Path) -> None:
+    path = tmp_path / "a.h264"
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 32, 80, "yuv420p"
+        for image in numbered(100):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    assert probe(path).duration is None
+    found = frames_of(path, [Segment(1, 2), Segment(3, None)])
+    assert [number_of(frame.image) for index, frame in found if index == 0] == [27, 32, 37, 42, 47]
+    assert [number_of(frame.image) for index, frame in found if index == 1][:5] == [77, 82, 87, 92, 97]
+    errors = errors_of(path, [Segment(1, 2), Segment(50, 51)])
+    assert set(errors) == {1}
 
 
 def test_a_video_track_shorter_than_the_sound(tmp_path: Path) -> None:

@@ -1,26 +1,21 @@
 """Read the sound of many segments of a recording in one streaming pass."""
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 
 from subtext.errors import MediaError
-from subtext.media.segment import LEAST_COVER, Segment, Span, StreamMissing, resolve
-from subtext.media.video import BREAK_TOLERANCE, breaks_off, container_duration, container_origin, open_container
-
-log = logging.getLogger(__name__)
+from subtext.media.container import BREAK_TOLERANCE, Recording
+from subtext.media.segment import LEAST_COVER, Segment, Span, resolve
 
 Waveform = npt.NDArray[np.float32]
 """Mono sound `[samples]`, full scale = 1."""
 
-SEEKABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav")
 SEEK_GAP: Final = 30.0
 """Seconds without a wanted sample above which the reader jumps; decoding sound is cheaper than seeking for less."""
 PREROLL: Final = 0.5
@@ -51,35 +46,26 @@ def read_segments(
     Raises:
         MediaError: the file is missing, empty, no recording, has no sound, or nothing in it can be decoded.
     """
-    with open_container(path) as container:
-        stream = next(iter(container.streams.audio), None)
-        if stream is None:
-            raise StreamMissing(f"{path}: has no audio stream; name the voice's file in the column 'audio'")
+    with Recording(path) as recording:
+        stream = recording.require("audio")
         waiting: list[tuple[Span, int]] = []
-        for index, span in enumerate(resolve(segments, container_duration(container), path)):
+        for index, span in enumerate(resolve(segments, recording.duration, path)):
             if isinstance(span, MediaError):
                 yield index, span
-            elif span.duration > max_duration and span.end != float("inf"):
-                yield (
-                    index,
-                    MediaError(
-                        f"{path}: segment of {span.duration:.0f} s is longer than {max_duration:.0f} s; give turns "
-                        "(.srt, .vtt or start and end in the manifest)"
-                    ),
-                )
+            elif max_duration < span.duration < math.inf:
+                yield index, _too_long(path, span, max_duration)
             else:
                 waiting.append((span, index))
-        if not waiting:
-            return
-        waiting.sort(key=lambda item: (item[0].start, item[0].end))
-        yield from _read(container, stream, path, waiting, sample_rate, max_duration)
+        if waiting:
+            waiting.sort(key=lambda item: (item[0].start, item[0].end))
+            yield from _read(recording, stream, waiting, sample_rate, max_duration)
 
 
 def _read(
-    container: Any, stream: Any, path: Path, waiting: list[tuple[Span, int]], sample_rate: int, max_duration: float
+    recording: Recording, stream: Any, waiting: list[tuple[Span, int]], sample_rate: int, max_duration: float
 ) -> Iterator[tuple[int, Waveform | MediaError]]:
-    reader = _SampleReader(container, stream, path, sample_rate)
-    active: list[_Recording] = []
+    reader = _SampleReader(recording, stream, sample_rate)
+    active: list[_Take] = []
     while waiting or active:
         chunk = reader.next(waiting[0][0].start if waiting and not active else None)
         if chunk is None:
@@ -88,26 +74,24 @@ def _read(
         chunk_end = time + len(samples) / sample_rate
         while waiting and waiting[0][0].start < chunk_end:
             span, index = waiting.pop(0)
-            active.append(_Recording(span, index, sample_rate, max_duration))
-        for recording in active:
-            recording.add(time, samples)
-        done = [recording for recording in active if chunk_end >= recording.span.end]
-        active = [recording for recording in active if chunk_end < recording.span.end]
-        for recording in sorted(done, key=lambda r: r.span.end):
-            yield recording.index, recording.finish(path, None)
-    if reader.decoded == 0:
-        raise MediaError(f"{path}: no sound can be decoded; the file may be damaged or of an unsupported codec")
-    broken = reader.breaks_off_at()
-    for recording in active:
-        yield recording.index, recording.finish(path, broken)
+            active.append(_Take(span, index, sample_rate, max_duration))
+        for take in active:
+            take.add(time, samples)
+        done = [take for take in active if chunk_end >= take.span.end]
+        active = [take for take in active if chunk_end < take.span.end]
+        for take in sorted(done, key=lambda take: take.span.end):
+            yield take.index, take.finish(recording, None)
+    if recording.decoded == 0:
+        raise MediaError(f"{recording.path}: no sound can be decoded; it may be damaged or of an unsupported codec")
+    broken = recording.breaks_off_at()
+    for take in active:
+        yield take.index, take.finish(recording, broken)
     for span, index in waiting:
-        yield index, _too_late(path, span, broken)
+        yield index, _no_sound(recording, span) if broken is None else recording.break_error(broken)
 
 
-def _too_late(path: Path, span: Span, broken: float | None) -> MediaError:
-    if broken is not None:
-        return breaks_off(path, broken)
-    return MediaError(f"{path}: no sound at {span.start:.2f} s; the sound is shorter than the file")
+def _no_sound(recording: Recording, span: Span) -> MediaError:
+    return MediaError(f"{recording.path}: no sound at {span.start:.2f} s; the sound is shorter than the file")
 
 
 def _too_long(path: Path, span: Span, max_duration: float) -> MediaError:
@@ -117,7 +101,7 @@ def _too_long(path: Path, span: Span, max_duration: float) -> MediaError:
     )
 
 
-class _Recording:
+class _Take:
     """The samples of one segment while they arrive."""
 
     def __init__(self, span: Span, index: int, sample_rate: int, max_duration: float) -> None:
@@ -137,120 +121,92 @@ class _Recording:
             self.filled += end - begin
             self.length = end
 
-    def finish(self, path: Path, broken: float | None) -> Waveform | MediaError:
+    def finish(self, recording: Recording, broken: float | None) -> Waveform | MediaError:
         if broken is not None and broken + BREAK_TOLERANCE < self.span.end < math.inf:
-            return breaks_off(path, broken)
+            return recording.break_error(broken)
         if self.span.end == math.inf and self.length == self.limit:
-            return _too_long(path, self.span, self.max_duration)
+            return _too_long(recording.path, self.span, self.max_duration)
         if self.length == 0:
-            return _too_late(path, self.span, None)
+            return _no_sound(recording, self.span)
         if self.filled < (1 - MAX_LOSS) * self.length:
             return MediaError(
-                f"{path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s is missing or "
-                "damaged; copy or record it again"
+                f"{recording.path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s is "
+                "missing or damaged; copy or record it again"
             )
         if self.span.end_given and self.length < LEAST_COVER * self.limit:
+            end = self.span.start + self.length / self.sample_rate
             return MediaError(
-                f"{path}: the sound ends at {self.span.start + self.length / self.sample_rate:.2f} s, well before the "
-                f"segment's end at {self.span.end:.2f} s; correct its times or record it again"
+                f"{recording.path}: the sound ends at {end:.2f} s, well before the segment's end at "
+                f"{self.span.end:.2f} s; correct its times or record it again"
             )
         values = self.values[: self.length]
         wrong = np.count_nonzero(~np.isfinite(values))
         if wrong:
             return MediaError(
-                f"{path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); export the "
-                "sound again"
+                f"{recording.path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); export "
+                "the sound again"
             )
         return values
 
 
 class _SampleReader:
-    """Mono samples of one stream in order of time, with jumps."""
+    """Mono samples of a recording in order of time, with jumps."""
 
-    def __init__(self, container: Any, stream: Any, path: Path, sample_rate: int) -> None:
-        self.container, self.stream, self.path, self.sample_rate = container, stream, path, sample_rate
-        self.origin = container_origin(container)
-        self.can_seek = container.format.name in SEEKABLE
-        self.declared = container_duration(container)
-        self.file_end = 0.0
-        self.decoded = 0
+    def __init__(self, recording: Recording, stream: Any, sample_rate: int) -> None:
+        self.recording, self.stream, self.sample_rate = recording, stream, sample_rate
         self.reached = 0.0
-        self.ended = False
-        self.chunks = self._decode()
+        self.chunks = self._resampled()
 
     def next(self, wanted: float | None) -> tuple[float, Waveform] | None:
         """The next chunk (its time in s, samples), jumping ahead first where `wanted` (s) is far; None at the end."""
-        if wanted is not None and self.can_seek and wanted - self.reached > SEEK_GAP:
-            goal = round((wanted - PREROLL + self.origin) / self.stream.time_base)
-            self.container.seek(goal, stream=self.stream, backward=True)
-            self.stream.codec_context.flush_buffers()
-            self.chunks = self._decode()
+        if wanted is not None and self.recording.has_index and wanted - self.reached > SEEK_GAP:
+            self.recording.seek(self.stream, wanted - PREROLL)
+            self.chunks = self._resampled()
             self.reached = wanted
         chunk = next(self.chunks, None)
         if chunk is not None:
             self.reached = max(self.reached, chunk[0] + len(chunk[1]) / self.sample_rate)
         return chunk
 
-    def _decode(self) -> Iterator[tuple[float, Waveform]]:
-        resampler = self._resampler()
-        anchor: float | None = None  # time of the first sample that this resampler gives
-        taken = 0.0  # seconds that went into it
-        given = 0  # samples that came out of it
-        for frame in self._frames():
-            time = None if frame.pts is None else float(frame.pts * frame.time_base) - self.origin
-            if anchor is not None and time is not None and abs(time - anchor - taken) > GAP:
-                for samples in self._drain(resampler, None):
-                    yield anchor + given / self.sample_rate, samples
-                    given += len(samples)
-                resampler, anchor = self._resampler(), None
-            if anchor is None:
-                anchor, taken, given = (self.reached if time is None else time), 0.0, 0
-            taken += frame.samples / frame.sample_rate
-            frame.pts = None  # the count of samples is the clock
-            for samples in self._drain(resampler, frame):
-                yield anchor + given / self.sample_rate, samples
-                given += len(samples)
-        if anchor is not None:
-            for samples in self._drain(resampler, None):
-                yield anchor + given / self.sample_rate, samples
-                given += len(samples)
+    def _resampled(self) -> Iterator[tuple[float, Waveform]]:
+        run: _Run | None = None
+        for time, frame in self.recording.frames(self.stream):
+            if run is not None and not run.continues(time, frame):
+                yield from run.give(None)
+                run = None
+            if run is None:
+                run = _Run(self.reached if time is None else time, frame, self.sample_rate)
+            yield from run.give(frame)
+        if run is not None:
+            yield from run.give(None)
 
-    def _resampler(self) -> Any:
-        return av.AudioResampler(format="flt", layout="mono", rate=self.sample_rate)
 
-    def _drain(self, resampler: Any, frame: Any) -> Iterator[Waveform]:
-        for out in resampler.resample(frame):
-            yield out.to_ndarray().reshape(-1)
+class _Run:
+    """Sound of one kind without a gap. Within it the count of samples is the clock, because time stamps are rounded."""
 
-    def _frames(self) -> Iterator[Any]:
-        packets = self.container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                log.debug("%s: reading stops: %s", self.path, error)
-                packet = None
-            if packet is None:
-                self.ended = True
-                return
-            if packet.pts is not None and packet.time_base:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.origin
-                self.file_end = max(self.file_end, end)
-            if packet.stream.index != self.stream.index:
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
-                log.debug("%s: packet not decoded: %s", self.path, error)
-                continue
-            self.decoded += len(frames)
-            yield from frames
+    def __init__(self, start: float, frame: Any, sample_rate: int) -> None:
+        self.start, self.kind, self.sample_rate = start, _kind(frame), sample_rate
+        self.taken = 0.0  # seconds that went in
+        self.given = 0  # samples that came out
+        self.resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
 
-    def breaks_off_at(self) -> float | None:
-        """Seconds at which the file ends although its header promises more; None for a whole file."""
-        if not self.ended or self.declared is None or self.file_end >= self.declared - BREAK_TOLERANCE:
-            return None
-        return self.file_end
+    def continues(self, time: float | None, frame: Any) -> bool:
+        """Whether a frame at `time` (s) follows without a gap and is of the same kind."""
+        return _kind(frame) == self.kind and (time is None or abs(time - self.start - self.taken) <= GAP)
+
+    def give(self, frame: Any) -> Iterator[tuple[float, Waveform]]:
+        """Times and samples that come out for a frame; None = the end."""
+        if frame is not None:
+            self.taken += frame.samples / frame.sample_rate
+            frame.pts = None
+        for out in self.resampler.resample(frame):
+            samples = out.to_ndarray().reshape(-1)
+            yield self.start + self.given / self.sample_rate, samples
+            self.given += len(samples)
+
+
+def _kind(frame: Any) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.layout.name, frame.format.name
 
 
 def rms_db(waveform: Waveform) -> float:

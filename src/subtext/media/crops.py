@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from subtext.errors import MediaError
+from subtext.media.container import Recording
 from subtext.media.faces import FaceDetector
 from subtext.media.segment import Segment, is_open
 from subtext.media.tracking import Box, FaceTracker, Track, centred, n_people
-from subtext.media.video import Image, container_duration, open_container, read_image, sample_frames
+from subtext.media.video import Image, read_image, sample_frames
 
 MAX_SIDE = 1280
 """Longer side (px) that pictures are shrunk to as they are decoded: enough for a face, and 4k stays within memory."""
@@ -79,8 +80,8 @@ def face_crops(
         MediaError: the file is missing, empty, no recording, has no video, or nothing in it can be decoded.
         WeightsError: the detector's weights are missing or altered.
     """
-    with open_container(path) as container:
-        duration = container_duration(container)
+    with Recording(path) as recording:
+        duration = recording.duration
     open_segments: dict[int, _Collector] = {}
 
     def cut(image: Image, box: Box) -> tuple[Image, npt.NDArray[np.float64]]:

@@ -308,9 +308,10 @@ def egemaps_frames(waveform: npt.NDArray[np.float32], sample_rate: int = 16_000)
             "prosody method 'egemaps' needs openSMILE (research licence, non-commercial); "
             "run: pip install 'subtext[opensmile]'"
         ) from error
-    table = smile.process_signal(np.asarray(waveform, np.float32), sample_rate)
-    values = np.nan_to_num(table.to_numpy(dtype=np.float32))
-    return values, tuple(str(name) for name in table.columns)
+    # Silence after a very short sound, which openSMILE would otherwise answer with missing values.
+    signal = np.pad(np.asarray(waveform, np.float32), (0, max(0, round(0.1 * sample_rate) - len(waveform))))
+    table = smile.process_signal(signal, sample_rate)
+    return table.to_numpy(dtype=np.float32), tuple(str(name) for name in table.columns)
 
 
 @lru_cache(maxsize=1)

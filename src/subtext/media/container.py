@@ -1,0 +1,175 @@
+"""An open recording: its streams, its clock, and its decoded frames, whatever is damaged."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import av
+import av.error
+
+from subtext.errors import MediaError
+from subtext.media.segment import StreamMissing
+
+log = logging.getLogger(__name__)
+
+NOT_RECORDINGS: Final = ("tty", "srt", "ass", "webvtt", "hls", "concat", "ffmetadata")
+"""Text that FFmpeg would open too."""
+
+GUESSED_DURATION: Final = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
+"""Bare streams without a header that says how long they are."""
+
+INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav")
+"""Containers with an index, so that a seek lands where it says; others are read through."""
+
+BREAK_TOLERANCE: Final = 0.5
+"""Seconds by which a file may end before its header says so and still count as whole."""
+
+
+class Recording:
+    """A recording opened for reading, to be used in a `with` statement.
+
+    Attributes:
+        path: the file.
+        container: PyAV's.
+        duration: declared length in seconds; None where unknown, or only guessed from the bit rate.
+        origin: time stamp in seconds of the beginning of the file: MPEG-TS, for one, does not begin at 0. What comes
+            before 0 is the run-up of a sound codec, which is never played.
+        decoded: frames decoded so far.
+
+    Raises:
+        MediaError: the file is missing, empty, or no recording.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.container = _open(path)
+        self.duration = _duration(self.container)
+        self.origin = max(0.0, (self.container.start_time or 0) / av.time_base)
+        self.decoded = 0
+        self._damaged = 0
+        self._ended = False
+        self._file_end = 0.0
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._damaged:
+            log.warning("%s: %d packets are damaged and were left out", self.path, self._damaged)
+        self.container.close()
+
+    @property
+    def video(self) -> Any:
+        """The moving picture; None if there is none (a cover image does not count)."""
+        pictures = (s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
+        return next(pictures, None)
+
+    @property
+    def audio(self) -> Any:
+        """The first sound track; None if there is none."""
+        return next(iter(self.container.streams.audio), None)
+
+    def require(self, kind: str) -> Any:
+        """The stream of a kind, "video" or "audio".
+
+        Raises:
+            StreamMissing: there is none.
+        """
+        stream = self.video if kind == "video" else self.audio
+        if stream is None:
+            other = "audio" if kind == "video" else "video"
+            raise StreamMissing(
+                f"{self.path}: has no {kind} stream; give a recording that has one, or name the file as {other} only"
+            )
+        return stream
+
+    @property
+    def has_index(self) -> bool:
+        """Whether a seek can be trusted."""
+        return self.container.format.name in INDEXED
+
+    def seek(self, stream: Any, time: float) -> None:
+        """Go to the key frame before `time` (s); frames must then be asked for anew."""
+        self.container.seek(round((time + self.origin) / stream.time_base), stream=stream, backward=True)
+        stream.codec_context.flush_buffers()
+
+    def frames(self, stream: Any) -> Iterator[tuple[float | None, Any]]:
+        """Decoded frames of a stream with their times in seconds; damaged packets are left out and counted."""
+        packets = self.container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                log.debug("%s: reading stops: %s", self.path, error)
+                packet = None
+            if packet is None:
+                self._ended = True
+                return
+            # Every stream tells how far the file reaches, so a track that ends early is not taken for a broken file.
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is not None and packet.time_base:
+                end = float((stamp + (packet.duration or 0)) * packet.time_base) - self.origin
+                self._file_end = max(self._file_end, end)
+            if packet.stream.index != stream.index:
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                log.debug("%s: packet not decoded: %s", self.path, error)
+                self._damaged += 1
+                continue
+            self.decoded += len(frames)
+            for frame in frames:
+                yield None if frame.pts is None else float(frame.pts * frame.time_base) - self.origin, frame
+
+    def breaks_off_at(self) -> float | None:
+        """Seconds at which the file ends although its header promises more; None while that is not known."""
+        if not self._ended or self.duration is None or self._file_end >= self.duration - BREAK_TOLERANCE:
+            return None
+        return self._file_end
+
+    def break_error(self, time: float) -> MediaError:
+        """What to say of a segment that reaches beyond the point where the file breaks off."""
+        return MediaError(
+            f"{self.path}: the file breaks off at {time:.2f} s, before this segment's end; copy or record it again"
+        )
+
+
+def reason(error: Exception) -> str:
+    """An error of a library in a few words."""
+    text = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        raise MediaError(f"{path}: no such file; check the path and the manifest's root")
+    if not path.is_file():
+        raise MediaError(f"{path}: not a file; give a recording")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path}: the file is empty (0 bytes); copy or record it again")
+    try:
+        # Neither a name that looks like an address nor a playlist may reach for anything but this file.
+        container = av.open(f"file:{path}", mode="r", metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(
+            f"{path}: cannot be opened as a recording ({reason(error)}); it may be cut off, or of another kind than "
+            "its name says"
+        ) from error
+    if container.format.name in NOT_RECORDINGS:
+        container.close()
+        raise MediaError(f"{path}: is a text file, not a recording; give a video or sound file")
+    return container
+
+
+def _duration(container: Any) -> float | None:
+    if container.format.name in GUESSED_DURATION:
+        return None
+    if container.duration is not None and container.duration > 0:
+        return container.duration / av.time_base
+    lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
+    return max(lengths, default=None)
