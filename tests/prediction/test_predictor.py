@@ -1,0 +1,266 @@
+"""Prediction from media with an untrained model: what is there, what is missing, the numbers that training gives."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import subtext.media.video
+from subtext.data import load_clips
+from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.features.cache import FeatureCache
+from subtext.features.extract import extract
+from subtext.manifest import build_manifest
+from subtext.media.write import write_mp4
+from subtext.prediction.inputs import Words, find_inputs
+from subtext.prediction.lines import to_json
+from subtext.prediction.predictor import Predictor
+from subtext.predictions import predict_table
+from subtext.run_folder import RunFolder, load_classifier, load_extractors
+from subtext.transcripts import Turn
+from talking_face import write_talking_face
+
+
+@pytest.fixture(scope="module")
+def predictor(untrained_run: Path) -> Predictor:
+    return Predictor(untrained_run)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_talking_face(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=4.0)
+
+
+def lines(predictor: Predictor, path: Path, turns: list[Turn] | None = None) -> list[dict[str, Any]]:
+    got = list(predictor.predict([(path.name, path)], turns))
+    for line in got:
+        json.loads(to_json(line), parse_constant=pytest.fail)
+    return got
+
+
+def test_a_clip_with_all_three_streams(predictor: Predictor, clip: Path) -> None:
+    (line,) = lines(predictor, clip, [Turn(None, None, "I am fine.")])
+    assert (line["input"], line["id"], line["start"]) == ("clip.mp4", "clip.mp4", 0.0)
+    assert line["end"] == pytest.approx(4.0, abs=0.1)
+    assert line["missing"] == {}
+    assert line["abstain"] is False
+    assert 0 < line["prob_incongruent"] < 1
+    assert 0 < line["prob_vocal_incongruent"] < 1
+    assert sum(line["type"].values()) == pytest.approx(1)
+    assert set(line["polarity"]) == {"visual", "text", "prosody"}
+    assert sum(line["evidence"].values()) == pytest.approx(1, abs=1e-4)
+    assert line["faces"]["share"] > 0.9
+    assert line["faces"]["people"] == 1
+    assert len(line["model"]) == 64
+    assert {m: len(f) for m, f in line["features"].items()} == {"visual": 64, "text": 64, "prosody": 64}
+
+
+def test_turns_are_judged_apart_and_in_order_of_time(predictor: Predictor, clip: Path) -> None:
+    turns = [Turn(2.0, 4.0, "b"), Turn(0.0, 2.0, "a", speaker="Ann"), Turn(1.0, 1.0, "c", problem="holds nothing")]
+    got = lines(predictor, clip, turns)
+    assert [line["id"] for line in got] == ["clip.mp4#2", "clip.mp4#3", "clip.mp4#1"]
+    assert got[0]["speaker"] == "Ann"
+    assert got[1]["error"] == "holds nothing"
+    assert got[0]["prob_incongruent"] != got[2]["prob_incongruent"]
+    # A turn says the same whatever stands beside it.
+    (alone,) = lines(predictor, clip, [Turn(2.0, 4.0, "b")])
+    assert alone["prob_incongruent"] == pytest.approx(got[2]["prob_incongruent"], abs=1e-5)
+
+
+def test_many_turns_open_the_file_no_more_often_than_one(
+    predictor: Predictor, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    original = subtext.media.video.av.open
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        opened.append(args[0])
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(subtext.media.video.av, "open", counted)
+    lines(predictor, clip, [Turn(0.0, 1.0, "a")])
+    once = len(opened)
+    opened.clear()
+    assert len(lines(predictor, clip, [Turn(n * 0.1, n * 0.1 + 0.5, f"turn {n}") for n in range(30)])) == 30
+    assert len(opened) == once <= 4
+
+
+def test_what_is_kept_of_an_hour_does_not_grow_with_its_crops(predictor: Predictor, clip: Path) -> None:
+    from subtext.prediction.predictor import _EmbeddingCache
+
+    kept = []
+    original = _EmbeddingCache.write
+
+    def spy(self: _EmbeddingCache, key: str, stream: Any) -> None:
+        original(self, key, stream)
+        kept.append(self.read(key).values.ndim)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_EmbeddingCache, "write", spy)
+        lines(predictor, clip, [Turn(0.0, 2.0, "a")])
+    assert kept == [2, 2, 2]
+
+
+def test_without_words_it_abstains_and_still_tells_face_and_voice(predictor: Predictor, clip: Path) -> None:
+    (line,) = lines(predictor, clip)
+    assert line["abstain"] is True
+    assert "no transcript" in line["missing"]["text"]
+    assert line["prob_incongruent"] is None
+    assert set(line["polarity"]) == {"visual", "prosody"}
+    assert line["failed"] == []
+
+
+def test_sound_alone_compares_words_and_voice(predictor: Predictor, tmp_path: Path) -> None:
+    talk = write_talking_face(tmp_path / "talk.mp4", seconds=2.0, picture=False)
+    (line,) = lines(predictor, talk, [Turn(None, None, "fine")])
+    assert set(line["missing"]) == {"visual"}
+    assert line["prob_incongruent"] is None
+    assert line["vocal_incongruent"] is not None
+    assert line["abstain"] is False
+    assert line["faces"] == {"share": None, "people": None}
+
+
+def test_picture_alone_compares_words_and_face(predictor: Predictor, tmp_path: Path) -> None:
+    talk = write_talking_face(tmp_path / "talk.mp4", seconds=2.0, sound=False)
+    (line,) = lines(predictor, talk, [Turn(None, None, "fine")])
+    assert set(line["missing"]) == {"prosody"}
+    assert line["incongruent"] is not None
+    assert "no voice" in line["abstentions"]["vocal_incongruent"]
+    assert line["failed"] == []
+
+
+def test_nothing_to_see_hear_or_read_is_said_not_guessed(predictor: Predictor, tmp_path: Path) -> None:
+    empty = write_mp4(
+        tmp_path / "empty.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 20, 10, np.zeros(32_000, np.float32)
+    )
+    (line,) = lines(predictor, empty)
+    assert set(line["missing"]) == {"visual", "text", "prosody"}
+    assert "no face" in line["missing"]["visual"]
+    assert line["abstain"] is True
+    assert line["polarity"] == {}
+    assert line["faces"]["share"] == 0.0
+    assert line["failed"] == []
+
+
+def test_a_truncated_recording_says_so(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mp4"
+    whole = clip.read_bytes()
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    (line,) = lines(predictor, cut, [Turn(None, None, "fine")])
+    assert "error" in line
+    assert "cut.mp4" in line["error"]
+
+
+def test_one_bad_recording_does_not_cost_the_others(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a film" * 100)
+    got = list(predictor.predict([("bad", bad), ("good", clip)], [Turn(None, None, "fine")]))
+    assert "error" in got[0]
+    assert got[1]["prob_incongruent"] is not None
+
+
+@pytest.mark.parametrize("words", ["🙃🙃", "שלום עולם", " ".join(["word"] * 10_000), "\u200b", "- a, (b) = {c}"])
+def test_any_words_give_a_number_or_a_reason(predictor: Predictor, clip: Path, words: str) -> None:
+    (line,) = lines(predictor, clip, [Turn(0.0, 1.0, words)])
+    assert line["transcript"] == words
+    assert ("text" in line["missing"]) == (line["prob_incongruent"] is None)
+
+
+def test_a_manifest_gives_the_numbers_that_training_gives(
+    predictor: Predictor, untrained_run: Path, clip: Path, tmp_path: Path
+) -> None:
+    table = pd.DataFrame(
+        {
+            "id": ["a", "b", "c", "d"],
+            "video": [clip.name, clip.name, None, clip.name],
+            "start": [0.0, 1.0, None, 2.0],
+            "end": [1.5, 2.5, None, 4.0],
+            "transcript": ["I'm fine, thanks", None, "only words", "NA"],
+            "incongruent": [1, 0, None, 0],
+            "split": "test",
+        }
+    )
+    table.to_csv(clip.parent / "rows.csv", index=False)
+    got = list(predictor.predict([("rows.csv", clip.parent / "rows.csv")]))
+    assert [line["id"] for line in got] == ["a", "b", "c", "d"]
+
+    manifest = build_manifest(table, root=clip.parent, name="rows", groups=())
+    cache = FeatureCache(tmp_path / "cache")
+    index = extract(manifest, load_extractors(untrained_run), cache, progress=False)
+    classifier = load_classifier(untrained_run)
+    encoders = {m: classifier.encoder(m) for m in classifier.modalities}
+    clips = load_clips(manifest.table, index, cache, encoders, RunFolder(untrained_run).model()["max_steps"])
+    expected = predict_table(classifier, clips).set_index("id")
+    for line in got:
+        wanted = expected.loc[line["id"]]
+        assert {m for m in ("visual", "text", "prosody") if wanted[f"present_{m}"]} == set(line["evidence"])
+        if line["prob_incongruent"] is not None:
+            assert line["prob_incongruent"] == pytest.approx(wanted["prob_incongruent"], abs=1e-4)
+            assert line["type"]["masking"] == pytest.approx(wanted["prob_type_masking"], abs=1e-4)
+        for modality, polarity in line["polarity"].items():
+            column = {"visual": "visual_polarity", "text": "verbal_polarity", "prosody": "vocal_polarity"}[modality]
+            assert polarity["positive"] == pytest.approx(wanted[f"prob_{column}_positive"], abs=1e-4)
+
+
+def test_real_recordings_of_another_codec(predictor: Predictor, shared_data: Path) -> None:
+    inputs = find_inputs([str(shared_data / "crema_d" / "VideoFlash")], Words())
+    got = list(predictor.predict(inputs, Words(transcript="Don't forget a jacket.").read()))
+    assert len(got) == 6
+    for line in got:
+        assert line["missing"] == {}
+        assert line["faces"]["share"] == 1.0
+        assert line["faces"]["people"] == 1
+        assert 1.5 < line["end"] < 4
+        assert line["prob_incongruent"] is not None
+    # Six performances of one sentence: the words are the same, faces and voices are not.
+    assert len({line["polarity"]["text"]["positive"] for line in got}) == 1
+    assert len({line["polarity"]["visual"]["positive"] for line in got}) == 6
+    assert len({line["polarity"]["prosody"]["positive"] for line in got}) == 6
+
+
+def altered(run: Path, folder: Path, **changes: Any) -> Path:
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(run / "model.safetensors")
+    described = json.loads((run / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(described | changes))
+    return folder
+
+
+def test_unusable_run_folders_and_devices_say_what_to_do(untrained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run folder"):
+        Predictor(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"holds no model\.json"):
+        Predictor(tmp_path / "empty")
+    with pytest.raises(WeightsError, match="not part of subtext"):
+        Predictor(altered(untrained_run, tmp_path / "evil", fusion={"_target_": "os.system", "command": "true"}))
+    other = {"_target_": "subtext.fusion.concat.ConcatFusion"}
+    with pytest.raises(WeightsError, match="does not fit"):
+        Predictor(altered(untrained_run, tmp_path / "other", fusion=other))
+    with pytest.raises(RunError, match="incomplete"):
+        Predictor(altered(untrained_run, tmp_path / "incomplete", max_steps={}))
+    with pytest.raises(ConfigError, match="--device warp cannot be used"):
+        Predictor(untrained_run, device="warp")
+
+
+def test_a_pickle_is_never_opened(untrained_run: Path, tmp_path: Path) -> None:
+    folder = altered(untrained_run, tmp_path / "pickle")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").write_bytes(b"\x80\x04\x95cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(WeightsError):
+        Predictor(folder)
+
+
+def test_features_made_otherwise_than_in_training_are_warned_about(
+    untrained_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    described = json.loads((untrained_run / "model.json").read_text())
+    described["fingerprints"]["prosody"]["extractor"] = "another"
+    with caplog.at_level(logging.WARNING):
+        Predictor(altered(untrained_run, tmp_path / "old", fingerprints=described["fingerprints"]))
+    assert [r.getMessage() for r in caplog.records if "voice is read otherwise" in r.getMessage()]
+    assert not [r for r in caplog.records if "face is read otherwise" in r.getMessage()]
