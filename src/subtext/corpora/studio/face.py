@@ -76,7 +76,8 @@ class Head:
         self._dark = _mix(look.skin, (40, 16, 12), 0.55)
         self._fold = _mix(look.skin, (60, 25, 18), 0.30)
         self._lip = _mix(_mix(look.skin, (70, 20, 20), 0.22), (176, 62, 66), 0.25 + 0.35 * look.lip_redness)
-        self._brow = _mix(look.hair, (30, 22, 18), 0.45)
+        # Brows are darker than the hair, and always darker than the skin.
+        self._brow = _mix(_darker(look.hair, look.skin), (30, 22, 18), 0.45)
         grid_y, grid_x = np.mgrid[0 : CANVAS[1], 0 : CANVAS[0]].astype(np.float32)
         self._x, self._y = grid_x, grid_y
         self._rest, self.alpha = self._draw_rest(light, rng)
@@ -132,7 +133,7 @@ class Head:
             shade += 0.09 * self._blob(x + side * 4, eye_y + 34, 22, 16)
             shade -= 0.10 * self._blob(CENTRE[0] + side * 13 * look.nose_width, _NOSE_Y - 16, 6, 26)
             shade -= 0.10 * look.wrinkles * self._blob(x, eye_y + 16, 18, 4)
-        nose = _NOSE_Y * 0 + _EYE_Y + (_NOSE_Y - _EYE_Y) * look.nose_length
+        nose = _EYE_Y + (_NOSE_Y - _EYE_Y) * look.nose_length
         shade += 0.13 * self._blob(CENTRE[0], eye_y + 4, 8, 34)
         shade += 0.12 * self._blob(CENTRE[0], nose - 6, 9, 9)
         shade -= 0.22 * self._blob(CENTRE[0], nose + 11, 17 * look.nose_width, 5)
@@ -140,6 +141,14 @@ class Head:
         shade += 0.06 * self._blob(CENTRE[0], _CHIN_Y - 22, 18, 12)
         shade += 0.07 * self._blob(CENTRE[0], 112, 46, 24)
         return shade.astype(np.float32)
+
+    def _gloss(self) -> npt.NDArray[np.float32]:
+        """Where the skin shines, whatever its colour, `[height, width]` in 0-1."""
+        look = self.look
+        gloss = 0.55 * self._blob(CENTRE[0], 116, 40, 16) + 0.8 * self._blob(CENTRE[0], _EYE_Y + 14, 6, 30)
+        for side in (-1, 1):
+            gloss += 0.7 * self._blob(CENTRE[0] + side * (_EYE_X * look.eye_distance + 6), _EYE_Y + 36, 19, 14)
+        return (gloss + 0.4 * self._blob(CENTRE[0], _CHIN_Y - 22, 14, 9)).astype(np.float32)
 
     def _draw_rest(self, light: tuple[float, float], rng: np.random.Generator) -> tuple[Image, Image]:
         look = self.look
@@ -154,6 +163,7 @@ class Head:
         skin = shade[..., None] * np.array(look.skin, np.float32)
         # Blood under the skin: cheeks and nose are redder, hollows are less grey.
         skin[..., 1:] *= (1 - 0.05 * (self._blob(88, 205, 26, 22) + self._blob(168, 205, 26, 22)))[..., None]
+        skin += 30 * self._gloss()[..., None]
         if look.freckles:
             self._add_freckles(skin, rng)
         if look.beard in ("stubble", "full"):
@@ -177,7 +187,7 @@ class Head:
     def _strands(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         rough = rng.normal(0, 1, (CANVAS[1] // 8, CANVAS[0])).astype(np.float32)
         strands = cv2.resize(cv2.GaussianBlur(rough, (0, 0), 1.0), CANVAS, interpolation=cv2.INTER_LINEAR)
-        shine = 0.35 * self._blob(112, 78, 60, 14)
+        shine = 0.20 * self._blob(112, 78, 60, 14)
         return (1.0 + 0.28 * strands + shine).astype(np.float32)
 
     def _hair_masks(self) -> tuple[Image, Image]:
@@ -220,7 +230,7 @@ class Head:
             skin *= (1 - 0.14 * self._blob(x, y, 1.6, 1.6))[..., None]
 
     def _add_beard(self, skin: npt.NDArray[np.float32], shade: npt.NDArray[np.float32]) -> None:
-        depth = 0.30 if self.look.beard == "stubble" else 0.82
+        depth = 0.30 if self.look.beard == "stubble" else 0.60
         across = np.abs(self._x - CENTRE[0]) / (80 * self.look.face_width)
         cover = np.clip((self._y - (226 - 34 * np.clip(across - 0.45, 0, 1))) / 12, 0, 1)
         around_mouth = self._blob(CENTRE[0], _MOUTH_Y + 3 * self.look.mouth_height, 40, 20)
@@ -331,7 +341,7 @@ class Head:
     def _draw_glasses(self, image: Image) -> None:
         look = self.look
         y0 = _EYE_Y + 3 * look.eye_height + 2
-        frame = (44, 38, 36)
+        frame = _mix(self._dark, (52, 46, 44), 0.7)
         reach = _EYE_X * look.eye_distance
         for side in (-1, 1):
             x0 = CENTRE[0] + side * reach
@@ -348,6 +358,12 @@ class Head:
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
     red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def _darker(first: Colour, second: Colour) -> Colour:
+    """The first colour, no brighter in any channel than three fifths of the second."""
+    red, green, blue = (min(a, round(0.6 * b)) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 

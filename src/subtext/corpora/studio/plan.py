@@ -192,7 +192,7 @@ def _draw_conditions(
     pairs: pd.DataFrame, nuisance: Nuisance, duration: tuple[float, float], rng: np.random.Generator
 ) -> None:
     n = len(pairs)
-    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.60, 1.0, (2, n))
+    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.50, 1.0, (2, n))
     pairs["face_intensity"] = np.where(pairs["weak_face"], weak[0], strong[0])
     pairs["voice_intensity"] = np.where(pairs["weak_voice"], weak[1], strong[1])
     pairs["duration"] = rng.uniform(*duration, n).round(2)

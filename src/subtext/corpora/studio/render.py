@@ -165,7 +165,7 @@ class _Action:
             brow_raise=0.25 * glad + 0.25 * sad - 0.7 * angry + own["brow_raise"] + 0.15 * float(self._drift["brow"][index]),
             brow_inner=1.0 * sad - 1.0 * angry + own["brow_inner"],
             lids=max((1 - 0.28 * sad - 0.18 * angry - 0.06 * glad + own["lids"]) * float(self._blink[index]), 0.0),
-            cheeks=max(0.95 * glad, 0.0),
+            cheeks=float(np.clip(0.9 * glad + own["cheeks"], 0, 1)),
             gaze=(0.5 * float(self._drift["gaze_x"][index]), 0.4 * float(self._drift["gaze_y"][index]) + 0.5 * sad),
         )
 
@@ -178,7 +178,7 @@ class _Action:
         return at, self._scale, roll, yaw, nod
 
 
-_OWN: Final = {"smile": 0.13, "stretch": 0.20, "brow_raise": 0.22, "brow_inner": 0.18, "lids": 0.06}
+_OWN: Final = {"smile": 0.16, "stretch": 0.22, "brow_raise": 0.25, "brow_inner": 0.20, "lids": 0.06, "cheeks": 0.12}
 """Spread of what a face does for reasons of its own, whatever its polarity."""
 
 
