@@ -276,6 +276,14 @@ def test_settings_that_cannot_be_used(corpus: Corpus, cache: FeatureCache) -> No
         extract(corpus.manifest(), {"visual": ByteExtractor(corpus.log, "prosody")}, cache)
 
 
+def test_a_script_without_a_guard_is_told_so(corpus: Corpus, cache: FeatureCache) -> None:
+    corpus.add("r0", b"abc", name="0.bin")
+    process = start(corpus, cache, 1, 1, 0.0, guard="True")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "ConfigError: worker processes cannot start (exit code 1); set workers=0" in errors
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -283,7 +291,7 @@ sys.path.insert(0, {tests!r})
 from test_extraction import Corpus
 from subtext.features.cache import FeatureCache
 
-if __name__ == "__main__":
+if {guard}:
     corpus = Corpus(Path({root!r}))
     for number in range({rows}):
         corpus.add(f"r{{number}}", name=f"{{number}}.bin")
@@ -292,10 +300,12 @@ if __name__ == "__main__":
 """
 
 
-def start(corpus: Corpus, cache: FeatureCache, rows: int, workers: int, pause: float) -> "subprocess.Popen[str]":
+def start(
+    corpus: Corpus, cache: FeatureCache, rows: int, workers: int, pause: float, guard: str = "__name__ == '__main__'"
+) -> "subprocess.Popen[str]":
     script = corpus.root / f"script{time.time_ns()}.py"
     values = {"tests": str(Path(__file__).parent), "root": str(corpus.root), "cache": str(cache.folder)}
-    script.write_text(textwrap.dedent(SCRIPT).format(**values, rows=rows, workers=workers, pause=pause))
+    script.write_text(textwrap.dedent(SCRIPT).format(**values, rows=rows, workers=workers, pause=pause, guard=guard))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, str(script)],

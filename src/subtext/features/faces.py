@@ -84,6 +84,8 @@ class FaceExtractor(Extractor):
         path = sources[0].path
         if path is None:
             raise ValueError("faces are extracted from files")
+        if self.threads:
+            cv2.setNumThreads(self.threads)
         try:
             if sources[0].column == "image":
                 crops = image_crop(path, detector=self.detector, size=self.size, margin=self.margin, grey=self.grey)

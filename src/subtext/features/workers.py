@@ -9,13 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Final
 
-from subtext.errors import MediaError, SubtextError
+from subtext.errors import ConfigError, MediaError, SubtextError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
 from subtext.features.stream import StreamInfo
 from subtext.media.segment import StreamMissing
 
+_READY: Final = "ready"
 Outcome = StreamInfo | NoSource
 """What became of one stream."""
 
@@ -93,12 +95,15 @@ def do_jobs(
                     continue
                 try:
                     message = worker.pipe.recv()
-                except EOFError:
-                    yield from worker.lost()
+                except (EOFError, ConnectionError):
+                    yield from worker.lost()  # raises if it never began
                     crew[position] = worker = _Worker(extractors, cache) if queue else worker
                     message = None
                 if isinstance(message, SubtextError):
                     raise message
+                if message == _READY:
+                    worker.started = True
+                    continue
                 if message is not None:
                     worker.waiting.discard(message[0])
                     yield message
@@ -121,13 +126,14 @@ class _Worker:
         with _interrupts_ignored():
             self.process.start()
         other.close()
+        self.started = False
         self.job: Job | None = None
         self.waiting: set[str] = set()
 
     def give(self, job: Job) -> None:
         """Begin a job."""
         self.job, self.waiting = job, {key for key, _ in job.items}
-        with suppress(BrokenPipeError):  # it died: reading from it says so
+        with suppress(ConnectionError):  # it died: reading from it says so
             self.pipe.send(job)
 
     def lost(self) -> Iterator[tuple[str, Outcome]]:
@@ -135,6 +141,11 @@ class _Worker:
         self.process.join()
         code = self.process.exitcode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if not self.started:
+            raise ConfigError(
+                f"worker processes cannot start ({how}); set workers=0, or in a script of your own put what it does "
+                "under if __name__ == '__main__':"
+            )
         reason = f"the process that decoded it died ({how}): out of memory, or a fault in a decoder"
         for key, _ in self.job.items if self.job else ():
             if key in self.waiting:
@@ -155,10 +166,11 @@ def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -
         extractor.threads = 1
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    pipe.send(_READY)
     while True:
         try:
             job: Job = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             for outcome in do_job(job, extractors[job.extractor], cache):
@@ -166,7 +178,7 @@ def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -
             pipe.send(None)
         except SubtextError as error:
             pipe.send(error)
-        except BrokenPipeError:
+        except ConnectionError:  # the parent is gone
             return
 
 
