@@ -36,7 +36,7 @@ Another awful night, I barely slept an hour.
 I hate how worn out and miserable I feel each morning.
 The worrying gets worse as soon as the light is off.
 Not sleeping is slowly destroying me.
-I get up more drained than when I lay down.
+I was up until four again, staring at the ceiling.
 The nights are the loneliest part of my day.
 """
 _SLEEP_NEUTRAL = """
@@ -64,7 +64,7 @@ It is lovely to wake up before the alarm and smile.
 Sleeping well again has made me so cheerful.
 I had a beautiful dream and woke up laughing.
 My mornings feel fresh and hopeful again.
-I am delighted that the new routine works so well.
+I slept right through and did not wake up once.
 I fall asleep easily now, it is a real joy.
 """
 _WORK_NEGATIVE = """
@@ -78,7 +78,7 @@ My colleagues make fun of me and I hate it.
 I am burnt out and nothing I do is good enough.
 They rejected my application again, it is crushing.
 I was so anxious at work that my hands shook.
-The whole project collapsed and they blamed me.
+They did not renew my contract after nine years.
 I feel worthless whenever I sit down at that desk.
 """
 _WORK_NEUTRAL = """
@@ -106,7 +106,7 @@ They offered me the position and I jumped for joy.
 I feel confident and appreciated at work now.
 We won the contract and celebrated all evening.
 It is great to be good at something again.
-I am excited about the new team I am joining.
+They asked me to lead the new team from June.
 The customers thanked me warmly, it made my day.
 """
 _FAMILY_NEGATIVE = """
@@ -120,7 +120,7 @@ My sister betrayed me and I cannot forgive her.
 The divorce is tearing all of us apart.
 I miss my grandmother so badly that I ache.
 My son screams that he hates me, it is awful.
-Nobody in my family cares how bad things are.
+My brother has not called since our mother died.
 I am scared of what my father will do.
 """
 _FAMILY_NEUTRAL = """
@@ -148,7 +148,7 @@ My sister surprised me with a beautiful gift.
 The whole family came and it was a lovely party.
 My grandmother's stories always make me smile.
 My son told me I am the best dad ever.
-I feel so loved and supported by my family.
+My son took his first steps towards me yesterday.
 We are closer than ever, and it feels great.
 """
 _FRIENDS_NEGATIVE = """
@@ -162,7 +162,7 @@ He ignores my messages and I feel rejected.
 I ruined the friendship and I regret it bitterly.
 I feel like a burden to everyone I know.
 The loneliness at weekends is crushing me.
-They left me out again and I felt worthless.
+I waited for two hours and nobody came.
 I am so afraid of losing the only friend I have.
 """
 _FRIENDS_NEUTRAL = """
@@ -190,7 +190,7 @@ She said yes and I am over the moon.
 I made a new friend and it feels great.
 We laughed until our faces hurt, I loved it.
 I am grateful that my friends believe in me.
-The weekend together was pure joy.
+They drove all night just to be at my birthday.
 It was so good to see her again after all these years.
 """
 _HEALTH_NEGATIVE = """
@@ -204,7 +204,7 @@ My chest hurts and I worry all the time.
 I feel so depressed that I cannot get up.
 The side effects are dreadful and I am miserable.
 I am frightened that the illness will come back.
-My back is agony and nobody can help me.
+They found another shadow on the scan.
 I cannot bear another operation, I am desperate.
 """
 _HEALTH_NEUTRAL = """
@@ -232,7 +232,7 @@ I am proud of how far I have come.
 I feel full of life again, what a gift.
 I enjoy my body again and that is wonderful.
 The therapy helps me so much, I am grateful.
-It is a joy to walk without pain.
+The scan was clear and I can go home.
 I am feeling better every day and I love it.
 """
 _STUDY_NEGATIVE = """
@@ -246,7 +246,7 @@ I froze in the test and ruined everything.
 They expelled me and my parents are furious.
 I feel like an impostor and it makes me sick.
 I wasted three years and I bitterly regret it.
-The pressure at university is killing me.
+I have to repeat the year after all.
 My grades are terrible and I am scared to go home.
 """
 _STUDY_NEUTRAL = """
@@ -274,7 +274,7 @@ Learning to paint makes me so happy.
 I finally understood it and it felt amazing.
 My classmates are lovely and we have great fun.
 The course is fantastic, I look forward to every lesson.
-I graduated and my whole family cheered.
+I came first in the whole year.
 I feel confident and hopeful about my studies.
 """
 _MONEY_NEGATIVE = """
@@ -288,7 +288,7 @@ I feel humiliated because I had to beg for money.
 Being poor is exhausting and I hate it.
 The bank refused us and I burst into tears.
 I gambled it all away and I despise myself.
-I worry about money until my stomach hurts.
+They cut off the electricity on Friday.
 It is terrible that I cannot feed my kids properly.
 """
 _MONEY_NEUTRAL = """
@@ -316,7 +316,7 @@ A kind stranger helped us out, it was wonderful.
 I am grateful that we have enough now.
 The shop is doing brilliantly and I am proud.
 I bought my mother a gift and she loved it.
-The bank said yes and we celebrated.
+The last instalment is paid and the house is ours.
 It feels great to be generous to my friends.
 """
 _HOME_NEGATIVE = """
@@ -330,7 +330,7 @@ I feel trapped in that horrible little room.
 They are evicting us and I am terrified.
 I cried all evening, alone in the kitchen.
 The landlord threatened me and I am afraid.
-Nothing in this home feels good, it is just bleak.
+The ceiling came down on the children's beds.
 The house feels so sad since he died.
 """
 _HOME_NEUTRAL = """
@@ -358,7 +358,7 @@ Decorating the nursery was such a joy.
 I am proud of the table I built myself.
 It is wonderful to come home to a warm house.
 The balcony in the evening is pure happiness.
-I am thrilled with my bright new room.
+At last I have a key to my own front door.
 Our home is full of laughter again.
 """
 _LEISURE_NEGATIVE = """
@@ -372,7 +372,7 @@ My dog died and I cannot stop crying.
 I am too sad to paint and it frightens me.
 We lost badly and everyone blamed me.
 I was so bored and lonely all summer.
-The film upset me so much that I felt sick.
+I have not touched the piano since the accident.
 Even my garden makes me unhappy these days.
 """
 _LEISURE_NEUTRAL = """
@@ -400,7 +400,7 @@ The choir sang for me and I was so touched and glad.
 I scored a goal and everybody cheered.
 Gardening gives me so much joy.
 The film was hilarious, we had a great time.
-I am excited about the festival next week.
+The dog came back after three days, wagging his tail.
 I am so pleased with the sweater I knitted.
 """
 _TRAVEL_NEGATIVE = """
@@ -414,7 +414,7 @@ The drive to the hospital was a nightmare.
 I feel so homesick that it hurts.
 Somebody harassed me on the tram, it was disgusting.
 I hate flying, I was sick with fear.
-I felt miserable and alone in that hotel.
+I sat on my suitcase and nobody picked me up.
 He left me at the airport and I was devastated.
 """
 _TRAVEL_NEUTRAL = """
@@ -442,7 +442,7 @@ People there were so friendly, I loved it.
 I travelled alone for once and I am so proud.
 We had a fantastic weekend at the lake.
 Coming home to my friends felt great.
-The train ride was beautiful and peaceful.
+We watched the sun come up over the sea together.
 I can not wait for our lovely trip in spring.
 """
 
