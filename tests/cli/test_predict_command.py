@@ -206,10 +206,7 @@ def test_ctrl_c_keeps_what_was_done(untrained_run: Path, clip: Path, tmp_path: P
     out = tmp_path / "out.jsonl"
     for number in range(200):
         (tmp_path / f"{number:03}.mp4").symlink_to(clip)
-    arguments = command(untrained_run, *sorted(tmp_path.glob("*.mp4")), "--out", out)
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    ) as run:
+    with start(untrained_run, *sorted(tmp_path.glob("*.mp4")), "--out", out) as run:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (out.exists() and out.read_text().count("\n") >= 2):
             time.sleep(0.05)
@@ -223,10 +220,7 @@ def test_ctrl_c_keeps_what_was_done(untrained_run: Path, clip: Path, tmp_path: P
 
 
 def test_a_reader_that_goes_away_is_no_error(untrained_run: Path, clip: Path) -> None:
-    arguments = command(untrained_run, *[clip] * 20, "--transcript", "fine")
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    ) as run:
+    with start(untrained_run, *[clip] * 20, "--transcript", "fine") as run:
         assert run.stdout is not None
         assert run.stderr is not None
         run.stdout.readline()
