@@ -4,19 +4,22 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-from collections.abc import Iterable
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.studio.plan import Nuisance, SplitSize, draw_plan
-from subtext.errors import ConfigError
+from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
+from subtext.errors import ConfigError, SubtextError
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
 
 SIZES: Final = {
@@ -26,7 +29,13 @@ SIZES: Final = {
 }
 """Clips and speakers of each split."""
 
+T = TypeVar("T")
+
 _CLIPS: Final = "clips"
+_FEWEST: Final = 8
+"""Clips for which another process is worth its start."""
+_LEFT_BEHIND: Final = 600.0
+"""Seconds after which a part file is nobody's."""
 _CARRIED: Final = (
     "topic",
     "pair",
@@ -95,6 +104,8 @@ class Studio(Corpus):
             raise ConfigError(f"studio: unknown size '{size}'; use one of {', '.join(SIZES)}")
         if not (64 <= width <= 1920 and 48 <= height <= 1080):
             raise ConfigError(f"studio: pictures of {width}x{height} px cannot be drawn; use 64x48 to 1920x1080")
+        if workers is not None and workers < 0:
+            raise ConfigError(f"studio: workers must be at least 0, or null for one a core, got {workers}")
         if not 1 <= fps <= 60:
             raise ConfigError(f"studio: fps must lie in 1-60, got {fps}")
         self.folder = Path(folder)
@@ -102,7 +113,7 @@ class Studio(Corpus):
         self.name = name
         self.workers = workers
         self.sizes = {
-            split: replace(SIZES[size][split], **_given(clips=clips, speakers=speakers))
+            split: _resized(SIZES[size][split], clips, speakers)
             for split, clips, speakers in zip(
                 SPLITS, (n_train, n_val, n_test), (speakers_train, speakers_val, speakers_test), strict=True
             )
@@ -113,7 +124,11 @@ class Studio(Corpus):
         self.picture = (width, height, fps)
 
     def build(self) -> Manifest:
-        """Render what is missing and describe the corpus."""
+        """Render what is missing and describe the corpus.
+
+        Raises:
+            ConfigError: settings that cannot be balanced, or a folder that holds something else.
+        """
         settings = self._settings()
         done, begun = self.folder / "studio.json", self.folder / "studio.part.json"
         manifest_path = self.folder / "manifest.parquet"
@@ -122,9 +137,15 @@ class Studio(Corpus):
             if all((self.folder / clip).is_file() for clip in manifest.table["video"]):
                 return manifest
         plan = self.plan()
+        clips = self.folder / _CLIPS
+        if not (done.exists() or begun.exists()) and (clips.exists() or manifest_path.exists()):
+            raise ConfigError(
+                f"{self.folder}: holds {_CLIPS} or a manifest that studio did not make; set another corpus.folder"
+            )
         if settings not in (_read(done), _read(begun)):
-            shutil.rmtree(self.folder / _CLIPS, ignore_errors=True)
-        (self.folder / _CLIPS).mkdir(parents=True, exist_ok=True)
+            for clip in clips.glob("studio-*.mp4"):
+                clip.unlink()
+        clips.mkdir(parents=True, exist_ok=True)
         begun.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         done.unlink(missing_ok=True)
         self._render(plan)
@@ -157,27 +178,24 @@ class Studio(Corpus):
 
     def _render(self, plan: pd.DataFrame) -> None:
         # Imported here: a corpus that is already there needs no codec.
-        from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
+        from subtext.corpora.studio.render import PART, PictureFormat, clips_of, render_clip
 
         width, height, fps = self.picture
         picture = PictureFormat(width, height, fps)
-        clips = [clip for clip in clips_of(plan.to_dict("records"), self.folder / _CLIPS) if not clip.path.is_file()]
-        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
-        workers = min(workers, len(clips) // 8)
+        clips = [clip for clip in clips_of(plan, self.folder / _CLIPS) if not clip.path.is_file()]
+        workers = _cores() if self.workers is None else self.workers
+        workers = min(workers, len(clips) // _FEWEST)
         if workers <= 1:
             for clip in _progress(clips):
                 render_clip(clip, self.seed, picture)
-            return
-        # Spawned, not forked: a fork of a process that has threads can hang.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-            futures = [pool.submit(render_clip, clip, self.seed, picture) for clip in clips]
-            for future in _progress(futures):
-                future.result()
+        else:
+            _render_apart(workers, [partial(render_clip, clip, self.seed, picture) for clip in clips])
+        # What an earlier build was writing when it was killed. A younger file may be another build's.
+        for left in (self.folder / _CLIPS).glob(f"{PART}*"):
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
+                left.unlink(missing_ok=True)
 
     def _manifest(self, plan: pd.DataFrame) -> Manifest:
-        from subtext.corpora.studio.render import clip_id
-
         ids = [clip_id(number) for number in range(len(plan))]
         speakers = [f"speaker-{number:03d}" for number in plan["speaker_number"]]
         table = pd.DataFrame(
@@ -200,8 +218,13 @@ class Studio(Corpus):
         return manifest
 
 
-def _given(**values: int | None) -> dict[str, int]:
-    return {name: value for name, value in values.items() if value is not None}
+def _resized(preset: SplitSize, clips: int | None, speakers: int | None) -> SplitSize:
+    """The preset with other numbers; other clips alone keep the clips a speaker as they are."""
+    if clips is None:
+        clips = preset.clips
+    if speakers is None:
+        speakers = max(1, preset.speakers * clips // preset.clips)
+    return SplitSize(clips, speakers)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -221,13 +244,36 @@ def _generator_hash() -> str:
     return digest.hexdigest()
 
 
-def _one_thread() -> None:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
+    """Render in processes of their own; an error or Ctrl-C ends it after the clips in work."""
+    # Spawned, not forked: a fork of a process that has threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+        try:
+            for future in _progress([pool.submit(job) for job in jobs]):
+                future.result()
+        except BrokenProcessPool as error:
+            raise SubtextError(
+                "studio: a worker process died (out of memory?) or could not start; run it again (finished clips are kept) "
+                "or set corpus.workers=0; in a script of your own build under if __name__ == '__main__':"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
     import cv2
 
+    # Ctrl-C is for the parent, which ends its workers in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 
-def _progress(items: list[Any]) -> Iterable[Any]:
+def _progress(items: Sequence[T]) -> Iterable[T]:
     from rich.console import Console
     from rich.progress import track
 

@@ -201,7 +201,17 @@ class Head:
         if style in ("long", "bob"):
             bottom = 318.0 if style == "long" else 246.0
             _ellipse(back, (cx, 150), (103 * width, 104), 0, 255)
-            _fill(back, np.array([[cx - 103 * width, 150], [cx - 96 * width, bottom], [cx + 96 * width, bottom], [cx + 103 * width, 150]]))
+            _fill(
+                back,
+                np.array(
+                    [
+                        [cx - 103 * width, 150],
+                        [cx - 96 * width, bottom],
+                        [cx + 96 * width, bottom],
+                        [cx + 103 * width, 150],
+                    ]
+                ),
+            )
         elif style == "curly":
             for angle in np.linspace(np.pi * 0.86, np.pi * 2.14, 12):
                 _ellipse(back, (cx + 84 * width * np.cos(angle), 138 + 80 * np.sin(angle)), (27, 27), 0, 255)
@@ -280,7 +290,9 @@ class Head:
         lower = bottom + 1.15 * thick * np.clip(bow, 0, 1) ** 0.6
         x = CENTRE[0] + half * along
         if look.beard in ("moustache", "full"):
-            moustache = np.concatenate([np.stack([x * 1.0, upper - 1 + 1.5 * bow], 1), np.stack([x, upper - 2 - 9 * bow**0.5], 1)[::-1]])
+            moustache = np.concatenate(
+                [np.stack([x * 1.0, upper - 1 + 1.5 * bow], 1), np.stack([x, upper - 2 - 9 * bow**0.5], 1)[::-1]]
+            )
             _fill(image, moustache, _mix(look.hair, (40, 34, 30), 0.25))
         _fill(image, _band(x, upper, line if parted < 1 else top), _mix(self._lip, (60, 16, 20), 0.22))
         _fill(image, _band(x, line if parted < 1 else bottom, lower), self._lip)
@@ -390,7 +402,9 @@ def _ellipse(
 ) -> None:
     unit = 1 << _SHIFT
     at = (round(centre[0] * unit), round(centre[1] * unit))
-    cv2.ellipse(image, at, (round(axes[0] * unit), round(axes[1] * unit)), degrees, 0, 360, colour, -1, cv2.LINE_AA, _SHIFT)
+    cv2.ellipse(
+        image, at, (round(axes[0] * unit), round(axes[1] * unit)), degrees, 0, 360, colour, -1, cv2.LINE_AA, _SHIFT
+    )
 
 
 def _band(x: Curve, upper: Curve, lower: Curve) -> Curve:

@@ -120,6 +120,11 @@ def draw_plan(
     return table.iloc[order].reset_index(drop=True)
 
 
+def clip_id(number: int) -> str:
+    """Name of a clip: its place in a random order, which tells nothing about it."""
+    return f"studio-{number:06d}"
+
+
 def _share_out(sentences: Sequence[Sentence], rng: np.random.Generator) -> dict[str, dict[int, list[Sentence]]]:
     """Sentences of each split by polarity, shared out within each topic."""
     said: dict[str, dict[int, list[Sentence]]] = {split: {p: [] for p in POLARITIES} for split in SPLITS}
@@ -155,7 +160,7 @@ def _draw_pairs(
     # random.
     pairs["tie"] = rng.random(len(pairs))
     pairs = pairs.sort_values(["face", "voice", "incongruent_words", "tie"], ignore_index=True).drop(columns="tie")
-    pairs["pair"] = np.arange(len(pairs))
+    pairs["pair"] = rng.permutation(len(pairs))
     pairs["speaker_number"] = rng.permutation(size.speakers)[np.arange(len(pairs)) % size.speakers]
     # A pair lacks the face or the sound, never both.
     missing = _every(nuisance.no_face + nuisance.no_sound, len(pairs), rng)

@@ -4,18 +4,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from subtext.corpora.studio.face import CANVAS, CENTRE, Expression, Head, Image
+from subtext.corpora.studio.plan import clip_id
 from subtext.corpora.studio.speakers import Look, Speaker, draw_speaker
 from subtext.corpora.studio.voice import Waveform, draw_delivery, speak
 from subtext.media.write import write_mp4
 
 SAMPLE_RATE: Final = 16_000
+PART: Final = ".part-"
+"""How the name of a file begins that is being written."""
 STAGE: Final = (320, 240)
 """Pictures are drawn at this width and height, then brought to the size asked for."""
 _HEAD_SCALE: Final = 0.64
@@ -73,7 +77,7 @@ def render_clip(clip: Clip, seed: int, picture: PictureFormat) -> Path:
     speaker = draw_speaker(seed, clip.speaker_number)
     waveform, mouth = _sound(clip, speaker, np.random.default_rng([seed, 21, clip.number]))
     frames = _frames(clip, speaker, mouth, picture, np.random.default_rng([seed, 22, clip.number]))
-    part = clip.path.with_name(f".{clip.path.stem}.{os.getpid()}.mp4")
+    part = clip.path.with_name(f"{PART}{clip.path.stem}.{os.getpid()}.mp4")
     try:
         write_mp4(part, frames, picture.fps, waveform if clip.sound_recorded else None, SAMPLE_RATE, preset=_PRESET)
         os.replace(part, clip.path)
@@ -107,9 +111,10 @@ def _frames(
     for index, time in enumerate(times):
         image = scene
         if clip.face_shown:
-            image = _place(scene, head.draw(action.expression(index)), head.alpha, *action.pose(index))
+            at, *turn = action.pose(index)
+            image = _place(scene, head.draw(action.expression(index)), head.alpha, at, *turn)
             if clip.occluded:
-                image = _occlude(image, look, clip, time / clip.duration)
+                image = _occlude(image, look, clip, at, time / clip.duration)
         lit = cv2.multiply(image, gain, dtype=cv2.CV_32F)
         lit += offset
         top, left = rng.integers(0, _GRAIN, 2)
@@ -140,7 +145,9 @@ class _Action:
         rise = np.clip((times + 0.25 * clip.duration) / (onset + 0.25 * clip.duration), 0, 1)
         self._course = (0.35 + 0.65 * rise) * (1 + 0.12 * _waver(times, rng))
         self._own = {name: rng.normal(0, size) for name, size in _OWN.items()}
-        self._drift = {name: _waver(times, rng) for name in ("smile", "brow", "gaze_x", "gaze_y", "yaw", "pitch", "roll")}
+        self._drift = {
+            name: _waver(times, rng) for name in ("smile", "brow", "gaze_x", "gaze_y", "yaw", "pitch", "roll")
+        }
         self._jaw = np.interp(times * SAMPLE_RATE, np.arange(len(mouth)), mouth) if count else mouth
         self._talk = rng.uniform(0.35, 0.75)
         blink = rng.uniform(0, clip.duration, 1 + rng.integers(2))
@@ -162,7 +169,11 @@ class _Action:
             stretch=0.8 * glad - 0.35 * angry + own["stretch"],
             jaw=jaw,
             teeth=0.75 * glad * (1 - 0.4 * jaw),
-            brow_raise=0.25 * glad + 0.25 * sad - 0.7 * angry + own["brow_raise"] + 0.15 * float(self._drift["brow"][index]),
+            brow_raise=0.25 * glad
+            + 0.25 * sad
+            - 0.7 * angry
+            + own["brow_raise"]
+            + 0.15 * float(self._drift["brow"][index]),
             brow_inner=1.0 * sad - 1.0 * angry + own["brow_inner"],
             lids=max((1 - 0.28 * sad - 0.18 * angry - 0.06 * glad + own["lids"]) * float(self._blink[index]), 0.0),
             cheeks=float(np.clip(0.9 * glad + own["cheeks"], 0, 1)),
@@ -235,7 +246,9 @@ def _room(look: Look, rng: np.random.Generator) -> Image:
     room = wall.astype(np.uint8)
     for _ in range(rng.integers(1, 4)):
         x, y = int(rng.choice([rng.uniform(-20, 60), rng.uniform(230, 310)])), int(rng.uniform(0, 150))
-        colour = tuple(int(c) for c in np.clip(np.array(look.wall) * rng.uniform(0.5, 1.15) + rng.uniform(-25, 25, 3), 0, 255))
+        colour = tuple(
+            int(c) for c in np.clip(np.array(look.wall) * rng.uniform(0.5, 1.15) + rng.uniform(-25, 25, 3), 0, 255)
+        )
         cv2.rectangle(room, (x, y), (x + int(rng.uniform(25, 70)), y + int(rng.uniform(30, 90))), colour, -1)
     return cv2.GaussianBlur(room, (0, 0), 2.2).astype(np.uint8)
 
@@ -245,7 +258,17 @@ def _shoulders(room: Image, look: Look, clip: Clip) -> Image:
     cx, scale = STAGE[0] // 2, _HEAD_SCALE * clip.face_scale
     neck = tuple(int(0.66 * part) for part in look.skin)
     top = int(STAGE[1] * _HEAD_Y + 104 * scale)
-    cv2.ellipse(scene, (cx, top + int(140 * scale)), (int(180 * scale), int(106 * scale)), 0, 0, 360, look.shirt, -1, cv2.LINE_AA)
+    cv2.ellipse(
+        scene,
+        (cx, top + int(140 * scale)),
+        (int(180 * scale), int(106 * scale)),
+        0,
+        0,
+        360,
+        look.shirt,
+        -1,
+        cv2.LINE_AA,
+    )
     half = int(36 * scale)
     cv2.rectangle(scene, (cx - half, top - int(50 * scale)), (cx + half, top + int(38 * scale)), neck, -1)
     cv2.ellipse(scene, (cx, top + int(38 * scale)), (half, int(18 * scale)), 0, 0, 360, neck, -1, cv2.LINE_AA)
@@ -271,7 +294,7 @@ def _light(clip: Clip) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]
     return gain, np.float32(118 * (1 - contrast)) * np.ones(3, np.float32)
 
 
-def _occlude(image: Image, look: Look, clip: Clip, moment: float) -> Image:
+def _occlude(image: Image, look: Look, clip: Clip, at: tuple[float, float], moment: float) -> Image:
     """A microphone, a cup or a hand before the lower or one side of the face, in the middle of the clip."""
     near = float(np.clip(1.3 - abs(moment - 0.5) / 0.28, 0, 1))
     if near <= 0:
@@ -279,7 +302,7 @@ def _occlude(image: Image, look: Look, clip: Clip, moment: float) -> Image:
     out = image.copy()
     scale = clip.face_scale
     away = (1 - near) * 90
-    cx, mouth_y = STAGE[0] / 2, STAGE[1] * _HEAD_Y + 44 * scale
+    cx, mouth_y = at[0], at[1] + 42 * scale
     if clip.occluder == 0:
         x, y = int(cx - 6), int(mouth_y + 26 + away)
         cv2.rectangle(out, (x - 6, y), (x + 6, y + 130), (48, 48, 52), -1, cv2.LINE_AA)
@@ -291,27 +314,22 @@ def _occlude(image: Image, look: Look, clip: Clip, moment: float) -> Image:
         cv2.rectangle(out, (x - half, y - 14), (x + half, y + 36), (206, 202, 196), -1, cv2.LINE_AA)
         cv2.ellipse(out, (x, y - 14), (half, 4), 0, 0, 360, (160, 156, 150), -1, cv2.LINE_AA)
     else:
-        x, y = cx + 44 * scale + 0.6 * away, mouth_y - 2 + 0.6 * away
+        side, level = cx + 44 * scale + 0.6 * away, mouth_y - 2 + 0.6 * away
         skin = tuple(int(0.84 * part) for part in look.skin)
         edge = tuple(int(0.60 * part) for part in look.skin)
         for finger in range(4):
-            tip = (int(x - 12 + 9 * finger), int(y - 22 + 5 * abs(finger - 1)))
-            foot = (int(x + 2 + 7 * finger), int(y + 34))
+            tip = (int(side - 12 + 9 * finger), int(level - 22 + 5 * abs(finger - 1)))
+            foot = (int(side + 2 + 7 * finger), int(level + 34))
             cv2.line(out, tip, foot, edge, 13, cv2.LINE_AA)
             cv2.line(out, tip, foot, skin, 11, cv2.LINE_AA)
-        cv2.line(out, (int(x + 12), int(y + 34)), (int(x + 40), int(y + 130)), skin, 30, cv2.LINE_AA)
+        cv2.line(out, (int(side + 12), int(level + 34)), (int(side + 40), int(level + 130)), skin, 30, cv2.LINE_AA)
     return out
 
 
-def clips_of(rows: list[dict[str, Any]], folder: Path) -> list[Clip]:
+def clips_of(plan: pd.DataFrame, folder: Path) -> list[Clip]:
     """The clips of a plan, with the files they go to."""
     names = [name for name in Clip.__dataclass_fields__ if name not in ("number", "path")]
     return [
-        Clip(number=number, path=folder / f"{clip_id(number)}.mp4", **{name: row[name] for name in names})
-        for number, row in enumerate(rows)
+        Clip(number=number, path=folder / f"{clip_id(number)}.mp4", **dict(zip(names, row, strict=True)))
+        for number, row in enumerate(plan[names].itertuples(index=False, name=None))
     ]
-
-
-def clip_id(number: int) -> str:
-    """Name of a clip: its place in a random order, which tells nothing about it."""
-    return f"studio-{number:06d}"

@@ -1,7 +1,8 @@
 """Source-filter speech: a glottal pulse train through formant resonators, syllable by syllable.
 
 The scheme is that of formant synthesis (Klatt 1980, doi 10.1121/1.383940), cut down to what carries prosody: pitch
-contour, energy, rate, jitter, shimmer, breath and spectral tilt follow a polarity; the vowels are random and mean nothing.
+contour, energy, rate, jitter, shimmer, breath and spectral tilt follow a polarity; the vowels are random and mean
+nothing.
 """
 
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ def speak(
 
 
 def _syllables(rate: float, duration: float, rng: np.random.Generator) -> tuple[list[float], list[float]]:
-    starts, lengths = [], []
+    starts: list[float] = []
+    lengths: list[float] = []
     now = rng.uniform(0.08, 0.16)
     while True:
         period = rng.uniform(0.8, 1.2) / rate
