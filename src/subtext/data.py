@@ -181,7 +181,7 @@ class ClipData(Dataset[Batch]):
             table["id"] = spec.modality + ":" + table["id"]
             for other in HEADS.values():
                 if other is not spec and other.column in table:
-                    table[other.column] = pd.Series(pd.NA, index=table.index, dtype=self.table[other.column].dtype)
+                    table[other.column] = table[other.column].mask(pd.Series(True, index=table.index))
             picked[spec.modality] = torch.from_numpy(rows["n"].to_numpy(dtype=np.int64).copy())
             tables.append(table)
         sizes = {modality: len(which) for modality, which in picked.items()}

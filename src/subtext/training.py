@@ -668,6 +668,7 @@ _REMARKS: Final = (
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory.*exists and is not empty.*",
     ".*GPU available but not used.*",
+    ".*in eval mode at the start of training.*",  # frozen backbones are meant to be
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*No positive samples in targets.*",
     ".*No negative samples in targets.*",
