@@ -143,8 +143,8 @@ class _Take:
         wrong = np.count_nonzero(~np.isfinite(values))
         if wrong:
             return MediaError(
-                f"{recording.path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); export "
-                "the sound again"
+                f"{recording.path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); "
+                "export the sound again"
             )
         return values
 
