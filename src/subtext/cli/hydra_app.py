@@ -26,12 +26,13 @@ def conf_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
-def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
+def run(task: Callable[[DictConfig], int | None], name: str, folder: str | None = None) -> NoReturn:
     """Compose the configuration from the command line, do the task, exit.
 
     Args:
         task: gets the composed configuration; gives the exit code, None for success.
         name: the command, for `--help` and the log file.
+        folder: where the log file goes instead of a run folder, as a configuration value.
     """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     composed = False
@@ -45,7 +46,8 @@ def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
 
     if "debug=true" in sys.argv:
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[0] = name
+    own = [f"hydra.job.name={name}", *([] if folder is None else [f"hydra.run.dir={folder}"])]
+    sys.argv = [name, *_with_overrides(sys.argv[1:], own)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG_NAME)(job)()
     except SystemExit as end:
@@ -54,6 +56,12 @@ def run(task: Callable[[DictConfig], int | None], name: str) -> NoReturn:
                 print(hint, file=sys.stderr)
         raise
     sys.exit(0)
+
+
+def _with_overrides(arguments: list[str], own: list[str]) -> list[str]:
+    # Overrides must stand together, and the user's after ours, so that theirs win.
+    first = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+    return [*arguments[:first], *own, *arguments[first:]]
 
 
 def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> int | None:
