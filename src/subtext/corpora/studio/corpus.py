@@ -32,6 +32,7 @@ SIZES: Final = {
 T = TypeVar("T")
 
 _CLIPS: Final = "clips"
+_GENERATOR: Final = ("sentences.py", "speakers.py", "plan.py", "face.py", "voice.py", "render.py")
 _FEWEST: Final = 8
 """Clips for which another process is worth its start."""
 _LEFT_BEHIND: Final = 600.0
@@ -238,9 +239,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _generator_hash() -> str:
     """Changes with the code and the sentences that make the corpus."""
     digest = hashlib.sha256()
-    for part in sorted(resources.files(__package__).iterdir(), key=lambda part: part.name):
-        if part.name.endswith(".py"):
-            digest.update(part.read_bytes())
+    for name in _GENERATOR:
+        digest.update(resources.files(__package__).joinpath(name).read_bytes())
     return digest.hexdigest()
 
 
@@ -258,7 +258,7 @@ def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
                 future.result()
         except BrokenProcessPool as error:
             raise SubtextError(
-                "studio: a worker process died (out of memory?) or could not start; run it again (finished clips are kept) "
+                "studio: a worker process died (out of memory?) or could not start; run it again (finished clips stay) "
                 "or set corpus.workers=0; in a script of your own build under if __name__ == '__main__':"
             ) from error
         finally:

@@ -197,7 +197,7 @@ def _draw_conditions(
     pairs: pd.DataFrame, nuisance: Nuisance, duration: tuple[float, float], rng: np.random.Generator
 ) -> None:
     n = len(pairs)
-    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.50, 1.0, (2, n))
+    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.60, 1.0, (2, n))
     pairs["face_intensity"] = np.where(pairs["weak_face"], weak[0], strong[0])
     pairs["voice_intensity"] = np.where(pairs["weak_voice"], weak[1], strong[1])
     pairs["duration"] = rng.uniform(*duration, n).round(2)
@@ -221,14 +221,13 @@ def _twin(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _assign_sentences(clips: pd.DataFrame, said: Mapping[int, Sequence[Sentence]], rng: np.random.Generator) -> None:
     """Give each clip a sentence: within a polarity the same sentences go to both twins, each nearly equally often."""
-    text = pd.Series("", index=clips.index)
-    topic = pd.Series("", index=clips.index)
-    for words in POLARITIES:
-        pool = [said[words][index] for index in rng.permutation(len(said[words]))]
-        for twin in (0, 1):
-            rows = clips.index[(clips["words"] == words) & (clips["twin"] == twin)]
+    words, twin = clips["words"].to_numpy(), clips["twin"].to_numpy()
+    chosen = np.empty(len(clips), dtype=object)
+    for polarity in POLARITIES:
+        pool = [said[polarity][index] for index in rng.permutation(len(said[polarity]))]
+        for either in (0, 1):
+            rows = np.flatnonzero((words == polarity) & (twin == either))
             for place, row in enumerate(rng.permutation(rows)):
-                text[row] = pool[place % len(pool)].text
-                topic[row] = pool[place % len(pool)].topic
-    clips["transcript"] = text
-    clips["topic"] = topic
+                chosen[row] = pool[place % len(pool)]
+    clips["transcript"] = [sentence.text for sentence in chosen]
+    clips["topic"] = [sentence.topic for sentence in chosen]

@@ -72,7 +72,7 @@ def draw_delivery(voice: Voice, polarity: int, intensity: float, rng: np.random.
         shimmer=0.05 + 0.02 * glad + 0.20 * low + abs(rng.normal(0, 0.02)),
         breath=float(np.clip(voice.breath * np.exp(-0.3 * glad + 0.9 * low + rng.normal(0, 0.2)), 0, 0.4)),
         tilt=voice.tilt * float(np.exp(0.50 * glad - 0.55 * low + rng.normal(0, 0.10))),
-        level=voice.level * 10 ** ((3.5 * glad - 4.0 * low + rng.normal(0, 1.0)) / 20),
+        level=voice.level * 10 ** ((3.5 * glad - 4.0 * low) / 20),
     )
 
 
