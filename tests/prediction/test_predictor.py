@@ -5,17 +5,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
 
-import subtext.media.video
 from subtext.data import load_clips
 from subtext.errors import ConfigError, RunError, WeightsError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.manifest import build_manifest
 from subtext.media.write import write_mp4
+from subtext.prediction import predictor as predictor_module
 from subtext.prediction.inputs import Words, find_inputs
 from subtext.prediction.lines import to_json
 from subtext.prediction.predictor import Predictor
@@ -75,13 +76,13 @@ def test_many_turns_open_the_file_no_more_often_than_one(
     predictor: Predictor, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = subtext.media.video.av.open
+    original = av.open
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         opened.append(args[0])
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(subtext.media.video.av, "open", counted)
+    monkeypatch.setattr(av, "open", counted)
     lines(predictor, clip, [Turn(0.0, 1.0, "a")])
     once = len(opened)
     opened.clear()
@@ -89,20 +90,25 @@ def test_many_turns_open_the_file_no_more_often_than_one(
     assert len(opened) == once <= 4
 
 
-def test_what_is_kept_of_an_hour_does_not_grow_with_its_crops(predictor: Predictor, clip: Path) -> None:
-    from subtext.prediction.predictor import _EmbeddingCache
+def test_turns_are_given_while_the_rest_is_still_being_read(
+    predictor: Predictor, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, ...]] = []
+    original = predictor_module._EmbeddingCache.write
 
-    kept = []
-    original = _EmbeddingCache.write
+    def spy(cache: predictor_module._EmbeddingCache, key: str, stream: Any) -> None:
+        original(cache, key, stream)
+        if "face_share" in stream.quality:
+            kept.append(cache.read(key).values.shape)
 
-    def spy(self: _EmbeddingCache, key: str, stream: Any) -> None:
-        original(self, key, stream)
-        kept.append(self.read(key).values.ndim)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_EmbeddingCache, "write", spy)
-        lines(predictor, clip, [Turn(0.0, 2.0, "a")])
-    assert kept == [2, 2, 2]
+    monkeypatch.setattr(predictor_module._EmbeddingCache, "write", spy)
+    turns = [Turn(n * 0.08, n * 0.08 + 0.4, f"turn {n}") for n in range(40)]
+    going = predictor.predict([("clip", clip)], turns)
+    assert next(going)["id"] == "clip#1"
+    assert predictor_module.TURNS_AT_ONCE <= len(kept) < 40
+    assert [line["id"] for line in going] == [f"clip#{n}" for n in range(2, 41)]
+    # An hour of crops would fill the memory: only embeddings [time, width] are kept.
+    assert all(len(shape) == 2 for shape in kept)
 
 
 def test_without_words_it_abstains_and_still_tells_face_and_voice(predictor: Predictor, clip: Path) -> None:

@@ -1,8 +1,11 @@
 """From a trained run and recordings to predictions, one recording after the other."""
 
 import hashlib
+import heapq
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +21,10 @@ from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
+from subtext.features.extractor import NoSource, Source
 from subtext.features.index import FeatureIndex
-from subtext.features.stream import Stream
+from subtext.features.stream import Stream, StreamInfo
+from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
 from subtext.prediction.inputs import Batch, is_manifest, manifest_batches, recording_batch
@@ -30,6 +35,9 @@ from subtext.transcripts import Turn
 
 MANIFEST_PART: Final = 64
 """Rows of a manifest that are done, and written, together."""
+
+TURNS_AT_ONCE: Final = 16
+"""Turns of a recording that are answered, and written, together."""
 
 log = logging.getLogger(__name__)
 
@@ -105,17 +113,14 @@ class Predictor:
                 yield from self.predict_batch(batch)
 
     def predict_batch(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        """One line for every segment of a batch, in order of time."""
+        """One line for every segment of a batch, in its order."""
         for warning in batch.warnings:
             log.warning("%s: %s", batch.input, warning)
-        lines = [
+        refused = (
             error_line(batch.input, r.id, r.problem, start=r.start, end=r.end, speaker=r.speaker, role=r.role)
             for r in batch.refused
-        ]
-        if batch.manifest is not None:
-            lines += self._lines(batch, batch.manifest)
-        # Python's sort keeps the order of lines that start together.
-        yield from sorted(lines, key=lambda line: line["start"] or 0.0) if len(batch.refused) else lines
+        )
+        yield from heapq.merge(refused, self._lines(batch), key=lambda line: line["start"] or 0.0)
 
     @property
     def _rows_need_others(self) -> bool:
@@ -125,22 +130,60 @@ class Predictor:
             for extractor in self.extractors.values()
         )
 
-    def _lines(self, batch: Batch, manifest: Manifest) -> list[dict[str, Any]]:
-        encoders = {m: self.classifier.encoder(m) for m in self.classifier.modalities}
-        cache = _EmbeddingCache(encoders.get("visual"), self._max_steps.get("visual"), self.device)
-        index = extract(manifest, self.extractors, cache)
-        table = manifest.table
+    def _lines(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        if batch.manifest is None:
+            return
+        visual = self.classifier.encoder("visual") if "visual" in self.extractors else None
+        cache = _EmbeddingCache(visual, self._max_steps.get("visual", 0), self.device)
+        if visual is None or not batch.is_recording:
+            index = extract(batch.manifest, self.extractors, cache)
+            yield from self._answers(batch, batch.manifest.table, index, cache)
+        else:
+            yield from self._lines_of_recording(batch, batch.manifest, cache)
+
+    def _lines_of_recording(
+        self, batch: Batch, manifest: Manifest, cache: "_EmbeddingCache"
+    ) -> Iterator[dict[str, Any]]:
+        # Words and voice first, which is quick; then one pass over the picture, which gives turns as it reaches their
+        # ends, so that an hour's first results are there, and safe from an interruption, within seconds.
+        faces = self.extractors["visual"]
+        rest = extract(manifest, {m: e for m, e in self.extractors.items() if m != "visual"}, cache)
+        ids = manifest.table["id"].tolist()
+        sources = dict(zip(ids, faces.sources(manifest), strict=True))
+        outcomes: dict[str, Outcome] = {id_: s for id_, s in sources.items() if isinstance(s, NoSource)}
+        job = Job("visual", tuple((id_, s) for id_, s in sources.items() if isinstance(s, Source)))
+        answered = 0
+        with _bar(len(job.items)) as advance:
+            for id_, outcome in do_job(job, faces, cache):
+                outcomes[id_] = outcome
+                advance()
+                ready = answered
+                while ready < len(ids) and ids[ready] in outcomes:
+                    ready += 1
+                if ready - answered >= TURNS_AT_ONCE:
+                    yield from self._answers(
+                        batch, manifest.table[answered:ready], _with_faces(rest, outcomes, ids[answered:ready]), cache
+                    )
+                    answered = ready
+        if answered < len(ids):
+            yield from self._answers(
+                batch, manifest.table[answered:], _with_faces(rest, outcomes, ids[answered:]), cache
+            )
+
+    def _answers(
+        self, batch: Batch, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache
+    ) -> Iterator[dict[str, Any]]:
         keep = ("start", "end", "role", "transcript")
         if index.missing() == dict.fromkeys(index.modalities, len(table)):
             rows = table[["id", "speaker", *keep]]
         else:
-            rows = predict_table(
-                self.classifier, self._clips(table, index, cache), calibration=self._calibration, keep=keep
-            )
+            clips = self._clips(table, index, cache)
+            rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
         if "visual" in index.modalities:
             rows = rows.join(index.quality("visual"), on="id")
-        status = index.table.set_index(["id", "modality"])[["status", "reason"]]
-        return [self._line(batch, row, status.loc[row["id"]]) for row in rows.to_dict("records")]
+        status = index.table.set_index(["id", "modality"])[["status", "reason"]].sort_index()
+        for row in rows.to_dict("records"):
+            yield self._line(batch, row, status.loc[row["id"]])
 
     def _line(self, batch: Batch, row: Mapping[Any, Any], status: pd.DataFrame) -> dict[str, Any]:
         missing = {m: "the model does not use it" for m in MODALITIES if m not in self.classifier.modalities}
@@ -189,21 +232,58 @@ def _either(value: float, otherwise: float) -> float:
 class _EmbeddingCache(MemoryCache):
     """Keeps of a face what its encoder makes of it: an hour of crops would fill the memory, their embeddings do not."""
 
-    def __init__(self, encoder: Encoder | None, max_steps: int | None, device: torch.device) -> None:
+    def __init__(self, encoder: Encoder | None, max_steps: int, device: torch.device) -> None:
         super().__init__()
         self._encoder = encoder
         self._max_steps = max_steps
         self._device = device
+        self._infos: dict[str, StreamInfo] = {}
+
+    def check(self, keys: Iterable[str]) -> dict[str, StreamInfo]:
+        """Describe those streams that are there, as they were extracted."""
+        return {key: self._infos[key] for key in keys if key in self._infos}
 
     def write(self, key: str, stream: Stream) -> None:
         """Keep a stream, of crops `[time, height, width, 3]` their embeddings."""
+        self._infos[key] = StreamInfo.of(stream)
         if self._encoder is not None and stream.values.ndim == 4 and len(stream):
-            crops = shorten(stream.values, self._max_steps or len(stream), "visual")
+            crops = torch.from_numpy(shorten(stream.values, self._max_steps, "visual"))
             with torch.inference_mode():
-                embedded = self._encoder.embed(Tokens.pad([torch.from_numpy(crops)]).to(self._device))
+                embedded = self._encoder.embed(Tokens.pad([crops]).to(self._device))
             values = embedded.values[0][embedded.mask[0]].float().cpu().numpy()
             stream = Stream(values, np.arange(len(values), dtype=np.float64), stream.quality)
         super().write(key, stream)
+
+
+def _with_faces(rest: FeatureIndex, outcomes: Mapping[str, Outcome], ids: Sequence[str]) -> FeatureIndex:
+    # The rows of an index that belong to `ids`, and beside them what became of their faces, kept under the ids.
+    rows: list[dict[str, Any]] = []
+    for id_ in ids:
+        outcome = outcomes[id_]
+        row: dict[str, Any] = {"id": id_, "modality": "visual", "key": None, "n_steps": 0, "step_shape": ""}
+        if isinstance(outcome, NoSource):
+            row |= {"status": outcome.status, "reason": outcome.reason}
+        elif outcome.n_steps == 0:
+            row |= {"status": "absent", "reason": outcome.reason} | dict(outcome.quality)
+        else:
+            row |= {"status": "ok", "reason": "", "key": id_, "n_steps": outcome.n_steps} | dict(outcome.quality)
+        rows.append(row)
+    others = rest.table[rest.table["id"].isin(set(ids))]
+    return FeatureIndex(pd.concat([others, pd.DataFrame(rows)], ignore_index=True), rest.fingerprints)
+
+
+@contextmanager
+def _bar(turns: int) -> Iterator[Callable[[], None]]:
+    # A bar on a terminal, where there is something to wait for.
+    if turns <= TURNS_AT_ONCE or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("Reading faces", total=turns)
+        yield lambda: shown.advance(task)
 
 
 def _digest(*paths: Path) -> str:
