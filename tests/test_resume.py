@@ -1,0 +1,278 @@
+"""A run killed at any moment goes on to the same figures as one that was left alone."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from subtext.checkpoints import LAST, PREVIOUS, read_checkpoint, resumable
+from subtext.errors import RunError, WeightsError
+from subtext.run_folder import RunFolder
+from subtext.training import train
+from tiny_runs import settings, write_corpus
+
+EPOCHS = 6
+
+# Runs training in a process that can be killed. `pause` names a moment at which it stops and waits for that:
+# "batch E B" in the middle of an epoch, "save N" with half of the Nth checkpoint written, "swap N" between putting the
+# last checkpoint aside and moving the new one into its place, "control" after the first control.
+PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import subtext.checkpoints, subtext.training
+from subtext.task import IncongruenceTask
+folder, pause = Path(sys.argv[1]), sys.argv[2].split()
+
+def stop():
+    (folder / "reached").touch()
+    time.sleep(120)
+
+if pause[0] == "batch":
+    step = IncongruenceTask.training_step
+    def training_step(self, batch, batch_idx):
+        if self.trainer.logger is None and self.current_epoch == int(pause[1]) and batch_idx == int(pause[2]):
+            stop()
+        return step(self, batch, batch_idx)
+    IncongruenceTask.training_step = training_step
+count = 0
+if pause[0] == "save":
+    save = torch.save
+    def half(content, file):
+        global count
+        count += 1
+        if count == int(pause[1]):
+            file.write(b"PK half a checkpoint")
+            file.flush()
+            stop()
+        save(content, file)
+    torch.save = half
+if pause[0] == "swap":
+    replace = os.replace
+    def slow(source, target):
+        global count
+        if str(target).endswith("last.ckpt"):
+            count += 1
+            if count == int(pause[1]):
+                stop()
+        replace(source, target)
+    os.replace = slow
+if pause[0] == "control":
+    retrained = subtext.training._Run._retrained
+    def second(self, modalities, *, shuffled):
+        global count
+        count += 1
+        if count == 2:
+            stop()
+        return retrained(self, modalities, shuffled=shuffled)
+    subtext.training._Run._retrained = second
+
+subtext.training.train(json.loads((folder / "settings.json").read_text()), folder / "run")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    place = tmp_path_factory.mktemp("resume")
+    out = settings(place, write_corpus(place / "corpus"))
+    out["trainer"]["max_epochs"] = EPOCHS
+    out["controls"] = ["majority", "text", "prosody"]
+    # The rate follows the figures, so that a scheduler's and a callback's memory count too.
+    out["callbacks"] = {
+        "early_stopping": {
+            "_target_": "pytorch_lightning.callbacks.EarlyStopping",
+            "monitor": "val/selection",
+            "mode": "max",
+            "patience": 10,
+        }
+    }
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run that nobody interrupts."""
+    return train(asked, tmp_path_factory.mktemp("whole") / "run")
+
+
+def leave_out(*_: Any) -> None:
+    """Stands in for steps that the figures of training do not depend on."""
+
+
+def kill_when_reached(folder: Path, asked: dict[str, Any], pause: str) -> None:
+    """Begin a run, wait until it has come to `pause`, and kill it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(asked))
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), pause],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "reached").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the run never came to '{pause}': {process.communicate()[0][-2000:]}")
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def assert_same(run: RunFolder, whole: RunFolder) -> None:
+    first, second = (load_file(r.file("model.safetensors")) for r in (run, whole))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    for table in ("predictions.parquet", "controls.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(run.file(table)), pd.read_parquet(whole.file(table)))
+    pd.testing.assert_frame_equal(pd.read_csv(run.file("history.csv")), pd.read_csv(whole.file("history.csv")))
+
+
+@pytest.mark.parametrize("pause", ["batch 0 1", "batch 3 2", "save 3", "swap 3", "control"])
+def test_a_killed_run_goes_on_to_the_same_figures(
+    asked: dict[str, Any], whole: RunFolder, tmp_path: Path, pause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_when_reached(tmp_path, asked, pause)
+    run = RunFolder(tmp_path / "run")
+    assert not run.is_finished
+    epochs_before = 0 if (place := resumable(run.path)) is None else int(read_checkpoint(place)["epoch"]) + 1
+    assert epochs_before == {"batch 0 1": 0, "batch 3 2": 3, "save 3": 2, "swap 3": 2, "control": EPOCHS}[pause]
+    if pause != "control":
+        monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    assert_same(train(run.settings(), run.path, resume=True), whole)
+    if pause == "control":
+        assert run.file("metrics.json").read_text() == whole.file("metrics.json").read_text()
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
+    asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    kill_when_reached(tmp_path, asked, "batch 4 0")
+    run = RunFolder(tmp_path / "run")
+    data = bytearray(run.file(LAST).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    run.file(LAST).write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_checkpoint(run.file(LAST))
+    place = resumable(run.path)
+    assert place == run.file(PREVIOUS)
+    assert_same(train(run.settings(), run.path, resume=True), whole)
+
+
+def test_a_run_that_stopped_early_does_not_train_on(
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.training._Run._controls", leave_out)
+    short = json.loads(json.dumps(asked))
+    short["callbacks"]["early_stopping"] |= {"patience": 1, "min_delta": 1.0}
+    run = train(short, tmp_path / "run")
+    epochs = len(pd.read_csv(run.file("history.csv")))
+    assert epochs < EPOCHS
+    before = load_file(run.file("model.safetensors"))
+    # As if killed between the last epoch and writing the model.
+    from safetensors.torch import save_file
+
+    save_file(before, run.file("best.safetensors"))
+    for name in ("model.json", "model.safetensors", "history.csv", "predictions.parquet"):
+        run.file(name).unlink()
+    train(run.settings(), run.path, resume=True)
+    assert len(pd.read_csv(run.file("history.csv"))) == epochs
+    after = load_file(run.file("model.safetensors"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_finished_run_may_be_resumed(whole: RunFolder) -> None:
+    before = whole.file("predictions.parquet").read_bytes()
+    train(whole.settings(), whole.path, resume=True)
+    assert whole.file("predictions.parquet").read_bytes() == before
+
+
+def test_there_must_be_a_run_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run that could go on"):
+        RunFolder(tmp_path).settings()
+
+
+def test_checkpoints_hold_tensors_and_plain_types_only(whole: RunFolder) -> None:
+    path = whole.file(LAST)
+    torch.load(path, weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+
+    def kinds(value: Any) -> set[type]:
+        if isinstance(value, dict):
+            return set().union(*(kinds(v) for pair in value.items() for v in pair)) if value else set()
+        if isinstance(value, list | tuple):
+            return set().union(*map(kinds, value)) if value else set()
+        return {type(value)}
+
+    assert kinds(read_checkpoint(path)) <= {torch.Tensor, str, int, float, bool, type(None)}
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _text(path: Path) -> None:
+    path.write_text("not a checkpoint")
+
+
+def _pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"state_dict": {}}))
+
+
+def _other_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+
+
+@pytest.mark.parametrize("damage", [_truncated, _empty, _text, _pickle, _other_archive])
+def test_what_is_no_checkpoint_is_refused(whole: RunFolder, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / LAST
+    path.write_bytes(whole.file(LAST).read_bytes())
+    assert resumable(tmp_path) == path
+    damage(path)
+    with pytest.raises(WeightsError, match="was not loaded"):
+        resumable(tmp_path)
+
+
+def test_a_full_disk_while_saving_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from subtext.checkpoints import SafeCheckpointIO
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    SafeCheckpointIO().save_checkpoint({"state_dict": {}}, tmp_path / LAST)
+    before = (tmp_path / LAST).read_bytes()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"No space left.*resume="):
+        SafeCheckpointIO().save_checkpoint({"state_dict": {}}, tmp_path / LAST)
+    assert (tmp_path / LAST).read_bytes() == before
