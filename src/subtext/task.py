@@ -113,7 +113,7 @@ class IncongruenceTask(pl.LightningModule):
         present = {modality: tokens.present for modality, tokens in embedded.items()}
         hidden = hide(present, self.modality_dropout) if self.modality_dropout else None
         answers = self.classifier(embedded, hidden)
-        loss = self._loss(answers, batch, present, "train")
+        loss = self._loss(answers, batch, present)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.rows), sync_dist=True)
         return loss
 
@@ -122,7 +122,7 @@ class IncongruenceTask(pl.LightningModule):
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
         answers = self.classifier(embedded)
-        loss = self._loss(answers, batch, present, "val")
+        loss = self._loss(answers, batch, present)
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.rows), sync_dist=True)
         for spec in self.classifier.heads.specs:
             targets = visible_targets(spec, batch.targets, present)
@@ -160,7 +160,7 @@ class IncongruenceTask(pl.LightningModule):
         schedule = self.make_scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _loss(self, answers: Mapping[str, Tensor], batch: Batch, present: Mapping[str, Tensor], stage: str) -> Tensor:
+    def _loss(self, answers: Mapping[str, Tensor], batch: Batch, present: Mapping[str, Tensor]) -> Tensor:
         total: Tensor | None = None
         for spec in self.classifier.heads.specs:
             if spec.name not in answers:
