@@ -24,6 +24,7 @@ from subtext.predictions import predict_table
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
 from subtext.transcripts import Turn
 from talking_face import write_talking_face
+from tiny_runs import settings, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +271,46 @@ def test_features_made_otherwise_than_in_training_are_warned_about(
         Predictor(altered(untrained_run, tmp_path / "old", fingerprints=described["fingerprints"]))
     assert [r.getMessage() for r in caplog.records if "voice is read otherwise" in r.getMessage()]
     assert not [r for r in caplog.records if "face is read otherwise" in r.getMessage()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that was really trained, on precomputed streams, and its manifest."""
+    from subtext.training import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    manifest = write_corpus(folder / "corpus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subtext.training._Run._evaluate", lambda self: None)
+        return train(settings(folder, manifest), folder / "run").path, manifest
+
+
+def test_a_trained_run_says_again_what_it_said_of_its_test_clips(trained: tuple[Path, Path]) -> None:
+    run, manifest = trained
+    expected = pd.read_parquet(run / "predictions.parquet").set_index("id")
+    got = {line["id"]: line for line in Predictor(run).predict([("tiny.csv", manifest)])}
+    assert set(expected.index) < set(got)
+    abstained = 0
+    for id_, wanted in expected.iterrows():
+        line = got[str(id_)]
+        assert set(line["evidence"]) == {m for m in ("text", "prosody") if wanted[f"present_{m}"]}
+        if "text" in line["polarity"]:
+            assert line["polarity"]["text"]["negative"] == pytest.approx(
+                wanted["prob_verbal_polarity_negative"], abs=1e-5
+            )
+        # The model has no eyes, so what it learned as words against face has no pair to be about.
+        assert line["prob_incongruent"] is None
+        abstained += line["abstain"]
+        assert line["missing"]["visual"] == "the model does not use it"
+    assert abstained == len(expected)
+
+
+def test_a_model_of_precomputed_streams_reads_nothing_from_media(trained: tuple[Path, Path], clip: Path) -> None:
+    (line,) = lines(Predictor(trained[0]), clip, [Turn(None, None, "fine")])
+    assert line["missing"]["text"] == line["missing"]["prosody"] == "the row names no features file"
+    assert line["abstain"] is True
+
+
+def test_streams_of_another_kind_are_refused(untrained_run: Path, trained: tuple[Path, Path]) -> None:
+    with pytest.raises(RunError, match=r"tiny\.csv: the model cannot compute on its streams .*features"):
+        list(Predictor(untrained_run).predict([("tiny.csv", trained[1])]))

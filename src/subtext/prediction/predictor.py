@@ -23,6 +23,7 @@ from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import NoSource, Source
 from subtext.features.index import FeatureIndex
+from subtext.features.precomputed import PrecomputedFeatures
 from subtext.features.stream import Stream, StreamInfo
 from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES
@@ -71,6 +72,11 @@ class Predictor:
             self._levels = {label: float(chosen["abstention"]["level"]) for label, chosen in binary.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.file('model.json')} is incomplete ({error!r}); train the run again") from error
+        for modality, fingerprint in self._trained_on.items():
+            given = PrecomputedFeatures(modality)
+            if fingerprint == given.fingerprint():
+                # Trained on streams that another tool made: media would give something else under the same name.
+                self.extractors[modality] = given
         features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
         self._provenance = {
             "model": _digest(folder.file("model.json"), folder.file("model.safetensors")),
@@ -130,12 +136,16 @@ class Predictor:
             for extractor in self.extractors.values()
         )
 
+    @property
+    def _reads_faces(self) -> bool:
+        return "visual" in self.extractors and not isinstance(self.extractors["visual"], PrecomputedFeatures)
+
     def _lines(self, batch: Batch) -> Iterator[dict[str, Any]]:
         if batch.manifest is None:
             return
-        visual = self.classifier.encoder("visual") if "visual" in self.extractors else None
+        visual = self.classifier.encoder("visual") if self._reads_faces else None
         cache = _EmbeddingCache(visual, self._max_steps.get("visual", 0), self.device)
-        if visual is None or not batch.is_recording:
+        if not batch.is_recording or not self._reads_faces:
             index = extract(batch.manifest, self.extractors, cache)
             yield from self._answers(batch, batch.manifest.table, index, cache)
         else:
@@ -178,7 +188,14 @@ class Predictor:
             rows = table[["id", "speaker", *keep]]
         else:
             clips = self._clips(table, index, cache)
-            rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
+            try:
+                rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise RunError(
+                    f"{batch.input}: the model cannot compute on its streams ({reason}); files in the column 'features' "
+                    "must hold streams of the kind that the run was trained on"
+                ) from error
         if "visual" in index.modalities:
             rows = rows.join(index.quality("visual"), on="id")
         status = index.table.set_index(["id", "modality"])[["status", "reason"]].sort_index()
@@ -222,7 +239,7 @@ class Predictor:
                 [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
             )
             numbers[modality] = torch.tensor([-1 if key is None else distinct[key] for key in keys])
-        return ClipData(table, streams, numbers, frozenset({"visual"}))
+        return ClipData(table, streams, numbers, frozenset({"visual"} if self._reads_faces else ()))
 
 
 def _either(value: float, otherwise: float) -> float:
