@@ -193,7 +193,7 @@ class Predictor:
             except RuntimeError as error:
                 reason = " ".join(str(error).split())
                 raise RunError(
-                    f"{batch.input}: the model cannot compute on its streams ({reason}); files in the column 'features' "
+                    f"{batch.input}: the model cannot compute on its streams ({reason}); files in column 'features' "
                     "must hold streams of the kind that the run was trained on"
                 ) from error
         if "visual" in index.modalities:
