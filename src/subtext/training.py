@@ -312,6 +312,8 @@ class _Run:
 
     def _trainer(self, checkpoints: Checkpoints, folder: Path | None) -> pl.Trainer:
         node = dict(self.settings["trainer"])
+        # Filling fresh memory with NaN, a default of deterministic mode, costs time and only serves to find bugs.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         main = folder is not None
         if not main:
             # Controls are small and run in this process alone.
