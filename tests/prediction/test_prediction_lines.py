@@ -40,6 +40,7 @@ def line(
     return prediction_line(
         row(**changes),
         input_="a.mp4",
+        labels=["incongruent", "vocal_incongruent"],
         missing=missing or {},
         thresholds={"incongruent": 0.6, "vocal_incongruent": 0.5},
         levels=levels or {},
@@ -69,14 +70,14 @@ def test_without_words_it_abstains_on_both_labels_and_keeps_polarities() -> None
     got = line(missing={"text": "no transcript"})
     assert got["abstain"] is True
     assert got["abstentions"] == {
-        "incongruent": "no words: no transcript",
-        "vocal_incongruent": "no words: no transcript",
+        "incongruent": ["no words: no transcript"],
+        "vocal_incongruent": ["no words: no transcript"],
     }
     assert got["prob_incongruent"] is None
     assert got["incongruent"] is None
     assert got["type"] is None
     assert set(got["polarity"]) == {"visual", "prosody"}
-    assert "abstains: no words: no transcript" in readable(got)
+    assert readable(got).endswith("abstains: no words: no transcript")
     assert "face positive 0.70" in readable(got)
 
 
@@ -84,7 +85,7 @@ def test_without_a_face_only_words_and_voice_are_compared() -> None:
     got = line(missing={"visual": "no face found"})
     assert got["abstain"] is False
     assert got["prob_incongruent"] is None
-    assert got["abstentions"] == {"incongruent": "no face: no face found"}
+    assert got["abstentions"] == {"incongruent": ["no face: no face found"]}
     assert got["vocal_incongruent"] is False
     assert "no face: no face found" in readable(got)
 
@@ -96,12 +97,14 @@ def test_it_abstains_below_the_confidence_chosen_on_validation(probability: floa
     assert got["prob_incongruent"] == probability
     assert ("incongruent" in got["abstentions"]) == (answer is None)
     if answer is None:
-        assert "below 0.80" in got["abstentions"]["incongruent"]
+        assert "below 0.80" in got["abstentions"]["incongruent"][0]
 
 
 def test_a_model_with_fewer_heads_says_nothing_about_the_others() -> None:
     few = {name: value for name, value in row().items() if "vocal" not in name and "type" not in name}
-    got = prediction_line(few, input_="a", missing={}, thresholds={}, levels={}, provenance={}, warnings=[])
+    got = prediction_line(
+        few, input_="a", labels=["incongruent"], missing={}, thresholds={}, levels={}, provenance={}, warnings=[]
+    )
     assert "prob_vocal_incongruent" not in got
     assert got["type"] is None
     assert "prosody" not in got["polarity"]
@@ -111,7 +114,7 @@ def test_a_model_with_fewer_heads_says_nothing_about_the_others() -> None:
 def test_nothing_that_json_lacks_is_written() -> None:
     got = line(prob_incongruent=float("nan"), face_share=np.nan, evidence_text=np.float32("inf"), engagement=None)
     assert got["incongruent"] is None
-    assert got["abstentions"]["incongruent"] == "the model gives no number for this turn"
+    assert got["abstentions"]["incongruent"] == ["the model gives no number for this turn"]
     parsed = json.loads(to_json(got), parse_constant=pytest.fail)
     assert parsed["faces"]["share"] is None
     with pytest.raises(ValueError, match="JSON"):

@@ -124,7 +124,7 @@ def test_without_words_it_abstains_and_still_tells_face_and_voice(predictor: Pre
 def test_sound_alone_compares_words_and_voice(predictor: Predictor, tmp_path: Path) -> None:
     talk = write_talking_face(tmp_path / "talk.mp4", seconds=2.0, picture=False)
     (line,) = lines(predictor, talk, [Turn(None, None, "fine")])
-    assert set(line["missing"]) == {"visual"}
+    assert line["missing"] == {"visual": "the recording has no picture"}
     assert line["prob_incongruent"] is None
     assert line["vocal_incongruent"] is not None
     assert line["abstain"] is False
@@ -136,7 +136,7 @@ def test_picture_alone_compares_words_and_face(predictor: Predictor, tmp_path: P
     (line,) = lines(predictor, talk, [Turn(None, None, "fine")])
     assert set(line["missing"]) == {"prosody"}
     assert line["incongruent"] is not None
-    assert "no voice" in line["abstentions"]["vocal_incongruent"]
+    assert line["abstentions"]["vocal_incongruent"][0].startswith("no voice: ")
     assert line["failed"] == []
 
 
@@ -149,6 +149,8 @@ def test_nothing_to_see_hear_or_read_is_said_not_guessed(predictor: Predictor, t
     assert "no face" in line["missing"]["visual"]
     assert line["abstain"] is True
     assert line["polarity"] == {}
+    assert set(line["abstentions"]) == {"incongruent", "vocal_incongruent"}
+    assert len(line["abstentions"]["incongruent"]) == 2
     assert line["faces"]["share"] == 0.0
     assert line["failed"] == []
 
@@ -168,6 +170,32 @@ def test_one_bad_recording_does_not_cost_the_others(predictor: Predictor, clip: 
     got = list(predictor.predict([("bad", bad), ("good", clip)], [Turn(None, None, "fine")]))
     assert "error" in got[0]
     assert got[1]["prob_incongruent"] is not None
+
+
+def test_turns_before_a_recording_breaks_off_are_kept(predictor: Predictor, tmp_path: Path) -> None:
+    whole = write_talking_face(tmp_path / "whole.mp4", seconds=6.0)
+    fast, cut = tmp_path / "fast.mp4", tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(fast), "w", options={"movflags": "+faststart"}) as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    cut.write_bytes(fast.read_bytes()[: fast.stat().st_size * 2 // 3])
+    first, last = lines(predictor, cut, [Turn(0.0, 2.0, "a"), Turn(4.0, 6.0, "b")])
+    assert first["failed"] == []
+    assert first["prob_incongruent"] is not None
+    assert last["failed"] == ["visual", "prosody"]
+    assert "breaks off" in last["missing"]["visual"]
+    assert set(last["polarity"]) == {"text"}
+
+
+def test_one_picture_is_a_turn_without_sound(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
+    with av.open(str(clip)) as container:
+        next(container.decode(video=0)).to_image().save(tmp_path / "still.jpg")
+    (line,) = lines(predictor, tmp_path / "still.jpg", [Turn(None, None, "fine")])
+    assert line["missing"] == {"prosody": "a picture has no sound"}
+    assert line["prob_incongruent"] is not None
 
 
 @pytest.mark.parametrize("words", ["🙃🙃", "שלום עולם", " ".join(["word"] * 10_000), "\u200b", "- a, (b) = {c}"])

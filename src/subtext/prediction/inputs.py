@@ -51,15 +51,16 @@ class Batch:
         manifest: the segments, None where none can be used.
         refused: the segments that cannot be used.
         warnings: what is odd about the batch but does not stop it.
-        is_recording: whether all segments are turns of one recording, in order of time.
-        duration: of that recording in s, None where unknown.
+        stream: "video", "audio" or "image" where all segments are turns of one such file, in order of time; None for a
+            manifest.
+        duration: of that file in s, None where unknown.
     """
 
     input: str
     manifest: Manifest | None
     refused: list[Refusal] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    is_recording: bool = False
+    stream: str | None = None
     duration: float | None = None
 
 
@@ -190,13 +191,13 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
         row = {"id": id_, "session": name, "start": turn.start, "end": turn.end, "transcript": turn.transcript}
         rows.append(row | {"speaker": turn.speaker, "role": turn.role, stream: path.name})
     if not rows:
-        return Batch(name, None, refused, warnings, True, duration)
+        return Batch(name, None, refused, warnings, stream, duration)
     if not is_unicode(name):
         problem = "the file's name is not valid UTF-8, so no table can hold it; rename the file"
         return Batch(name, None, [Refusal(name, name, problem)])
     # The user named this very file, so where a link leads does not matter.
     manifest = build_manifest(pd.DataFrame(rows), root=path.parent, name=name, allow_links=True)
-    return Batch(name, manifest, refused, warnings, True, duration)
+    return Batch(name, manifest, refused, warnings, stream, duration)
 
 
 def manifest_batches(name: str, manifest: Manifest, size: int) -> Iterator[Batch]:

@@ -22,6 +22,7 @@ def prediction_line(
     row: Mapping[str, Any],
     *,
     input_: str,
+    labels: Sequence[str],
     missing: Mapping[str, str],
     failed: Sequence[str] = (),
     thresholds: Mapping[str, float],
@@ -34,6 +35,7 @@ def prediction_line(
     Args:
         row: of the predictions table, probabilities calibrated, without the columns of heads that the model lacks.
         input_: what the user named.
+        labels: those of `PAIRS` that the model answers.
         missing: why each modality that is not there is not there.
         failed: those among them that are not there because something went wrong.
         thresholds: by label: the probability from which a turn is called incongruent.
@@ -43,15 +45,14 @@ def prediction_line(
 
     Returns:
         Plain types, no NaN. `prob_LABEL` is null where its pair is not there, `LABEL` is null where the model abstains,
-        `abstentions` says why for each such label, and `abstain` is true where it abstains on every label that it has.
+        `abstentions` has the reasons for each such label, and `abstain` is true where the model abstains on all.
     """
     present = [m for m in MODALITIES if m not in missing]
     line: dict[str, Any] = {"input": input_, "id": row["id"]}
     line |= {name: _plain(row.get(name)) for name in ("start", "end", "speaker", "role", "transcript")}
-    abstentions: dict[str, str] = {}
-    known = [label for label in PAIRS if f"prob_{label}" in row]
-    for label in known:
-        probability = _plain(row[f"prob_{label}"])
+    abstentions: dict[str, list[str]] = {}
+    for label in labels:
+        probability = _plain(row.get(f"prob_{label}"))
         why = _why_not(label, probability, missing, thresholds.get(label, 0.5), levels.get(label, 0.0))
         line[f"prob_{label}"] = None if set(PAIRS[label]) & set(missing) else probability
         line[label] = None if why else probability >= thresholds.get(label, 0.5)
@@ -67,7 +68,7 @@ def prediction_line(
     line["faces"] = {"share": _plain(row.get("face_share")), "people": None if people is None else round(people)}
     line["missing"] = dict(missing)
     line["failed"] = list(failed)
-    line["abstain"] = len(abstentions) == len(known)
+    line["abstain"] = len(abstentions) == len(labels)
     line["abstentions"] = abstentions
     line["warnings"] = warnings
     return line | dict(provenance)
@@ -114,7 +115,8 @@ def _told(line: Mapping[str, Any]) -> str:
         parts.append(f"{kind.replace('_', ' ')} {line['type'][kind]:.2f}")
     parts += [f"{CHANNELS[m]} {p['label']} {p[p['label']]:.2f}" for m, p in line["polarity"].items()]
     if line["abstain"]:
-        parts.append(f"abstains: {'; '.join(dict.fromkeys(line['abstentions'].values()))}")
+        why = dict.fromkeys(reason for reasons in line["abstentions"].values() for reason in reasons)
+        parts.append(f"abstains: {'; '.join(why) or 'the model answers neither question'}")
     elif line["missing"]:
         parts.append("; ".join(f"no {CHANNELS[m]}: {why}" for m, why in line["missing"].items()))
     return f"{where}: {', '.join(parts)}"
@@ -129,17 +131,17 @@ def sort_value(line: Mapping[str, Any]) -> tuple[float, float]:
 
 def _why_not(
     label: str, probability: float | None, missing: Mapping[str, str], threshold: float, level: float
-) -> str | None:
-    # Why the model abstains on a label, None where it answers.
+) -> list[str]:
+    # Why the model abstains on a label; empty where it answers.
     absent = [m for m in PAIRS[label] if m in missing]
     if absent:
-        return "; ".join(f"no {CHANNELS[m]}: {missing[m]}" for m in absent)
+        return [f"no {CHANNELS[m]}: {missing[m]}" for m in absent]
     if probability is None:
-        return "the model gives no number for this turn"
+        return ["the model gives no number for this turn"]
     confidence = probability if probability >= threshold else 1 - probability
     if confidence < level:
-        return f"confidence {confidence:.2f} is below {level:.2f}, the level chosen on validation"
-    return None
+        return [f"confidence {confidence:.2f} is below {level:.2f}, the level chosen on validation"]
+    return []
 
 
 def _has_polarity(row: Mapping[str, Any], modality: str) -> bool:

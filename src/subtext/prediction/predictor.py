@@ -40,6 +40,12 @@ MANIFEST_PART: Final = 64
 TURNS_AT_ONCE: Final = 16
 """Turns of a recording that are answered, and written, together."""
 
+_LACKS: Final[Mapping[str | None, tuple[str, str]]] = {
+    "audio": ("visual", "the recording has no picture"),
+    "image": ("prosody", "a picture has no sound"),
+}
+"""What a recording of one kind cannot have."""
+
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +84,7 @@ class Predictor:
                 # Trained on streams that another tool made: media would give something else under the same name.
                 self.extractors[modality] = given
         features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
+        self._labels = [label for label in PAIRS if label in self.classifier.heads.names]
         self._provenance = {
             "model": _digest(folder.file("model.json"), folder.file("model.safetensors")),
             "features": features,
@@ -145,7 +152,7 @@ class Predictor:
             return
         visual = self.classifier.encoder("visual") if self._reads_faces else None
         cache = _EmbeddingCache(visual, self._max_steps.get("visual", 0), self.device)
-        if not batch.is_recording or not self._reads_faces:
+        if batch.stream is None or not self._reads_faces:
             index = extract(batch.manifest, self.extractors, cache)
             yield from self._answers(batch, batch.manifest.table, index, cache)
         else:
@@ -207,6 +214,9 @@ class Predictor:
         missing |= {str(m): str(reason) for m, reason in status.loc[status["status"] != "ok", "reason"].items()}
         if "text" in missing and pd.isna(row["transcript"]) and "text" in self.classifier.modalities:
             missing["text"] = "there is no transcript; give subtitles, turns or --transcript"
+        if batch.stream in _LACKS:
+            modality, reason = _LACKS[batch.stream]
+            missing |= {modality: reason} if modality in self.classifier.modalities else {}
         if batch.duration is not None:
             # Of one recording it is known where a turn without times begins and ends.
             row = {**row, "start": _either(row["start"], 0.0), "end": _either(row["end"], batch.duration)}
@@ -219,8 +229,9 @@ class Predictor:
         return prediction_line(
             row,
             input_=batch.input,
+            labels=self._labels,
             missing={m: missing[m] for m in MODALITIES if m in missing},
-            failed=list(failed),
+            failed=[m for m in MODALITIES if m in failed],
             thresholds=self._thresholds,
             levels=self._levels,
             provenance=self._provenance,
