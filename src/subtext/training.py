@@ -19,7 +19,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from subtext.building import build
 from subtext.checkpoints import BEST, Checkpoints, SafeCheckpointIO, resumable
@@ -144,7 +144,7 @@ class _Run:
 
     def _manifest(self) -> Manifest:
         node = dict(self.settings["corpus"])
-        manifest: Manifest = build({k: v for k, v in node.items() if k != "check"}, Corpus).build()
+        manifest: Manifest = build(node, Corpus).build()
         check_splits(manifest, node.get("disjoint") or manifest.groups)
         for split in SPLITS:
             if not (manifest.table["split"] == split).any():
@@ -243,7 +243,9 @@ class _Run:
             with self.run.writing():
                 fitted.history.to_csv(self.run.file("history.csv"), index=False)
                 weights = {k: v.cpu().contiguous() for k, v in fitted.classifier.state_dict().items()}
-                save_file(weights, self.run.file("model.safetensors"))
+                beside = self.run.file("model.safetensors.part")
+                beside.write_bytes(save(weights))
+                beside.replace(self.run.file("model.safetensors"))
             self._describe(fitted, index, counts, flops)
             self.run.file(BEST).unlink(missing_ok=True)
         return fitted

@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
 from subtext.fusion.concat import ConcatFusion
+from subtext.fusion.crossmodal import CrossModalFusion
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "fusion"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
@@ -161,6 +163,11 @@ def test_the_embedding_depends_on_every_modality(name: str) -> None:
 def test_repeated_modalities_are_refused() -> None:
     with pytest.raises(ValueError, match="distinct"):
         ConcatFusion(modalities=("text", "text"), dim=DIM)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"fusion.heads=3.*dim=16"):
+        CrossModalFusion(modalities=("text",), dim=DIM, heads=3)
 
 
 def test_a_batch_of_other_modalities_is_refused() -> None:

@@ -95,7 +95,9 @@ class Encoder(nn.Module, ABC):
 
     def project(self, embedded: Tokens) -> Tokens:
         """Tokens for the fusion, `[batch, time', dim]`, from what `embed` gave."""
-        return embedded.with_real(self.projection(embedded.real))
+        # Cheap enough to compute at padded positions too, which picking the real ones would not be.
+        values = self.projection(embedded.values)
+        return Tokens(values * embedded.mask.unsqueeze(-1).to(values.dtype), embedded.mask)
 
     def forward(self, stream: Tokens) -> Tokens:
         """`project(embed(stream))`."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
 
 
@@ -74,6 +75,9 @@ class CrossModalFusion(Fusion):
         queries: learned pooling queries.
         max_positions: positions with an embedding of their own; later ones share the last.
         dropout: share of units dropped in training.
+
+    Raises:
+        ConfigError: the heads don't divide the width.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class CrossModalFusion(Fusion):
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
         if dim % heads:
-            raise ValueError(f"dim must be a multiple of heads, got dim={dim}, heads={heads}")
+            raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.blocks = nn.ModuleList([CrossModalBlock(dim, heads, expansion, dropout) for _ in range(layers)])

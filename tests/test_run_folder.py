@@ -1,0 +1,125 @@
+"""Small files of a run folder, building from nodes, and what reading a model imports."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subtext.building import build, locate
+from subtext.encoders.text import TextEncoder
+from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.fusion.base import Fusion
+from subtext.run_folder import RunFolder, build_classifier, git_commit, package_versions
+
+
+def test_a_fresh_folder_is_begun_and_no_more(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert not run.is_begun
+    run.begin({"seed": 3, "name": "größer"}, overwrite=False)
+    assert run.is_begun
+    assert not run.is_trained
+    assert not run.is_finished
+    assert run.settings() == {"seed": 3, "name": "größer"}
+    run.add_facts({"groups": ["speaker"]})
+    facts = run.run()
+    assert facts["seed"] == 3
+    assert facts["groups"] == ["speaker"]
+    assert {"python", "torch", "subtext"} <= facts["versions"].keys()
+
+
+def test_an_interrupted_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.begin({"seed": 0}, overwrite=False)
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"an interrupted run.*resume="):
+        run.begin({"seed": 1}, overwrite=False)
+    run.begin({"seed": 1}, overwrite=True)
+    assert run.settings() == {"seed": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt", "run.json"]
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path)
+    run.write_json("metrics.json", {"a": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError, match="No space left on device; free some space"):
+        run.write_json("metrics.json", {"a": 2})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"a": 1}
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(RunError, match="cannot write to the run folder"):
+        RunFolder(tmp_path / "run").begin({"seed": 0}, overwrite=False)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"format": 99}'])
+def test_a_description_that_cannot_be_used_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises((RunError, WeightsError), match=r"model\.json"):
+        RunFolder(tmp_path).model()
+
+
+def test_a_description_that_lacks_parts_is_refused() -> None:
+    with pytest.raises(WeightsError, match="does not describe a model"):
+        build_classifier({"format": 1, "encoders": {}, "fusion": None, "heads": {"names": ["type"]}})
+    with pytest.raises(WeightsError, match="does not describe a model"):
+        build_classifier({"format": 1})
+
+
+def test_nodes_build_what_they_name() -> None:
+    encoder = build({"_target_": "subtext.encoders.text.TextEncoder", "embed_dim": 3}, dim=8)
+    assert isinstance(encoder, TextEncoder)
+    assert (encoder.embed_dim, encoder.dim) == (3, 8)
+    waiting = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
+    assert waiting(encoder.parameters()).defaults["lr"] == 0.5
+    nested = build({"_target_": "builtins.dict", "rows": [{"_target_": "builtins.complex", "real": 1, "imag": 2}]})
+    assert nested == {"rows": [1 + 2j]}
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "subtext.encoders.text.Textencoder"}, "cannot find _target_"),
+        ({"_target_": "nowhere.Thing"}, "cannot find _target_"),
+        ({"_target_": "Thing"}, "cannot find _target_"),
+        ({}, "cannot find _target_"),
+        ({"_target_": "subtext.encoders.text.TextEncoder", "width": 3}, "unexpected keyword argument 'width'"),
+        ({"_target_": "subtext.encoders.text.TextEncoder"}, "is no Fusion"),
+    ],
+)
+def test_nodes_that_name_nothing_usable_are_refused(node: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(node, Fusion)
+
+
+def test_what_comes_with_a_model_may_name_classes_of_this_package_only() -> None:
+    for name in ("os.system", "pathlib.Path", "subtext.building.locate", "subtext.training.train"):
+        with pytest.raises(WeightsError, match="subtext"):
+            build({"_target_": name}, trusted=False)
+    hidden = {"_target_": "subtext.encoders.text.TextEncoder", "dim": {"_target_": "os.getcwd"}}
+    with pytest.raises(WeightsError, match="code from a model folder is not run"):
+        build(hidden, trusted=False)
+
+
+def test_versions_and_commit() -> None:
+    assert package_versions()["numpy"] == locate("numpy.__version__")
+    commit = git_commit()
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
+
+
+def test_reading_a_model_imports_neither_lightning_nor_hydra() -> None:
+    program = (
+        "import sys, subtext.run_folder, subtext.predictions, subtext.classifier, subtext.building\n"
+        "bad = {'pytorch_lightning', 'torchmetrics', 'hydra', 'lightning'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
