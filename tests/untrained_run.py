@@ -36,7 +36,7 @@ def write_untrained_run(
         "corpus": "none",
         "modalities": list(nodes),
         "encoders": nodes,
-        "fusion": OmegaConf.to_container(config.fusion, resolve=True),
+        "fusion": OmegaConf.to_container(config.fusion, resolve=True) or None,
         "heads": {"names": list(heads), "dropout": 0.0},
         "extractors": extractors,
         "max_steps": OmegaConf.to_container(config.task.max_steps, resolve=True),

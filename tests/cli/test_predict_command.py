@@ -55,9 +55,10 @@ def test_options_may_stand_anywhere_and_dashes_begin_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip, "-dash.mp4")
-    words = ["--transcript=-no", str(untrained_run), str(clip), "--", "-dash.mp4"]
-    assert main(words) == 0
+    assert main(["--transcript=-no", str(untrained_run), str(clip), "--", "-dash.mp4"]) == 0
     assert [line["transcript"] for line in parsed(capsys.readouterr().out)] == ["-no", "-no"]
+    assert main([str(untrained_run), str(clip), "--transcript", "- no, no", str(clip)]) == 0
+    assert [line["transcript"] for line in parsed(capsys.readouterr().out)] == ["- no, no", "- no, no"]
 
 
 def test_a_folder_of_recordings_with_words_beside_them(
@@ -137,6 +138,7 @@ def latin(folder: Path) -> Path:
         (["RUN", "CLIP", "CLIP", "--turns", "TURNS"], "belongs to one recording, but 2 are named"),
         (["RUN", "CLIP", "--out", "no/such/folder.jsonl"], "there is no folder"),
         (["RUN", "CLIP", "--out", "CLIP"], "is one of the inputs"),
+        (["RUN", "CLIP", "--turns", "TURNS", "--out", "TURNS"], "is one of the inputs"),
         (["RUN", "CLIP", "--device", "warp"], "--device warp cannot be used"),
         (["RUN", "EMPTY"], "no recording in the folder"),
         (["RUN", "MANIFEST"], "id"),

@@ -18,13 +18,14 @@ from subtext.manifest import build_manifest
 from subtext.media.write import write_mp4
 from subtext.prediction import predictor as predictor_module
 from subtext.prediction.inputs import Words, find_inputs
-from subtext.prediction.lines import to_json
+from subtext.prediction.lines import readable, to_json
 from subtext.prediction.predictor import Predictor
 from subtext.predictions import predict_table
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
 from subtext.transcripts import Turn
 from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus
+from untrained_run import write_untrained_run
 
 
 @pytest.fixture(scope="module")
@@ -342,3 +343,22 @@ def test_a_model_of_precomputed_streams_reads_nothing_from_media(trained: tuple[
 def test_streams_of_another_kind_are_refused(untrained_run: Path, trained: tuple[Path, Path]) -> None:
     with pytest.raises(RunError, match=r"tiny\.csv: the model cannot compute on its streams .*features"):
         list(Predictor(untrained_run).predict([("tiny.csv", trained[1])]))
+
+
+def test_a_model_of_polarities_alone_answers_those(clip: Path, tmp_path: Path) -> None:
+    run = write_untrained_run(tmp_path / "run", ["fusion=none"], heads=["visual_polarity", "vocal_polarity"])
+    (line,) = lines(Predictor(run), clip, [Turn(None, None, "fine")])
+    assert set(line["polarity"]) == {"visual", "prosody"}
+    assert "prob_incongruent" not in line
+    assert line["abstain"] is True
+    assert line["abstentions"] == {}
+    assert readable(line).endswith("abstains: the model answers neither question")
+
+
+def test_it_abstains_below_the_level_of_the_run(clip: Path, tmp_path: Path) -> None:
+    run = write_untrained_run(tmp_path / "run", level=0.999)
+    (line,) = lines(Predictor(run), clip, [Turn(None, None, "fine")])
+    assert line["abstain"] is True
+    assert line["incongruent"] is None
+    assert 0 < line["prob_incongruent"] < 1
+    assert "below 1.00" in line["abstentions"]["incongruent"][0]

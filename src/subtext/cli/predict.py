@@ -85,7 +85,8 @@ def _predict(options: argparse.Namespace) -> int:
     given = words.read()
     found = find_inputs(options.inputs, words)
     if options.out is not None:
-        _check_out(Path(options.out), [path for _, path in found])
+        texts = [path for path in (words.transcript_file, words.turns) if path is not None]
+        _check_out(Path(options.out), [*(path for _, path in found), *texts])
 
     from subtext.prediction.predictor import Predictor
 

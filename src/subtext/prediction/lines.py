@@ -85,8 +85,8 @@ def error_line(
     role: str | None = None,
 ) -> dict[str, Any]:
     """The line of a turn, or of a whole input, on which nothing could be predicted."""
-    times = {"start": _plain(start), "end": _plain(end)}
-    return {"input": input_, "id": id_} | times | {"speaker": speaker, "role": role, "error": problem}
+    values = {"start": start, "end": end, "speaker": speaker, "role": role}
+    return {"input": input_, "id": id_} | {name: _plain(value) for name, value in values.items()} | {"error": problem}
 
 
 def to_json(line: Mapping[str, Any]) -> str:

@@ -153,7 +153,7 @@ class Predictor:
         visual = self.classifier.encoder("visual") if self._reads_faces else None
         cache = _EmbeddingCache(visual, self._max_steps.get("visual", 0), self.device)
         if batch.stream is None or not self._reads_faces:
-            index = extract(batch.manifest, self.extractors, cache)
+            index = extract(batch.manifest, self.extractors, cache, progress=len(batch.manifest) > TURNS_AT_ONCE)
             yield from self._answers(batch, batch.manifest.table, index, cache)
         else:
             yield from self._lines_of_recording(batch, batch.manifest, cache)
@@ -164,7 +164,8 @@ class Predictor:
         # Words and voice first, which is quick; then one pass over the picture, which gives turns as it reaches their
         # ends, so that an hour's first results are there, and safe from an interruption, within seconds.
         faces = self.extractors["visual"]
-        rest = extract(manifest, {m: e for m, e in self.extractors.items() if m != "visual"}, cache)
+        quick = {modality: extractor for modality, extractor in self.extractors.items() if modality != "visual"}
+        rest = extract(manifest, quick, cache, progress=len(manifest) > TURNS_AT_ONCE)
         ids = manifest.table["id"].tolist()
         sources = dict(zip(ids, faces.sources(manifest), strict=True))
         outcomes: dict[str, Outcome] = {id_: s for id_, s in sources.items() if isinstance(s, NoSource)}
