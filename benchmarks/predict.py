@@ -13,9 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -51,11 +50,6 @@ def decode(path: Path) -> int:
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         return sum(1 for _ in container.decode(video=0))
-
-
-def predict(predictor: Any, clip: Path, turns: Sequence[Any]) -> None:
-    """Extraction and prediction of one clip, nothing kept from the time before."""
-    list(predictor.predict([("clip", clip)], turns))
 
 
 def main() -> None:
