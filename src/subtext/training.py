@@ -68,7 +68,7 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         ConfigError: a setting cannot be used.
     """
     run = RunFolder(folder)
-    if _is_main_process() and not resume:
+    if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     with _quiet_lightning():
         _Run(settings, run, resume).do()
@@ -126,11 +126,11 @@ class _Run:
             data = data.as_single_streams(specs)
         self.specs = usable_heads(specs, data, manifest.name)
         self.data = data
-        if _is_main_process():
+        if is_main_process():
             self.run.add_facts({"groups": list(manifest.groups), "missing": index.missing(), "rows": len(data)})
         with self._timed("training"):
             fitted = self._model(encoders, index)
-        if not _is_main_process():
+        if not is_main_process():
             return
         with self._timed("prediction"):
             predictions = self._predictions(fitted)
@@ -175,7 +175,7 @@ class _Run:
             len(manifest),
             ", ".join(f"{modality} {count}" for modality, count in missing.items()),
         )
-        if _is_main_process():
+        if is_main_process():
             with self.run.writing():
                 index.save(self.run.path)
         if index.n_failed:
@@ -204,7 +204,11 @@ class _Run:
                         "the %s encoder in %s was trained on streams of other extraction settings", modality, source
                     )
         for modality, encoder in encoders.items():
-            if encoder.has_random_weights and not encoder.trainable:
+            if (
+                encoder.has_random_weights
+                and not encoder.trainable
+                and (index.table["modality"] == modality).sum() > index.missing()[modality]
+            ):
                 log.warning(
                     "the %s encoder is frozen with random weights, so its features mean little; give a trained one by "
                     "encoders=RUN, or set encoder.%s.trainable=true",
@@ -239,7 +243,7 @@ class _Run:
             " + ".join(f"{tokens.mask.shape[1]} {modality}" for modality, tokens in streams.items()),
         )
         fitted = self._fit(classifier, self.data, self.run.path)
-        if _is_main_process():
+        if is_main_process():
             with self.run.writing():
                 fitted.history.to_csv(self.run.file("history.csv"), index=False)
                 weights = {k: v.cpu().contiguous() for k, v in fitted.classifier.state_dict().items()}
@@ -540,7 +544,8 @@ def usable_heads(specs: Sequence[HeadSpec], data: ClipData, name: str) -> list[H
         labels = {split: visible_targets(spec, part.targets, part.present) for split, part in splits.items()}
         labels = {split: values[~values.isnan()] for split, values in labels.items()}
         if not len(labels["train"]):
-            log.warning("%s: no training row carries '%s', so the head '%s' is off", name, spec.column, spec.name)
+            rows = "row" if spec.modality is None else f"row that has {spec.modality}"
+            log.warning("%s: no training %s carries '%s', so the head '%s' is off", name, rows, spec.column, spec.name)
             continue
         for split, values in labels.items():
             if spec.kind == "number" or (spec.kind == "choice" and split != "train" and not len(values)):
@@ -632,7 +637,8 @@ def _device(trainer: Mapping[str, Any]) -> torch.device:
     return torch.device("cpu")
 
 
-def _is_main_process() -> bool:
+def is_main_process() -> bool:
+    """Whether this is the process that writes, of those that trainer=ddp starts."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
@@ -655,16 +661,20 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Leave out Lightning's remarks about settings that are chosen on purpose, and its advertisements."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = {"pytorch_lightning": logging.WARNING}
+    if not is_main_process():
+        loggers["subtext"] = logging.ERROR  # the main process has said it already
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name, level in loggers.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with warnings.catch_warnings():
             for message in _REMARKS:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 _REMARKS: Final = (
@@ -672,6 +682,7 @@ _REMARKS: Final = (
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory.*exists and is not empty.*",
     ".*GPU available but not used.*",
+    ".*It is recommended to use .self.log.*sync_dist=True.*",  # the metrics have been brought together already
     ".*in eval mode at the start of training.*",  # frozen backbones are meant to be
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*No positive samples in targets.*",

@@ -1,5 +1,7 @@
 """subtext-train: train and evaluate one run, or go on with an interrupted one."""
 
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,8 +19,10 @@ def train_run(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from subtext.run_folder import RunFolder
-    from subtext.training import train
+    from subtext.training import is_main_process, train
 
+    # trainer=ddp starts its other processes from this file and this process's arguments.
+    sys.argv[0] = str(Path(__file__).resolve())
     if config.resume is not None:
         folder = RunFolder(config.resume)
         train(folder.settings(), folder.path, resume=True)
@@ -26,7 +30,8 @@ def train_run(config: DictConfig) -> None:
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
         settings = OmegaConf.to_container(config, resolve=True)
         train(settings, folder.path)
-    print(f"Run folder: {folder.path}")
+    if is_main_process():
+        print(f"Run folder: {folder.path}")
 
 
 if __name__ == "__main__":
