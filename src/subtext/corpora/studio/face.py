@@ -176,7 +176,7 @@ class Head:
             image += share * (layer - image)
         rest = np.clip(image, 0, 255).astype(np.uint8)
         self._draw_nose(rest)
-        if look.wrinkles > 0.35:
+        if look.wrinkles > 0.35 and look.hair_style != "side":
             for row in range(2):
                 bend = np.linspace(-1, 1, 9)
                 line = np.stack([CENTRE[0] + 34 * bend, 112 - 9 * row + 3 * bend**2], axis=1)
@@ -276,15 +276,15 @@ class Head:
         look = self.look
         smile = expression.smile + look.rest_mouth
         middle = _MOUTH_Y + 3 * look.mouth_height - 1.5 * max(smile, 0)
-        half = 30 * look.mouth_width * (1 + 0.20 * expression.stretch)
-        lift = 11.0 * smile
+        half = 35 * look.mouth_width * (1 + 0.20 * expression.stretch)
+        lift = 17.0 * smile
         along = np.linspace(-1, 1, 25)
         bow = 1 - along**2
         line = middle + 0.40 * lift - 1.30 * lift * along**2
-        parted = 15 * expression.jaw + 6.5 * expression.teeth
+        parted = 15 * expression.jaw + 11 * expression.teeth
         # The lower jaw carries most of the opening.
         top, bottom = line - 0.22 * parted * bow, line + 0.78 * parted * bow
-        thick = 7.0 * look.lip_thickness * (1 - 0.25 * max(smile, 0)) * (1 - 0.2 * max(-smile, 0))
+        thick = 8.5 * look.lip_thickness * (1 - 0.25 * max(smile, 0)) * (1 - 0.2 * max(-smile, 0))
         dip = 1 - 0.28 * np.exp(-((along / 0.16) ** 2))
         upper = top - 0.80 * thick * np.clip(bow, 0, 1) ** 0.7 * dip
         lower = bottom + 1.15 * thick * np.clip(bow, 0, 1) ** 0.6
@@ -310,22 +310,22 @@ class Head:
         look = self.look
         x0 = CENTRE[0] + side * _EYE_X * look.eye_distance
         y0 = _EYE_Y + 3 * look.eye_height
-        half = 17.5 * look.eye_size
+        half = 19.0 * look.eye_size
         opening = max(expression.lids, 0.0) * look.rest_lid
         along = np.linspace(-1, 1, 17)
         bow = (1 - along**2) ** 0.75
         x = x0 + side * half * along
         # The outer corner is a little higher than the inner one.
         corner = y0 + 1.0 - 1.2 * along
-        upper = corner - 9.0 * look.eye_size * opening * bow
-        lower = corner + 5.5 * look.eye_size * min(opening, 1.0) * bow * (1 - 0.75 * min(expression.cheeks, 1.0))
+        upper = corner - 10.0 * look.eye_size * opening * bow
+        lower = corner + 6.0 * look.eye_size * min(opening, 1.0) * bow * (1 - 0.75 * min(expression.cheeks, 1.0))
         left, top = int(x0 - half - 3), int(upper.min() - 3)
         right, bottom = int(x0 + half + 4), int(lower.max() + 4)
         patch = np.empty((bottom - top, right - left, 3), np.uint8)
         patch[:] = (214, 208, 202)
         gaze_x, gaze_y = expression.gaze
         iris = (x0 - left + 4 * gaze_x, y0 - 1 - top + 2 * gaze_y)
-        radius = 7.8 * look.eye_size
+        radius = 8.4 * look.eye_size
         _ellipse(patch, iris, (radius, radius), 0, _mix(look.iris, (16, 14, 14), 0.35))
         _ellipse(patch, iris, (0.78 * radius, 0.78 * radius), 0, look.iris)
         _ellipse(patch, iris, (0.45 * radius, 0.45 * radius), 0, (14, 12, 12))
@@ -341,13 +341,13 @@ class Head:
     def _draw_brow(self, image: Image, side: int, expression: Expression) -> None:
         look = self.look
         inner = expression.brow_inner + look.rest_brow
-        y0 = _BROW_Y + 3 * look.eye_height - 2.5 * look.brow_height - 6 * expression.brow_raise
+        y0 = _BROW_Y + 3 * look.eye_height - 2.5 * look.brow_height - 9 * expression.brow_raise
         along = np.linspace(0, 1, 13)
         x = CENTRE[0] + side * (15 + (44 * look.eye_distance) * along - 2.0 * max(-inner, 0) * (1 - along))
         arch = -5.0 * np.sin(np.pi * np.clip(along * 0.9 + 0.08, 0, 1)) * (1 - 0.5 * abs(min(inner, 0)))
-        tilt = -9.0 * inner * (1 - along) ** 1.3 + 4.5 * inner * along**1.5
+        tilt = -13.0 * inner * (1 - along) ** 1.3 + 6.0 * inner * along**1.5
         y = y0 + 4 * along + arch + tilt
-        thick = 4.6 * look.brow_thickness * (1 - 0.65 * along**1.6)
+        thick = 5.2 * look.brow_thickness * (1 - 0.65 * along**1.6)
         _fill(image, _band(x, y - thick, y + thick), self._brow)
 
     def _draw_glasses(self, image: Image) -> None:

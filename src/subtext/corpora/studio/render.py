@@ -143,7 +143,7 @@ class _Action:
         # The expression grows, holds and wavers.
         onset = rng.uniform(0.05, 0.35) * clip.duration
         rise = np.clip((times + 0.25 * clip.duration) / (onset + 0.25 * clip.duration), 0, 1)
-        self._course = (0.35 + 0.65 * rise) * (1 + 0.12 * _waver(times, rng))
+        self._course = (0.55 + 0.45 * rise) * (1 + 0.12 * _waver(times, rng))
         self._own = {name: rng.normal(0, size) for name, size in _OWN.items()}
         self._drift = {
             name: _waver(times, rng) for name in ("smile", "brow", "gaze_x", "gaze_y", "yaw", "pitch", "roll")
@@ -154,7 +154,7 @@ class _Action:
         self._blink = 1 - np.max(np.exp(-(((times[:, None] - blink[None]) / 0.07) ** 2)), axis=1)
         lively = 1 + 0.5 * self._glad - 0.45 * self._low
         self._motion = lively * rng.uniform(0.6, 1.3)
-        self._facing = (rng.normal(0, 3.0), rng.normal(0, 2.0) + 2.5 * self._low - 1.0 * self._glad, rng.normal(0, 2.5))
+        self._facing = (rng.normal(0, 3.0), rng.normal(0, 2.0) + 2.5 * self._low - 1.0 * self._glad, rng.normal(0, 2.0))
         self._scale = _HEAD_SCALE * clip.face_scale
         self._at = (STAGE[0] / 2 + rng.uniform(-16, 16), STAGE[1] * _HEAD_Y + rng.uniform(-4, 6))
 
@@ -184,12 +184,12 @@ class _Action:
         """Place of the head in px, scale, roll in degrees, yaw and pitch in px of the canvas."""
         yaw = self._facing[0] + 4.0 * self._motion * float(self._drift["yaw"][index])
         nod = self._facing[1] + 2.5 * self._motion * float(self._drift["pitch"][index])
-        roll = self._facing[2] + 2.5 * self._motion * float(self._drift["roll"][index])
+        roll = self._facing[2] + 1.5 * self._motion * float(self._drift["roll"][index])
         at = (self._at[0] + 0.7 * yaw, self._at[1] + 0.9 * nod)
         return at, self._scale, roll, yaw, nod
 
 
-_OWN: Final = {"smile": 0.14, "stretch": 0.20, "brow_raise": 0.25, "brow_inner": 0.20, "lids": 0.06, "cheeks": 0.10}
+_OWN: Final = {"smile": 0.12, "stretch": 0.20, "brow_raise": 0.25, "brow_inner": 0.18, "lids": 0.06, "cheeks": 0.10}
 """Spread of what a face does for reasons of its own, whatever its polarity."""
 
 
