@@ -347,7 +347,7 @@ def test_ctrl_c_leaves_a_valid_cache_and_no_process(corpus: Corpus, cache: Featu
     for number in range(30):
         corpus.add(f"r{number}", bytes([number]) * 5000, name=f"{number}.bin")
     process = start(corpus, cache, 30, workers, 0.3)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(list(cache.folder.glob("streams/*/*"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
