@@ -80,7 +80,11 @@ if pause[0] == "control":
         return retrained(self, modalities, shuffled=shuffled)
     subtext.training._Run._retrained = second
 
-subtext.training.train(json.loads((folder / "settings.json").read_text()), folder / "run")
+def train():
+    subtext.training.train(json.loads((folder / "settings.json").read_text()), folder / "run")
+
+from subtext.cli.outcome import finish
+sys.exit(finish(train))
 """
 
 
@@ -120,8 +124,8 @@ def leave_out(*_: Any) -> None:
     """Stands in for steps that the figures of training do not depend on."""
 
 
-def kill_when_reached(folder: Path, asked: dict[str, Any], pause: str) -> None:
-    """Begin a run, wait until it has come to `pause`, and kill it."""
+def kill_when_reached(folder: Path, asked: dict[str, Any], pause: str, by: signal.Signals = signal.SIGKILL) -> int:
+    """Begin a run, wait until it has come to `pause`, and end it; gives its exit code."""
     folder.mkdir(exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(asked))
     process = subprocess.Popen(
@@ -137,8 +141,12 @@ def kill_when_reached(folder: Path, asked: dict[str, Any], pause: str) -> None:
             process.kill()
             pytest.fail(f"the run never came to '{pause}': {process.communicate()[0][-2000:]}")
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(by)
+    output = process.communicate()[0]
+    if by is signal.SIGINT:
+        assert "Traceback" not in output
+        assert output.strip().endswith("Interrupted.")
+    return process.returncode
 
 
 def assert_same(run: RunFolder, whole: RunFolder) -> None:
@@ -165,6 +173,15 @@ def test_a_killed_run_goes_on_to_the_same_figures(
     assert_same(train(run.settings(), run.path, resume=True), whole)
     if pause == "control":
         assert run.file("metrics.json").read_text() == whole.file("metrics.json").read_text()
+
+
+def test_ctrl_c_ends_a_run_like_any_command(
+    asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kill_when_reached(tmp_path, asked, "batch 2 1", signal.SIGINT) == 130
+    run = RunFolder(tmp_path / "run")
+    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    assert_same(train(run.settings(), run.path, resume=True), whole)
 
 
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
