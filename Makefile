@@ -41,7 +41,7 @@ types: install
 	$(BIN)/mypy
 
 check: format lint types
-	$(MAKE) test
+	@$(MAKE) --no-print-directory test
 
 # One universal lock: exact versions, hashes and markers, no registry addresses.
 lock:
