@@ -19,7 +19,6 @@ from subtext.features.cache import Cache, FeatureCache, MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.index import FeatureIndex
-from subtext.features.store import StreamStore
 from subtext.features.stream import Stream
 from subtext.features.summary import summarise
 from subtext.manifest import Manifest, build_manifest
@@ -386,24 +385,3 @@ def test_a_summary_counts_reasons_apart_from_their_figures(corpus: Corpus, cache
     assert text.splitlines()[:2] == ["corpus: 4 rows", "  visual: 1 ok, 0 absent, 3 failed"]
     assert text.splitlines()[2].startswith("    3 failed: segment starts at N s")
     assert "late0" in text.splitlines()[2]
-
-
-def test_a_store_keeps_within_its_bytes(corpus: Corpus, cache: FeatureCache) -> None:
-    for number in range(8):
-        corpus.add(f"r{number}", bytes([number]) * 100)
-    corpus.add("none")
-    index = corpus.extract(cache)
-    size = cache.read(index.key("r0", "visual") or "").nbytes
-    store = StreamStore(index, cache, max_bytes=3 * size)
-    for number in range(8):
-        stream = store.get(f"r{number}", "visual")
-        assert stream is not None
-        assert (stream.values == number).all()
-        assert store.nbytes <= 3 * size
-    assert store.nbytes == 3 * size
-    assert store.get("r7", "visual") is store.get("r7", "visual")
-    assert store.get("none", "visual") is None
-    assert store.get("r0", "text") is None
-    small = StreamStore(index, cache, max_bytes=size - 1)
-    assert small.get("r0", "visual") is not None
-    assert small.nbytes == 0
