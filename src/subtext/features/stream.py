@@ -35,11 +35,6 @@ class Stream:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of both arrays."""
-        return self.values.nbytes + self.times.nbytes
-
 
 @dataclass(frozen=True)
 class StreamInfo:
