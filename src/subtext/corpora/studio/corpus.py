@@ -24,7 +24,7 @@ from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, rea
 
 SIZES: Final = {
     "tiny": {"train": SplitSize(40, 10), "val": SplitSize(40, 8), "test": SplitSize(40, 8)},
-    "demo": {"train": SplitSize(280, 56), "val": SplitSize(80, 16), "test": SplitSize(120, 30)},
+    "demo": {"train": SplitSize(280, 70), "val": SplitSize(80, 20), "test": SplitSize(120, 30)},
     "full": {"train": SplitSize(2000, 200), "val": SplitSize(400, 40), "test": SplitSize(1200, 120)},
 }
 """Clips and speakers of each split."""

@@ -32,7 +32,7 @@ class Nuisance:
     Attributes:
         lighting: 0 is even studio light; 1 varies brightness, contrast, colour and direction widely.
         scale: spread of the face's size in the picture, as a share of its mean size.
-        noise: 0 is clean; 1 gives up to 7 grey levels of picture noise and down to 8 dB of signal-to-noise ratio in
+        noise: 0 is clean; 1 gives up to 7 grey levels of picture noise and down to 12 dB of signal-to-noise ratio in
             the sound.
         weak_expression: share of clips whose face hardly moves, and, independently, whose voice does.
         occlusion: share of clips in which a hand, cup or microphone covers part of the face for a while.
@@ -197,7 +197,7 @@ def _draw_conditions(
     pairs: pd.DataFrame, nuisance: Nuisance, duration: tuple[float, float], rng: np.random.Generator
 ) -> None:
     n = len(pairs)
-    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.60, 1.0, (2, n))
+    weak, strong = rng.uniform(0.05, 0.30, (2, n)), rng.uniform(0.70, 1.0, (2, n))
     pairs["face_intensity"] = np.where(pairs["weak_face"], weak[0], strong[0])
     pairs["voice_intensity"] = np.where(pairs["weak_voice"], weak[1], strong[1])
     pairs["duration"] = rng.uniform(*duration, n).round(2)
@@ -207,8 +207,8 @@ def _draw_conditions(
     pairs["contrast"] = nuisance.lighting * rng.uniform(-1, 1, n)
     pairs["warmth"] = nuisance.lighting * rng.uniform(-1, 1, n)
     pairs["picture_noise"] = nuisance.noise * rng.uniform(0.5, 7, n)
-    pairs["sound_noise"] = nuisance.noise * 10 ** rng.uniform(-1.6, -0.4, n)
-    pairs["gain_db"] = rng.uniform(-6, 6, n)
+    pairs["sound_noise"] = nuisance.noise * 10 ** rng.uniform(-1.6, -0.6, n)
+    pairs["gain_db"] = rng.uniform(-4, 4, n)
     pairs["occluder"] = rng.integers(0, 3, n)
 
 

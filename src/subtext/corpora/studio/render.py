@@ -189,7 +189,7 @@ class _Action:
         return at, self._scale, roll, yaw, nod
 
 
-_OWN: Final = {"smile": 0.12, "stretch": 0.20, "brow_raise": 0.25, "brow_inner": 0.18, "lids": 0.06, "cheeks": 0.10}
+_OWN: Final = {"smile": 0.10, "stretch": 0.16, "brow_raise": 0.20, "brow_inner": 0.16, "lids": 0.06, "cheeks": 0.08}
 """Spread of what a face does for reasons of its own, whatever its polarity."""
 
 

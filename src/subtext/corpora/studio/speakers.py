@@ -163,7 +163,7 @@ def _draw_look(rng: np.random.Generator, deep: bool) -> Look:
         lip_redness=rng.uniform(0.2, 0.7) if deep else rng.uniform(0.4, 1.0),
         wrinkles=rng.uniform(0, 1) ** 2,
         freckles=bool(rng.random() < 0.12),
-        rest_mouth=rng.normal(0, 0.13),
+        rest_mouth=rng.normal(0, 0.10),
         rest_brow=rng.normal(0, 0.15),
         rest_lid=rng.uniform(0.88, 1.08),
     )
@@ -175,7 +175,7 @@ def _draw_voice(rng: np.random.Generator, deep: bool) -> Voice:
         tract=rng.uniform(0.95, 1.06) if deep else rng.uniform(0.82, 0.92),
         rate=rng.uniform(3.9, 5.1),
         spread=rng.uniform(1.5, 2.4),
-        tilt=rng.uniform(900, 1600),
+        tilt=rng.uniform(1000, 1500),
         breath=rng.uniform(0.02, 0.10),
         jitter=rng.uniform(0.004, 0.010),
         level=rng.uniform(0.045, 0.075),

@@ -62,17 +62,17 @@ def draw_delivery(voice: Voice, polarity: int, intensity: float, rng: np.random.
     """How this speaker sounds with a polarity at an intensity in 0-1; ordinary variation is drawn anew."""
     glad = intensity if polarity > 0 else 0.0
     low = intensity if polarity < 0 else 0.0
-    semitones = 3.0 * glad - 2.0 * low + rng.normal(0, 0.6)
+    semitones = 3.5 * glad - 2.5 * low + rng.normal(0, 0.5)
     return Delivery(
         f0=voice.f0 * 2 ** (semitones / 12),
-        spread=voice.spread * float(np.exp(0.65 * glad - 0.90 * low + rng.normal(0, 0.16))),
-        slope=1.8 * glad - 3.0 * low - 0.8 + rng.normal(0, 0.8),
-        rate=voice.rate * float(np.exp(0.20 * glad - 0.28 * low + rng.normal(0, 0.05))),
-        jitter=voice.jitter * float(np.exp(0.1 * glad + 1.15 * low + rng.normal(0, 0.2))),
-        shimmer=0.05 + 0.02 * glad + 0.20 * low + abs(rng.normal(0, 0.02)),
-        breath=float(np.clip(voice.breath * np.exp(-0.3 * glad + 0.9 * low + rng.normal(0, 0.2)), 0, 0.4)),
-        tilt=voice.tilt * float(np.exp(0.50 * glad - 0.55 * low + rng.normal(0, 0.10))),
-        level=voice.level * 10 ** ((3.5 * glad - 4.0 * low) / 20),
+        spread=voice.spread * float(np.exp(0.80 * glad - 1.15 * low + rng.normal(0, 0.12))),
+        slope=2.0 * glad - 3.5 * low - 0.8 + rng.normal(0, 0.7),
+        rate=voice.rate * float(np.exp(0.25 * glad - 0.34 * low + rng.normal(0, 0.04))),
+        jitter=voice.jitter * float(np.exp(0.1 * glad + 1.35 * low + rng.normal(0, 0.15))),
+        shimmer=0.05 + 0.02 * glad + 0.24 * low + abs(rng.normal(0, 0.02)),
+        breath=float(np.clip(voice.breath * np.exp(-0.4 * glad + 1.1 * low + rng.normal(0, 0.15)), 0, 0.4)),
+        tilt=voice.tilt * float(np.exp(0.65 * glad - 0.70 * low + rng.normal(0, 0.08))),
+        level=voice.level * 10 ** ((4.0 * glad - 4.5 * low) / 20),
     )
 
 
