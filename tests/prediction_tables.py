@@ -11,6 +11,7 @@ from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITIES, POLARITY_
 CONTROLS = (
     "majority",
     "metadata",
+    "speaker",
     "visual",
     "text",
     "prosody",
@@ -76,7 +77,7 @@ def run_tables(
         known = {"posterior_product": 0.9, "visual+text": 0.8, "text+prosody": 0.5}.get(name, 0.0)
         part["control"] = name
         _add_head(part, "incongruent", known * skill, 1.0, rng)
-        if name == "majority":
+        if name in ("majority", "speaker"):
             part["prob_incongruent"] = 0.5
         parts.append(part.drop(columns="logit_incongruent"))
     return table, pd.concat(parts, ignore_index=True)

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from subtext.data import ClipData
 from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
+from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.training import chosen_controls, train
+from subtext.training import _Run, chosen_controls, train
 from tiny_runs import settings, write_corpus
 
 
@@ -92,6 +94,7 @@ def test_the_fusion_learns_what_neither_modality_tells(run: RunFolder) -> None:
     assert list(controls["control"].unique()) == [
         "majority",
         "metadata",
+        "speaker",
         "text",
         "prosody",
         "posterior_product",
@@ -102,6 +105,81 @@ def test_the_fusion_learns_what_neither_modality_tells(run: RunFolder) -> None:
     assert controls["prob_incongruent"].notna().all()
     fused = metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]["value"]
     assert fused > 0.75, fused
+    areas = {
+        name: control["incongruent"]["subsets"]["all"]["metrics"]["auroc"]["value"]
+        for name, control in metrics["controls"].items()
+        if name in ("text", "prosody", "permuted")
+    }
+    assert all(abs(area - 0.5) < 0.2 < fused - area for area in areas.values()), areas
+
+
+def test_what_is_chosen_is_chosen_on_validation(run: RunFolder) -> None:
+    table = pd.read_parquet(run.file("predictions.parquet"))
+    chosen = run.model()["calibration"]["incongruent"]
+    found = {}
+    for split in ("val", "test"):
+        rows = table[(table["split"] == split) & table["logit_incongruent"].notna()]
+        logits, labels = rows["logit_incongruent"].to_numpy(), rows["incongruent"].to_numpy(dtype=int)
+        temperature = fit_temperature(logits, labels)
+        found[split] = temperature, choose_threshold(calibrate(logits, temperature), labels)
+    assert (chosen["temperature"], chosen["threshold"]) == pytest.approx(found["val"], abs=1e-5)
+    assert found["val"] != pytest.approx(found["test"], abs=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_shuffled_control_learns_and_chooses_from_shuffled_pairs(
+    base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[ClipData] = []
+    fit = _Run._fit
+
+    def spy(self: _Run, classifier: Any, data: ClipData, folder: Path | None) -> Any:
+        fitted.append(data)
+        return fit(self, classifier, data, folder)
+
+    monkeypatch.setattr(_Run, "_fit", spy)
+    train(changed(base, controls=["text", "shuffled"], trainer__max_epochs=1), tmp_path / "run")
+    main, text, shuffled = fitted
+    assert set(text.numbers) == {"text"}
+
+    def pairs(data: ClipData, split: str) -> dict[str, tuple[int, int]]:
+        part = data.split(split)
+        return dict(
+            zip(
+                part.table["id"],
+                zip(part.numbers["text"].tolist(), part.numbers["prosody"].tolist(), strict=True),
+                strict=True,
+            )
+        )
+
+    for split in ("train", "val"):
+        before, after = pairs(main, split), pairs(shuffled, split)
+        assert before.keys() == after.keys()
+        assert np.mean([before[row] == after[row] for row in before]) < 0.3
+    assert pairs(main, "test") == pairs(shuffled, "test")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_corpus_of_labels_without_polarities_runs_the_controls_that_it_allows(
+    place: Path, base: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(table: pd.DataFrame) -> None:
+        table["incongruent"] = table["verbal_polarity"] != table["visual_polarity"]
+        table.drop(columns=["verbal_polarity", "visual_polarity", "vocal_polarity"], inplace=True)
+
+    asked = rewritten(place, base, "labels_only", change)
+    with caplog.at_level(logging.WARNING):
+        done = train(
+            changed(asked, controls=["majority", "posterior_product"], trainer__max_epochs=1), tmp_path / "run"
+        )
+    assert list(pd.read_parquet(done.file("controls.parquet"))["control"].unique()) == ["majority"]
+    assert "posterior_product: left out" in caplog.text
+    assert done.is_finished
+
+
+def test_metadata_is_what_describes_files_not_what_a_table_says(run: RunFolder) -> None:
+    assert "duration" in run.run()["metadata"] or "voice_duration" in run.run()["metadata"]
+    assert not set(run.run()["metadata"]) & {"verbal_polarity", "speaker", "incongruent", "voiced_share"}
 
 
 def test_the_model_is_that_of_the_best_epoch_not_of_the_last(run: RunFolder) -> None:
@@ -297,6 +375,25 @@ def test_an_encoder_stage_hands_its_backbone_on(base: dict[str, Any], tmp_path: 
     for name in names:
         assert torch.equal(before[name], after[name]), name
     assert first.model()["fingerprints"]["prosody"] == second.model()["fingerprints"]["prosody"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_fusion_begins_where_the_encoder_stage_ended(base: dict[str, Any], tmp_path: Path) -> None:
+    stage = changed(base, fusion=None, task__heads=["vocal_polarity"], task__rows="streams", task__swap=0.0)
+    first = train(stage, tmp_path / "encoders")
+    still = changed(
+        base,
+        encoders=str(first.path),
+        encoder__prosody__trainable=False,
+        trainer__max_epochs=1,
+        task__optimizer__lr=0.0,
+    )
+    second = train(still, tmp_path / "fusion")
+    before, after = (load_file(r.file("model.safetensors")) for r in (first, second))
+    names = [name for name in before if name.startswith(("encoders.prosody.projection.", "heads.readouts.vocal"))]
+    assert len(names) >= 8
+    for name in names:
+        assert torch.equal(before[name], after[name]), name
 
 
 @pytest.mark.usefixtures("quick")

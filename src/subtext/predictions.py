@@ -14,6 +14,7 @@ from subtext.heads import HeadSpec
 from subtext.labels import MODALITIES
 from subtext.manifest import LABEL_COLUMNS
 
+EMOTIONS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 IDENTITY: Final = ("id", "session", "speaker", "split", "fold", "seed")
 PREDICTION_BATCH: Final = 128
 
@@ -42,7 +43,7 @@ def predict_table(
     """
     classifier.eval()
     answers = _answers(classifier, data, batch_size)
-    wanted = dict.fromkeys([*IDENTITY, *keep, *LABEL_COLUMNS])
+    wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTIONS, *LABEL_COLUMNS])
     table = data.table[[column for column in wanted if column in data.table]].copy()
     for column in ("fold", "seed"):
         if column not in table:

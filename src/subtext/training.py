@@ -41,7 +41,7 @@ from subtext.labels import MODALITIES
 from subtext.losses import visible_targets
 from subtext.manifest import SPLITS, Manifest, check_splits
 from subtext.predictions import predict_table, raw_answers
-from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
+from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier, read_weights
 from subtext.task import IncongruenceTask
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class _Run:
         with self._timed("extraction"):
             cache = FeatureCache(self.settings["paths"]["features"])
             index = self._extract(manifest, cache)
-        table = _with_quality(manifest.table, index)
+        table, self.metadata = describe_clips(manifest, index)
         extra = [column for column in table if column not in manifest.table]
         self.keep = [*manifest.groups, *map(str, extra), "corpus", "start", "end"]
         with self._timed("embedding"):
@@ -127,7 +127,14 @@ class _Run:
         self.specs = usable_heads(specs, data, manifest.name)
         self.data = data
         if is_main_process():
-            self.run.add_facts({"groups": list(manifest.groups), "missing": index.missing(), "rows": len(data)})
+            self.run.add_facts(
+                {
+                    "groups": list(manifest.groups),
+                    "missing": index.missing(),
+                    "rows": len(data),
+                    "metadata": self.metadata,
+                }
+            )
         with self._timed("training"):
             fitted = self._model(encoders, index)
         if not is_main_process():
@@ -135,7 +142,7 @@ class _Run:
         with self._timed("prediction"):
             predictions = self._predictions(fitted)
         with self._timed("controls"):
-            self._controls(fitted, predictions, table)
+            self._controls(fitted, predictions)
         with self._timed("evaluation"):
             self._evaluate()
         self.run.add_facts({"seconds": {name: round(value, 1) for name, value in self.seconds.items()}})
@@ -262,9 +269,12 @@ class _Run:
         if self.fusion_node is not None:
             fusion = build(self.fusion_node, Fusion, modalities=list(encoders), dim=dim)
         dropout = float(self.task_settings["head_dropout"])
-        return IncongruenceClassifier(
+        classifier = IncongruenceClassifier(
             encoders=encoders, fusion=fusion, heads=Heads(names=[s.name for s in specs], dim=dim, dropout=dropout)
         )
+        if self.settings.get("encoders") is not None:
+            take_over(classifier, Path(self.settings["encoders"]))
+        return classifier
 
     def _fit(self, classifier: IncongruenceClassifier, data: ClipData, folder: Path | None) -> Fitted:
         """Train on the training split, choose the epoch on the validation split; resumable where it has a folder."""
@@ -405,8 +415,12 @@ class _Run:
 
     # -- controls -----------------------------------------------------------------------------------------------------
 
-    def _controls(self, fitted: Fitted, predictions: pd.DataFrame, table: pd.DataFrame) -> None:
-        """Every control that is asked for, one after the other; a finished one is not done again on resuming."""
+    def _controls(self, fitted: Fitted, predictions: pd.DataFrame) -> None:
+        """Every control that is asked for, one after the other; a finished one is not done again on resuming.
+
+        One that the corpus does not allow, such as the posterior product without polarity labels, is left out; the
+        evaluation names it.
+        """
         binary = [spec.name for spec in self.specs if spec.kind == "binary"]
         names = chosen_controls(self.settings.get("controls", True), fitted.classifier.modalities)
         if not binary or not names:
@@ -426,11 +440,15 @@ class _Run:
             path = done / f"{name}.parquet"
             if not (self.resume and path.is_file()):
                 log.info("control: %s", name)
-                shares = self._control(name, fitted, predictions, table, binary)
-                rows = base.assign(control=name, **{f"prob_{head}": shares[head] for head in binary})
+                shares = self._control(name, fitted, predictions, binary)
+                if not shares:
+                    continue
+                rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
                 with self.run.writing():
                     _write_table(rows, path)
             parts.append(pd.read_parquet(path))
+        if not parts:
+            return
         with self.run.writing():
             _write_table(pd.concat(parts, ignore_index=True), target)
             for path in done.glob("*.parquet"):
@@ -438,40 +456,54 @@ class _Run:
             done.rmdir()
 
     def _control(
-        self, name: str, fitted: Fitted, predictions: pd.DataFrame, table: pd.DataFrame, binary: Sequence[str]
+        self, name: str, fitted: Fitted, predictions: pd.DataFrame, binary: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Probabilities of one control for the rows of `predictions`, by binary head."""
+        """Probabilities of one control for the rows of `predictions`, by binary head; without those it cannot judge."""
         train_rows = self.data.table[self.data.table["split"] == "train"]
-        everything = pd.concat([train_rows, predictions], ignore_index=True)
-        judged = slice(len(train_rows), None)
-        if name in ("majority", "posterior_product"):
-            control = table_controls.majority if name == "majority" else table_controls.posterior_product
-            return {head: control(everything, head).to_numpy()[judged] for head in binary}
-        if name == "metadata":
-            columns = table_controls.metadata_columns(table)
-            described = pd.concat([train_rows, self._judged_rows()], ignore_index=True)
-            return {
-                head: table_controls.metadata(described, columns, head, self.seed).to_numpy()[judged] for head in binary
-            }
+        if name in ("majority", "metadata", "speaker", "posterior_product"):
+            # Posteriors stand in the predictions, what describes the files in the corpus's own rows.
+            judged = self._judged_rows() if name == "metadata" else predictions
+            everything = pd.concat([train_rows, judged], ignore_index=True)
+            found = {}
+            for head in binary:
+                try:
+                    found[head] = self._table_control(name, everything, head).to_numpy()[len(train_rows) :]
+                except ConfigError as error:
+                    log.warning("%s: left out for %s", error, head)
+            return found
         if name == "permuted":
             parts = [self.data.split(split).permuted(mix(self.seed, n)) for n, split in enumerate(("val", "test"))]
             chosen = self.run.model()["calibration"]
-            found = pd.concat([self._predict(fitted.classifier, part, chosen) for part in parts])
+            answers = pd.concat([self._predict(fitted.classifier, part, chosen) for part in parts])
         else:
             modalities = fitted.classifier.modalities if name == "shuffled" else name.split("+")
-            found = self._retrained(modalities, shuffled=name == "shuffled")
-        found = found.set_index("id").loc[predictions["id"]]
+            answers = self._retrained(modalities, shuffled=name == "shuffled")
+        answers = answers.set_index("id").loc[predictions["id"]]
         # A control that has nothing to go by says what it knows: the training split's share.
         return {
-            head: found[f"prob_{head}"].fillna(float(train_rows[head].mean())).to_numpy(dtype=np.float64)
+            head: answers[f"prob_{head}"].fillna(float(train_rows[head].mean())).to_numpy(dtype=np.float64)
             for head in binary
         }
+
+    def _table_control(self, name: str, everything: pd.DataFrame, head: str) -> pd.Series:
+        if name == "metadata":
+            return table_controls.metadata(everything, self.metadata, head, self.seed)
+        control = {
+            "majority": table_controls.majority,
+            "speaker": table_controls.speaker_lookup,
+            "posterior_product": table_controls.posterior_product,
+        }[name]
+        return control(everything, head)
 
     def _judged_rows(self) -> pd.DataFrame:
         return self.data.table[self.data.table["split"].isin(["val", "test"])]
 
     def _retrained(self, modalities: Sequence[str], *, shuffled: bool) -> pd.DataFrame:
-        """Predictions of a model trained like the main one, on some of the modalities or on shuffled pairs."""
+        """Predictions of a model trained like the main one, on some of the modalities or on shuffled pairs.
+
+        Shuffled pairs choose the epoch and the calibration too: true validation pairs would pick, among epochs that
+        know nothing, the one that happens to be right.
+        """
         torch.manual_seed(self.seed)
         nodes = {m: node for m, node in self.nodes.items() if m in modalities}
         encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
@@ -480,12 +512,12 @@ class _Run:
             # A frozen backbone is not used any more: the streams are its output.
             if encoder.trainable and source is not None and encoder.backbone.state_dict():
                 encoder.load_backbone(Path(source))
-        data = self.data.only(modalities)
+        judged = data = self.data.only(modalities)
         if shuffled:
-            mixed = data.split("train").permuted(mix(self.seed, len(SPLITS)))
-            data = data.replacing("train", mixed)
+            for number, split in enumerate(("train", "val")):
+                data = data.replacing(split, data.split(split).permuted(mix(self.seed, len(SPLITS) + number)))
         fitted = self._fit(self._classifier(encoders), data, None)
-        return self._predict(fitted.classifier, data, calibration(fitted.classifier, data))
+        return self._predict(fitted.classifier, judged, calibration(fitted.classifier, data))
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -502,6 +534,22 @@ class _Run:
         began = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - began
+
+
+def take_over(classifier: IncongruenceClassifier, folder: Path) -> None:
+    """Begin where an encoder stage ended: with its projections and polarity readouts, as far as they fit.
+
+    The backbones have been taken over before (`Encoder.load_backbone`), and must fit.
+    """
+    theirs = read_weights(RunFolder(folder).file("model.safetensors"))
+    own = classifier.state_dict()
+    readouts = tuple(f"heads.readouts.{spec.key}." for spec in classifier.heads.specs if spec.modality is not None)
+    fitting = {
+        name: tensor
+        for name, tensor in theirs.items()
+        if name.startswith(("encoders.", *readouts)) and name in own and own[name].shape == tensor.shape
+    }
+    classifier.load_state_dict(fitting, strict=False)
 
 
 def calibration(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, dict[str, Any]]:
@@ -578,7 +626,7 @@ def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
     subsets = [
         "+".join(subset) for size in range(1, len(modalities)) for subset in itertools.combinations(modalities, size)
     ]
-    known = ["majority", "metadata", *subsets, "posterior_product", "permuted", "shuffled"]
+    known = ["majority", "metadata", "speaker", *subsets, "posterior_product", "permuted", "shuffled"]
     if isinstance(setting, bool):
         return known if setting else []
     for name in setting:
@@ -598,19 +646,40 @@ def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapp
     return clip
 
 
-def _with_quality(table: pd.DataFrame, index: FeatureIndex) -> pd.DataFrame:
-    """The manifest's rows with the figures about their streams."""
-    out = table.copy()
+def describe_clips(manifest: Manifest, index: FeatureIndex) -> tuple[pd.DataFrame, list[str]]:
+    """The manifest's rows with figures about their files and streams.
+
+    Returns:
+        The table, and the columns among them that serve as metadata: what can be told without looking or listening.
+    """
+    table = manifest.table.copy()
+    metadata: list[str] = []
     for modality in index.modalities:
         quality = index.quality(modality)
         for column in quality:
-            name = column if column not in out else f"{modality}_{column}"
-            out[name] = out["id"].map(quality[column]).astype("float64")
-    if "duration" not in out:
-        out["duration"] = (out["end"] - out["start"].fillna(0)).astype("float64")
-        if "voice_duration" in out:
-            out["duration"] = out["duration"].fillna(out["voice_duration"])
-    return out
+            name = str(column) if column not in table else f"{modality}_{column}"
+            table[name] = table["id"].map(quality[column]).astype("float64")
+            if column not in table_controls.CONTENT:
+                metadata.append(name)
+    for stream in ("video", "image", "audio"):
+        name = f"{stream}_bytes"
+        if stream in table and name not in table and table[stream].notna().any():
+            sizes = {path: _size(manifest.path(path)) for path in table[stream].dropna().unique()}
+            table[name] = table[stream].map(sizes).astype("float64")
+            metadata.append(name)
+    if "duration" not in table:
+        table["duration"] = (table["end"] - table["start"].fillna(0)).astype("float64")
+        if "voice_duration" in table:
+            table["duration"] = table["duration"].fillna(table["voice_duration"])
+        metadata.append("duration")
+    return table, metadata
+
+
+def _size(path: Path) -> float:
+    try:
+        return float(path.stat().st_size)
+    except OSError:
+        return float("nan")
 
 
 def _with_streams(data: ClipData) -> ClipData:

@@ -56,7 +56,7 @@ def waveform(path: Path) -> np.ndarray:
 
 def test_manifest_is_what_training_needs(built: Manifest) -> None:
     table = built.table
-    assert built.groups == ("speaker",)
+    assert built.groups == ("speaker", "sentence")
     assert len(table) == 120
     assert table["split"].value_counts().to_dict() == {"train": 40, "val": 40, "test": 40}
     assert table["speaker"].nunique() == 60

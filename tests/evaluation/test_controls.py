@@ -5,10 +5,8 @@ import pytest
 from prediction_tables import labelled_clips
 from subtext.errors import ConfigError
 from subtext.evaluation.controls import (
-    control_rows,
     majority,
     metadata,
-    metadata_columns,
     posterior_product,
     speaker_lookup,
 )
@@ -63,15 +61,6 @@ def test_training_rows_are_cross_fitted(clips: pd.DataFrame) -> None:
     assert area < 0.56, "fitted and judged on the same rows, boosting would score far above chance"
 
 
-def test_metadata_columns_leave_out_labels_posteriors_and_constants(clips: pd.DataFrame) -> None:
-    table = clips.assign(constant=1.0, logit_incongruent=0.1, seed=np.arange(len(clips)), votes_1=np.arange(len(clips)))
-    found = metadata_columns(table)
-    assert {"duration", "face_share", "present_visual"} <= set(found)
-    hidden = {"incongruent", "visual_polarity", "constant", "seed", "logit_incongruent", "votes_1", "contradiction"}
-    assert not hidden & set(found)
-    assert not any(column.startswith("prob_") for column in found)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -85,8 +74,14 @@ def test_metadata_says_what_it_lacks(clips: pd.DataFrame, change, words: str) ->
         metadata(change(clips), ["duration"])
 
 
-def test_speaker_lookup_applies_only_where_speakers_repeat(clips: pd.DataFrame) -> None:
-    assert speaker_lookup(clips) is None
+def test_speaker_lookup_is_the_majority_where_no_speaker_repeats(clips: pd.DataFrame) -> None:
+    held_out = clips["split"] != "train"
+    assert np.array_equal(speaker_lookup(clips)[held_out], majority(clips)[held_out])
+    with pytest.raises(ConfigError, match="no training row says its speaker"):
+        speaker_lookup(clips.assign(speaker=pd.NA))
+
+
+def test_speaker_lookup_finds_a_speaker_leak(clips: pd.DataFrame) -> None:
     table = clips.copy()
     rng = np.random.default_rng(1)
     table["speaker"] = rng.choice(list("abcdefgh"), len(table))
@@ -94,7 +89,6 @@ def test_speaker_lookup_applies_only_where_speakers_repeat(clips: pd.DataFrame) 
     table["incongruent"] = pd.array(rng.random(len(table)) < table["speaker"].map(lean), dtype="boolean")
     table.loc[table.index[-1], "speaker"] = "new"
     p = speaker_lookup(table)
-    assert p is not None
     assert area_on_test(table, p) > 0.75
     share = table.loc[(table["split"] == "train") & (table["speaker"] == "a"), "incongruent"].astype(float).mean()
     assert p[table["speaker"] == "a"].unique() == pytest.approx([share])
@@ -159,9 +153,10 @@ def test_product_without_posteriors_says_what_to_do(clips: pd.DataFrame) -> None
         posterior_product(clips.drop(columns=[c for c in clips if c.startswith("prob_")]))
 
 
-def test_control_rows_hold_validation_and_test_only(clips: pd.DataFrame) -> None:
-    rows = control_rows(clips, "majority", majority(clips))
-    assert set(rows["split"]) == {"val", "test"}
-    assert (rows["control"] == "majority").all()
-    assert rows["prob_incongruent"].dtype == np.float64
-    assert "prob_incongruent" not in clips
+def test_product_needs_training_rows_with_all_polarities(clips: pd.DataFrame) -> None:
+    apart = clips.copy()
+    odd = np.arange(len(apart)) % 2 == 1
+    apart.loc[odd, "verbal_polarity"] = pd.NA
+    apart.loc[~odd, "visual_polarity"] = pd.NA
+    with pytest.raises(ConfigError, match="no training row carries all of"):
+        posterior_product(apart)

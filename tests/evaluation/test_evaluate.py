@@ -24,6 +24,12 @@ def metrics(tables: Tables) -> dict:
     return evaluate(*tables, ("speaker",), n_bootstrap=200)
 
 
+def dig(entry, *path: str):
+    for key in path:
+        entry = entry[key]
+    return entry
+
+
 def test_metrics_are_plain_json_without_nan(metrics: dict) -> None:
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
@@ -56,10 +62,17 @@ def test_every_figure_has_its_interval_and_the_count_of_clusters(tables: Tables,
 
 
 def test_thresholds_come_from_validation_and_figures_from_test(tables: Tables, metrics: dict) -> None:
-    predictions, _ = tables
+    predictions, controls = tables
     altered = predictions.copy()
     altered["incongruent"] = np.where(altered["split"] == "test", ~altered["incongruent"], altered["incongruent"])
-    found = evaluate(altered, groups=("speaker",), n_bootstrap=20)["heads"]["incongruent"]
+    everything = evaluate(altered, controls, groups=("speaker",), n_bootstrap=20)
+    for name, control in everything["controls"].items():
+        assert control["incongruent"]["threshold"] == metrics["controls"][name]["incongruent"]["threshold"], name
+    # With every test label turned over, decisions by unchanged thresholds are wrong where they were right.
+    pair, before = (m["controls"]["visual+text"]["incongruent"]["subsets"]["all"] for m in (everything, metrics))
+    difference = "fused_minus_control", "balanced_accuracy", "value"
+    assert dig(pair, *difference) == pytest.approx(-dig(before, *difference))
+    found = everything["heads"]["incongruent"]
     expected = metrics["heads"]["incongruent"]
     assert found["threshold"] == expected["threshold"]
     assert found["temperature"] == expected["temperature"]
@@ -80,6 +93,34 @@ def test_contradictions_and_zero_cells_stand_apart_against_congruent_clips(table
         assert found[key]["auroc"]["value"] == pytest.approx(area)
         assert found[key]["clips"] == kind.sum()
     assert "unvoiced_warmth" not in found, "the cell table has no smile under neutral words"
+    face = metrics["controls"]["visual"]["incongruent"]["subsets"]["all"]["contradiction"]
+    assert face["clips"] == found["contradiction"]["clips"]
+    assert face["auroc"]["value"] is not None
+
+
+def test_clips_of_unknown_polarity_are_no_mismatch_with_zero(tables: Tables, metrics: dict) -> None:
+    predictions, _ = tables
+    expected = metrics["heads"]["incongruent"]["subsets"]["all"]["zero_cell"]["clips"]
+    gaps = predictions.copy()
+    zero = (gaps["verbal_polarity"] * gaps["visual_polarity"] == 0) & (gaps["split"] == "test")
+    gaps.loc[~zero, "visual_polarity"] = pd.NA
+    half = evaluate(gaps, groups=("speaker",), n_bootstrap=10)["heads"]["incongruent"]["subsets"]["all"]
+    assert half["zero_cell"]["clips"] == expected
+    gaps["verbal_polarity"] = pd.NA
+    none = evaluate(gaps, groups=("speaker",), n_bootstrap=10)["heads"]["incongruent"]["subsets"]["all"]
+    assert none["zero_cell"] == {
+        "auroc": {"value": None, "low": None, "high": None, "reason": none["zero_cell"]["auroc"]["reason"]}
+    }
+    assert "not known" in none["zero_cell"]["auroc"]["reason"]
+
+
+def test_a_modality_that_the_model_does_not_use_is_not_asked_for(tables: Tables) -> None:
+    predictions, controls = tables
+    pair = predictions.assign(present_prosody=False)
+    found = evaluate(pair, controls, ("speaker",), n_bootstrap=10)
+    test = predictions[predictions["split"] == "test"]
+    assert found["subsets"]["all_streams"] == (test["present_visual"] & test["present_text"]).sum() > 300
+    assert any("no test clip has prosody" in note for note in found["notes"])
 
 
 def test_unvoiced_warmth_is_shown_both_ways(metrics: dict) -> None:

@@ -76,6 +76,7 @@ def test_a_control_that_one_run_lacks_is_not_averaged(runs: list[Run]) -> None:
     lacking = Run("lacking", runs[2].predictions, runs[2].controls.query("control != 'visual'"), runs[2].metrics)
     found = pool_seeds([*runs[:2], lacking], ("speaker",))["auroc"]["incongruent"]["all"]
     assert set(found) == {"fused", "visual+text"}
+    assert pool_seeds([*runs[:2], lacking], ("speaker",))["notes"] == ["visual: only seed_3, seed_4 ran it"]
 
 
 def test_runs_on_other_clips_or_of_the_same_seed_are_refused(runs: list[Run]) -> None:

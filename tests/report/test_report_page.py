@@ -25,6 +25,7 @@ def test_page_holds_every_figure_of_every_system(metrics: dict, tmp_path: Path) 
             assert interval_text(entry["metrics"][name]) in page
         for control in metrics["controls"].values():
             assert interval_text(control["incongruent"]["subsets"][subset]["metrics"]["auroc"]) in page
+            assert interval_text(control["incongruent"]["subsets"][subset]["contradiction"]["auroc"]) in page
         assert interval_text(entry["contradiction"]["auroc"]) in page
     assert "speaker (20 clusters)" in page
     assert "- commit: abc123" in page
@@ -60,16 +61,25 @@ def test_reading_says_what_the_intervals_allow_and_no_more() -> None:
     (chance,) = [line for line in said if "0.5 lies inside" in line]
     assert "face alone" in chance
     assert "words + face" not in chance
-    (excluded,) = [line for line in said if "excludes 0.5" in line]
-    assert "words + face" in excluded
+    (above,) = [line for line in said if "lies above 0.5" in line]
+    assert "words + face" in above
+    assert "majority" not in above
     (unproven,) = [line for line in said if "not shown to be better" in line]
     assert "words + face" in unproven
     assert "face alone" not in unproven
-    assert any("shuffled pairs" in line and "leak" in line for line in said)
+    assert any("model of shuffled pairs is off 0.5" in line for line in said)
+    assert not any("leak: look into it" in line for line in said)
     assert any("product of unimodal posteriors" in line and "not better fusion" in line for line in said)
     set_auroc(metrics, "posterior_product", 0.8, 0.9, (-0.01, 0.06))
     set_auroc(metrics, "shuffled", 0.48, 0.6, (0.2, 0.4))
-    assert not any("leak" in line for line in reading(metrics))
+    assert not any("off 0.5" in line or "not better fusion" in line for line in reading(metrics))
+    set_auroc(metrics, "permuted", 0.53, 0.6, (0.2, 0.4))
+    set_auroc(metrics, "visual+text", 0.8, 0.9, (-0.2, -0.1))
+    set_auroc(metrics, "metadata", 0.2, 0.4, (0.2, 0.4))
+    said = reading(metrics)
+    assert any("permuted streams" in line and "leak: look into it" in line for line in said)
+    assert any("worse than words + face" in line for line in said)
+    assert any("metadata only lies below 0.5" in line for line in said)
 
 
 def test_what_is_missing_is_on_the_page(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +64,7 @@ class Collage(Corpus):
         n_train, n_val, n_test: numbers of examples; a multiple of 40 follows the cell table exactly, of 120 the thirds
             of the voice as well.
         count_unvoiced_warmth: count a smile (or a warm voice) under neutral words as incongruent.
+        groups: columns of reused parts, by which intervals resample.
         image_size: side of the photographs in px.
         jpeg_quality: 1 to 100.
     """
@@ -79,6 +81,7 @@ class Collage(Corpus):
         count_unvoiced_warmth: bool = False,
         image_size: int = 192,
         jpeg_quality: int = 90,
+        groups: Sequence[str] = GROUPS,
     ) -> None:
         self.data = Path(data)
         self.folder = Path(folder)
@@ -87,6 +90,7 @@ class Collage(Corpus):
         self.rule = IncongruenceRule(count_unvoiced_warmth)
         self.image_size = image_size
         self.jpeg_quality = jpeg_quality
+        self.groups = tuple(groups)
         if seed < 0:
             raise ConfigError(f"corpus.seed is {seed}; use 0 or more")
         if min(self.sizes.values()) < 0 or not any(self.sizes.values()):
@@ -111,7 +115,7 @@ class Collage(Corpus):
         settings = self._settings(photographs, voices, utterances)
         ready = self._ready(settings)
         if ready is not None:
-            return ready
+            return replace(ready, groups=self.groups)
         table = self._draw(photographs, voices, utterances)
         with _writing(self.folder):
             (self.folder / "settings.json").unlink(missing_ok=True)
@@ -128,7 +132,7 @@ class Collage(Corpus):
             table.drop(columns=["image_source", "audio_source"]),
             root=self.folder,
             name="collage",
-            groups=GROUPS,
+            groups=self.groups,
             allow_links=True,
             rule=self.rule,
         )

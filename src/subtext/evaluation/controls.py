@@ -1,7 +1,7 @@
 """Control systems that need tables only: what a result must be compared with before it means anything.
 
 Each takes the table of all clips (every split, labels, posteriors or metadata) and gives one probability a row; the
-training split alone shapes it. `control_rows` turns the probabilities into rows of `controls.parquet`.
+training split alone shapes it.
 """
 
 import itertools
@@ -15,23 +15,8 @@ from subtext.errors import ConfigError
 from subtext.evaluation.calibration import Floats, calibrate, fit_bias_corrected
 from subtext.labels import MODALITIES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
 
-NOT_METADATA: Final = frozenset({"start", "end", "fold", "seed", "engagement"})
-"""Numeric columns that say where a clip lies or what its label is, not what its file looks like."""
-
-
-def control_rows(table: pd.DataFrame, name: str, probabilities: pd.Series, target: str = "incongruent") -> pd.DataFrame:
-    """Validation and test rows of one control in the form of `controls.parquet`.
-
-    Args:
-        table: all clips with their identifying and label columns.
-        name: the control's name.
-        probabilities: `P(target)` for each row of `table`; NaN where the control says nothing.
-        target: the binary label that it predicts.
-    """
-    out = table.loc[table["split"].isin(["val", "test"])].copy()
-    out["control"] = name
-    out[f"prob_{target}"] = probabilities.reindex(out.index).astype(np.float64)
-    return out
+CONTENT: Final = frozenset({"voiced_share"})
+"""Figures about a stream's quality that say how somebody speaks, and so are no metadata."""
 
 
 def majority(table: pd.DataFrame, target: str = "incongruent") -> pd.Series:
@@ -59,7 +44,6 @@ def metadata(table: pd.DataFrame, columns: Sequence[str], target: str = "incongr
         ConfigError: a column is absent or not numeric, or the training rows hold fewer than two classes.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -72,20 +56,18 @@ def metadata(table: pd.DataFrame, columns: Sequence[str], target: str = "incongr
     if labels.nunique() < 2:
         raise ConfigError(f"metadata control: the training rows hold one value of '{target}' only; it cannot be fitted")
     inputs = table[list(columns)].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    inputs[~np.isfinite(inputs)] = np.nan
-    inputs = inputs[
-        :, [len(np.unique(column[np.isfinite(column)])) > 1 or bool(np.isnan(column).any()) for column in inputs.T]
-    ]
+    fitted = table.index.isin(labels.index)
+    # That a figure is missing is a figure too.
+    missing = ~np.isfinite(inputs)
+    known = [column[fitted & ~gaps] for column, gaps in zip(inputs.T, missing.T, strict=True)]
+    inputs = np.where(missing, [np.median(column) if len(column) else 0.0 for column in known], inputs)
+    inputs = np.hstack([inputs, missing])
+    inputs = inputs[:, (inputs[fitted] != inputs[fitted][:1]).any(axis=0)]
     if not inputs.shape[1]:
         return majority(table, target)
-    fitted = table.index.isin(labels.index)
     train, answers = inputs[fitted], labels.to_numpy(dtype=bool)
     models = (
-        make_pipeline(
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-            StandardScaler(),
-            LogisticRegression(max_iter=1000),
-        ),
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
         HistGradientBoostingClassifier(
             learning_rate=0.05,
             max_iter=60,
@@ -107,37 +89,24 @@ def metadata(table: pd.DataFrame, columns: Sequence[str], target: str = "incongr
     return pd.Series(probabilities, index=table.index)
 
 
-def metadata_columns(table: pd.DataFrame, labels: Sequence[str] = ()) -> list[str]:
-    """Numeric columns of `table` that may serve as metadata: no label, posterior, time stamp or constant."""
-    hidden = {*NOT_METADATA, *labels, *POLARITY_COLUMN.values(), "incongruent", "vocal_incongruent", "contradiction"}
-    return [
-        column
-        for column in table.columns
-        if column not in hidden
-        and not column.startswith(("prob_", "logit_", "pred_", "evidence_", "votes_", "soft_"))
-        and pd.api.types.is_numeric_dtype(table[column])
-        and table[column].nunique(dropna=False) > 1
-    ]
-
-
-def speaker_lookup(table: pd.DataFrame, target: str = "incongruent", unit: str = "speaker") -> pd.Series | None:
+def speaker_lookup(table: pd.DataFrame, target: str = "incongruent", unit: str = "speaker") -> pd.Series:
     """The share of positives among each speaker's training clips.
 
     On MUStARD's official folds this alone scores above most published unimodal models, which is why it stands beside
-    every speaker-dependent result.
+    every result.
 
     Returns:
-        Probabilities, the overall share where a speaker has no training clip; None where no validation or test speaker
-        has any, that is, where the split is speaker-disjoint and the control does not apply.
+        Probabilities; the overall share where a speaker has no training clip, which in a speaker-disjoint split is
+        everywhere: there it is the majority, by construction.
+
+    Raises:
+        ConfigError: no training row carries the label, or none has a speaker.
     """
     labels = _train_labels(table, target)
-    if unit not in table:
-        return None
+    if unit not in table or table.loc[labels.index, unit].isna().all():
+        raise ConfigError(f"speaker lookup: no training row says its {unit}")
     shares = labels.groupby(table.loc[labels.index, unit]).mean()
-    found = table[unit].map(shares)
-    if found[table["split"].isin(["val", "test"])].isna().all():
-        return None
-    return found.astype(np.float64).fillna(labels.mean())
+    return table[unit].map(shares).astype(np.float64).fillna(labels.mean())
 
 
 def posterior_product(table: pd.DataFrame, target: str = "incongruent") -> pd.Series:
@@ -160,7 +129,7 @@ def posterior_product(table: pd.DataFrame, target: str = "incongruent") -> pd.Se
         target: the binary label to predict.
 
     Raises:
-        ConfigError: no modality has both posteriors and training labels.
+        ConfigError: no modality has both posteriors and training labels, or no training row has all their labels.
     """
     train = table.loc[_train_labels(table, target).index]
     used = [m for m in MODALITIES if _has_posterior(table, m) and _has_posterior_label(train, m)]
@@ -170,6 +139,8 @@ def posterior_product(table: pd.DataFrame, target: str = "incongruent") -> pd.Se
         )
     columns = [POLARITY_COLUMN[m] for m in used]
     train = train.dropna(subset=columns)
+    if train.empty:
+        raise ConfigError(f"posterior product: no training row carries all of {', '.join(columns)}")
     cells = [tuple(cell) for cell in itertools.product(POLARITIES, repeat=len(used))]
     known = train[columns].astype(int)
     shares = np.array([(known == cell).all(axis=1).mean() for cell in cells])

@@ -36,12 +36,13 @@ BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "voc
 """Binary head -> the polarity that the words' polarity is held against."""
 
 SUBSETS: Final = ("all", "all_streams")
-"""Every labelled test clip, and those whose three streams are all present."""
+"""Every labelled test clip, and those that have every stream of the model."""
 
 RANKING: Final[Mapping[str, Callable[[Bools, Floats], Linearised]]] = {"auroc": auroc, "auprc": average_precision}
 CONTROLS: Final = (
     "majority",
     "metadata",
+    "speaker",
     "visual",
     "text",
     "prosody",
@@ -200,14 +201,20 @@ def _check(predictions: pd.DataFrame) -> None:
 
 
 def subsets_of(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
-    """Which rows belong to each of `SUBSETS`, and a note where that is not known."""
+    """Which rows belong to each of `SUBSETS`, and a note where that is not known.
+
+    A stream that no clip has, as of a modality that the model does not use, is not asked for.
+    """
     masks: dict[str, Bools] = {"all": np.ones(len(test), dtype=bool)}
     columns = [f"present_{modality}" for modality in MODALITIES]
     absent = [column for column in columns if column not in test]
     if absent:
         return masks, [f"clips with all streams: not known, predictions lack {', '.join(absent)}"]
-    masks["all_streams"] = test[columns].fillna(False).astype(bool).all(axis=1).to_numpy()
-    return masks, []
+    present = test[columns].fillna(False).astype(bool)
+    used = [column for column in columns if present[column].any()]
+    unused = [modality for modality, column in zip(MODALITIES, columns, strict=True) if column not in used]
+    masks["all_streams"] = present[used].all(axis=1).to_numpy()
+    return masks, [f"no test clip has {', '.join(unused)}: 'all streams' leaves it out"] if unused else []
 
 
 def _describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
@@ -279,7 +286,7 @@ def _control(
                 "clips": len(rows),
                 "without_probability": int((mask & table[head].notna().to_numpy() & ~known).sum()),
                 "metrics": scorer.binary(rows, _labels(rows, head), _probabilities(rows, head), decided[mask & known]),
-            }
+            } | _apart(head, rows, _probabilities(rows, head), scorer)
             if f"prob_{head}" in test:
                 both = mask & known & fused_known
                 subsets[subset]["fused_minus_control"] = {"clips": int(both.sum())} | scorer.difference(
@@ -344,22 +351,26 @@ def _uncalibrated(head: str, rows: pd.DataFrame, labels: Bools, scorer: _Scorer)
 
 
 def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[str, Any]:
-    """AUROC of opposite signs, and of mismatches that involve a zero, each against congruent clips alone."""
+    """AUROC of opposite signs, and of mismatches that involve a zero, each against congruent clips alone.
+
+    A corpus that is balanced for the whole label is not balanced for either part of it: a single modality can tell
+    them in part, which is why the controls have these figures too. Clips of unknown polarities belong to neither.
+    """
     other = BINARY_HEADS[head]
     positive = _labels(rows, head)
     result: dict[str, Any] = {}
-    if "verbal_polarity" in rows and other in rows:
+    labelled = "verbal_polarity" in rows and other in rows
+    if labelled and (rows["verbal_polarity"].notna() & rows[other].notna()).any():
         said, shown = rows["verbal_polarity"].astype("Int64"), rows[other].astype("Int64")
+        known = (said.notna() & shown.notna()).to_numpy()
         congruent = (said == shown).fillna(False).to_numpy(dtype=bool)
         opposite = (said * shown < 0).fillna(False).to_numpy(dtype=bool)
+        zero = positive & known & ~opposite & ~congruent
         warmth = ((said == 0) & (shown == 1)).fillna(False).to_numpy(dtype=bool)
-    elif head == "incongruent" and "contradiction" in rows:
-        opposite = rows["contradiction"].fillna(False).to_numpy(dtype=bool)
-        congruent, warmth = ~positive, np.zeros(len(rows), dtype=bool)
     else:
         reason = "polarities are not known"
         return {key: {"auroc": Interval(None, reason=reason).as_dict()} for key in ("contradiction", "zero_cell")}
-    for key, kind in (("contradiction", opposite), ("zero_cell", positive & ~opposite & ~congruent)):
+    for key, kind in (("contradiction", opposite), ("zero_cell", zero)):
         at = kind | congruent
         result[key] = {
             "clips": int(kind.sum()),

@@ -275,6 +275,9 @@ def _inclusion_exclusion(terms: Sequence[tuple[int, float]], units: Sequence[str
 def _symmetric(
     value: float, variance: float, clusters: Mapping[str, int], method: str, low: float, high: float
 ) -> Interval:
+    if variance == 0 and value in (low, high):
+        reason = "no clip is misranked, so nothing tells how the figure would vary"
+        return Interval(value, units=tuple(clusters), clusters=clusters, reason=reason)
     half = _t(min(clusters.values()) - 1) * np.sqrt(variance)
     ends = max(low, float(value - half)), min(high, float(value + half))
     return Interval(value, *ends, method, tuple(clusters), clusters)

@@ -283,7 +283,9 @@ def _binned_error(sums: Floats) -> Floats:
 
 def _binary_macro_f1(counts: Floats) -> Floats:
     tn, fp, fn, tp = (counts[..., i] for i in range(4))
-    return 0.5 * (_safe_divide(2 * tp, 2 * tp + fp + fn) + _safe_divide(2 * tn, 2 * tn + fp + fn))
+    macro = 0.5 * (_safe_divide(2 * tp, 2 * tp + fp + fn) + _safe_divide(2 * tn, 2 * tn + fp + fn))
+    # Among clips of one class the other class's F1 is 0 whatever is said: no figure, as for the other metrics.
+    return np.where(((tp + fn) > 0) & ((tn + fp) > 0), macro, np.nan)
 
 
 def _balanced_accuracy(counts: Floats) -> Floats:

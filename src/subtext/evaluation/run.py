@@ -17,6 +17,9 @@ CONTROLS: Final = "controls.parquet"
 HISTORY: Final = "history.csv"
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.md"
+CONFIG: Final = "config.yaml"
+_FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "logger")
+"""Settings in which pooled runs may differ."""
 
 
 def evaluate_run(
@@ -66,11 +69,14 @@ def evaluate_seeds(
     """Evaluate several runs that differ in their seed, and pool them.
 
     Each run is evaluated as by `evaluate_run`. Into `out` go `per_seed.csv` (every figure of every run), `metrics.json`
-    (means, standard deviations, and intervals of the mean AUROC and of its paired differences) and `report.md`.
+    (means, standard deviations, and intervals of the mean AUROC and of its paired differences), `report.md`,
+    `config.yaml` (the first run's) and `runs.json` (command, commit and versions of each).
 
     Raises:
-        RunError: a folder is no finished run, the runs were tested on different clips, or `out` cannot be written.
+        RunError: a folder is no finished run, the runs' settings differ in more than their seed, they were tested on
+            different clips, or `out` cannot be written.
     """
+    _check_settings([RunFolder(folder) for folder in folders])
     from subtext.report.seeds_page import write_seeds_page
 
     runs, units = [], groups
@@ -84,8 +90,46 @@ def evaluate_seeds(
         out.mkdir(parents=True, exist_ok=True)
         per_seed_rows(runs).to_csv(target.file("per_seed.csv"), index=False, float_format="%.6g")
         write_seeds_page(target.file(REPORT), pooled)
+        if RunFolder(folders[0]).is_begun:
+            target.file(CONFIG).write_bytes(RunFolder(folders[0]).file(CONFIG).read_bytes())
+    target.write_json(
+        "runs.json", {run.name: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
+    )
     target.write_json(METRICS, pooled)
     return pooled
+
+
+def _made(run: RunFolder) -> dict[str, Any]:
+    """How a run was made, without what belongs to one machine."""
+    facts = run.run() if run.file("run.json").is_file() else {}
+    if facts.get("command"):
+        facts["command"] = [Path(facts["command"][0]).name, *facts["command"][1:]]
+    if run.is_trained:
+        model = run.model()
+        facts |= {key: model[key] for key in ("parameters", "flops_per_clip", "best", "calibration")}
+    return facts
+
+
+def _check_settings(runs: Sequence[RunFolder]) -> None:
+    """Refuse to pool runs of different settings; what follows from the seed, or changes no figure, may differ."""
+    described = [(run, run.settings()) for run in runs if run.is_begun]
+    for run, settings in described[1:]:
+        first, reference = described[0]
+        ours, theirs = _flat(settings), _flat(reference)
+        for key in sorted(ours.keys() | theirs.keys()):
+            if key.split(".")[0] not in _FREE and ours.get(key) != theirs.get(key):
+                raise RunError(
+                    f"runs {first.path.name} and {run.path.name} differ in {key} ({theirs.get(key)!r} and "
+                    f"{ours.get(key)!r}); pool runs that differ in their seed only"
+                )
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    return {
+        key: value for name, entry in node.items() for key, value in _flat(entry, f"{prefix}.{name}".strip(".")).items()
+    }
 
 
 def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -131,8 +175,8 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
         # The script's own folder belongs to one machine.
         told["command"] = " ".join(["`" + Path(command[0]).name, *command[1:]]) + "`"
     if run.is_begun:
-        digest = hashlib.sha256(run.file("config.yaml").read_bytes()).hexdigest()
-        told["configuration"] = f"`config.yaml`, sha256 {digest[:16]}"
+        digest = hashlib.sha256(run.file(CONFIG).read_bytes()).hexdigest()
+        told["configuration"] = f"`{CONFIG}`, sha256 {digest[:16]}"
     told["commit"] = str(facts.get("commit") or "not known")
     if "seed" in facts:
         told["seed"] = str(facts["seed"])
@@ -140,6 +184,8 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
         model = run.model()
         counts = ", ".join(f"{count / 1e6:.2f} M {kind}" for kind, count in model["parameters"].items())
         told["model"] = f"{counts} parameters; epoch {model['best']['epoch'] + 1} kept, chosen on validation"
+    if facts.get("metadata"):
+        told["metadata control reads"] = ", ".join(facts["metadata"])
     if "versions" in facts:
         told["versions"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return told

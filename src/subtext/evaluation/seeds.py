@@ -15,6 +15,7 @@ from subtext.errors import RunError
 from subtext.evaluation.evaluate import BINARY_HEADS, subsets_of
 from subtext.evaluation.intervals import Interval, Units, mean_of, ranking_interval
 from subtext.evaluation.metrics import Bools, Floats, Linearised, UndefinedMetricError, auroc
+from subtext.labels import MODALITIES
 
 FUSED: Final = "fused"
 STATEMENT: Final = "AUROC: mean over seeds; interval from the seed-averaged DeLong influence values, clustered by unit"
@@ -64,6 +65,8 @@ def figures_of(metrics: Mapping[str, Any]) -> pd.DataFrame:
         for head in BINARY_HEADS:
             for subset, entry in control.get(head, {}).get("subsets", {}).items():
                 add(name, head, subset, entry["metrics"], entry["clips"])
+                for kind in ("contradiction", "zero_cell"):
+                    add(name, f"{head}:{kind}", subset, {"auroc": entry[kind]["auroc"]}, entry[kind].get("clips"))
                 difference = entry.get("fused_minus_control", {})
                 add(f"{FUSED} - {name}", head, subset, difference, difference.get("clips"))
     return pd.DataFrame(rows, columns=["system", "part", "subset", "metric", "value", "low", "high", "clips"])
@@ -127,6 +130,7 @@ def pool_seeds(runs: Sequence[Run], groups: Sequence[str]) -> dict[str, Any]:
         "groups": runs[0].metrics["groups"],
         "interval": STATEMENT,
         "clips": len(tests[0]),
+        "notes": _lacking(runs),
         "figures": [
             {key: (None if isinstance(item, float) and np.isnan(item) else item) for key, item in row.items()}
             for row in summary.to_dict("records")
@@ -188,14 +192,24 @@ def _same_clips(first: Run, run: Run) -> pd.DataFrame:
     test = run.predictions.loc[run.predictions["split"] == "test"].set_index("id")
     same = set(test.index) == set(reference.index)
     test = test.reindex(reference.index)
-    for head in BINARY_HEADS:
-        if same and (head in reference) == (head in test) and head in reference:
-            same = reference[head].astype("boolean").equals(test[head].astype("boolean"))
+    for column in (*BINARY_HEADS, *(f"present_{modality}" for modality in MODALITIES)):
+        if same and (column in reference) == (column in test) and column in reference:
+            same = reference[column].astype("boolean").equals(test[column].astype("boolean"))
     if not same:
         raise RunError(
             f"runs {first.name} and {run.name} were tested on different clips; pool runs that differ in their seed only"
         )
     return test.reset_index()
+
+
+def _lacking(runs: Sequence[Run]) -> list[str]:
+    """Controls that some runs lack, which therefore have no mean."""
+    have = [set() if run.controls is None else set(run.controls["control"]) for run in runs]
+    return [
+        f"{name}: only {', '.join(run.name for run, found in zip(runs, have, strict=True) if name in found)} ran it"
+        for name in sorted(set().union(*have))
+        if not all(name in found for found in have)
+    ]
 
 
 def _probabilities(runs: Sequence[Run], tests: Sequence[pd.DataFrame], head: str) -> dict[str, list[Floats]]:

@@ -131,12 +131,13 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
     Args:
         history: columns `epoch` and any of `train/...`, `val/...`; rows may each hold some of them.
         path: the PNG to write.
-        best_epoch: the epoch whose weights were kept.
+        best_epoch: the epoch whose weights were kept, counted from 0.
     """
     if "epoch" not in history:
         return None
     numeric = history.select_dtypes("number")
-    by_epoch = numeric.groupby(history["epoch"]).mean()
+    # Counted from 1, as reports and messages do.
+    by_epoch = numeric.groupby(history["epoch"] + 1).mean()
     filled = [str(c) for c in by_epoch if by_epoch[c].notna().any()]
     losses = [c for c in ("train/loss", "train/loss_epoch", "val/loss") if c in filled]
     # What selects the epoch repeats one of the other figures.
@@ -157,7 +158,7 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
         right.plot(values.index, values, color=colour, linestyle=dash, marker="o", markersize=3, label=label)
     for ax in (left, right):
         if best_epoch is not None:
-            ax.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":", label="epoch kept")
+            ax.axvline(best_epoch + 1, color="0.6", linewidth=1, linestyle=":", label="epoch kept")
         ax.xaxis.get_major_locator().set_params(integer=True)
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=8)

@@ -26,6 +26,14 @@ FIGURE_CAPTIONS: Final[Mapping[str, str]] = {
     "confusion_polarity": "Confusion of each modality's polarity, from that modality alone",
     "training": "Training",
 }
+KIND_NAMES: Final[Mapping[str, str]] = {
+    "contradiction": "AUROC, contradiction",
+    "zero_cell": "AUROC, mismatch with 0",
+}
+_KINDS: Final[Mapping[str, str]] = {
+    "contradiction": "contradictions (opposite signs)",
+    "zero_cell": "mismatches with a zero",
+}
 LIMITS: Final = (
     "Subtext reports an observable discrepancy between channels. It does not detect lies, motives or a diagnosis; flat "
     "affect has many causes. Results on constructed pairs do not transfer to natural recordings by themselves."
@@ -120,33 +128,42 @@ def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
                 f"{entry['without_probability']} without a probability."
             )
             yield ""
-        yield f"| system | clips | {' | '.join(METRIC_NAMES.values())} | fused less this, AUROC |"
-        yield "|" + "---|" * (len(METRIC_NAMES) + 3)
-        cells = [interval_text(entry["metrics"][name]) for name in METRIC_NAMES]
-        yield f"| **fused** | {entry['clips']} | {' | '.join(cells)} | |"
+        headings = [*METRIC_NAMES.values(), *KIND_NAMES.values()]
+        yield f"| system | clips | {' | '.join(headings)} | fused less this, AUROC |"
+        yield "|" + "---|" * (len(headings) + 3)
+        yield f"| **fused** | {entry['clips']} | {' | '.join(_cells(entry))} | |"
         for name, control in metrics["controls"].items():
             other = control.get(head, {}).get("subsets", {}).get(subset)
             if other is None:
                 continue
-            cells = [interval_text(other["metrics"][metric]) for metric in METRIC_NAMES]
             difference = interval_text(other.get("fused_minus_control", {}).get("auroc"), signed=True)
-            yield f"| {system_name(name)} | {other['clips']} | {' | '.join(cells)} | {difference} |"
+            yield f"| {system_name(name)} | {other['clips']} | {' | '.join(_cells(other))} | {difference} |"
         yield ""
-        yield "AUROC against congruent clips alone: " + "; ".join(_kinds(entry)) + "."
+        yield from _kinds(entry)
     yield ""
     yield from _abstention(result["abstention"])
 
 
+def _cells(entry: Mapping[str, Any]) -> list[str]:
+    return [
+        *(interval_text(entry["metrics"][name]) for name in METRIC_NAMES),
+        *(interval_text(entry[kind]["auroc"]) for kind in KIND_NAMES),
+    ]
+
+
 def _kinds(entry: Mapping[str, Any]) -> Iterator[str]:
-    for kind, name in (("contradiction", "contradictions (opposite signs)"), ("zero_cell", "mismatches with a zero")):
-        found = entry[kind]
-        yield f"{name}, {found.get('clips', 0)} clips, {interval_text(found['auroc'])}"
+    counts = [f"{entry[kind].get('clips', 0)} {words}" for kind, words in _KINDS.items()]
+    yield (
+        f"The last two AUROC hold {' and '.join(counts)} against congruent clips alone. Where the label as a whole is "
+        "balanced its parts are not, so compare them with the same figure of the single modalities, not with 0.5."
+    )
     if "unvoiced_warmth" in entry:
         warmth = entry["unvoiced_warmth"]
+        yield ""
         yield (
-            f"all clips with unvoiced warmth ({warmth['clips']}) counted as incongruent "
-            f"{interval_text(warmth['counted_as_incongruent'])}, as congruent "
-            f"{interval_text(warmth['counted_as_congruent'])}"
+            f"AUROC with the {warmth['clips']} clips of unvoiced warmth counted as incongruent: "
+            f"{interval_text(warmth['counted_as_incongruent'])}; as congruent: "
+            f"{interval_text(warmth['counted_as_congruent'])}."
         )
 
 
@@ -243,8 +260,10 @@ def _head_reading(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
     yield f"{name}: AUROC {'; '.join(parts)}."
     first = subsets[0]
     chance: list[str] = []
-    apart: list[str] = []
+    above: list[str] = []
+    below: list[str] = []
     better: list[str] = []
+    worse: list[str] = []
     unproven: list[str] = []
     for control, entry in metrics["controls"].items():
         found = entry.get(head, {}).get("subsets", {}).get(first)
@@ -252,26 +271,37 @@ def _head_reading(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
             continue
         area = found["metrics"]["auroc"]
         if area["low"] is not None:
-            (chance if area["low"] <= 0.5 <= area["high"] else apart).append(system_name(control))
+            side = above if area["low"] > 0.5 else below if area["high"] < 0.5 else chance
+            side.append(system_name(control))
         difference = found.get("fused_minus_control", {}).get("auroc", {"low": None})
         if difference["low"] is not None:
-            (better if difference["low"] > 0 else unproven).append(system_name(control))
+            side = better if difference["low"] > 0 else worse if difference["high"] < 0 else unproven
+            side.append(system_name(control))
     where = f"{name}, {SUBSET_NAMES[first]}:"
     if chance:
         yield f"{where} 0.5 lies inside the interval of {_listed(chance)}."
-    if apart:
-        yield f"{where} the interval of {_listed(apart)} excludes 0.5."
+    if above:
+        yield f"{where} the whole interval of {_listed(above)} lies above 0.5."
+    if below:
+        yield f"{where} the whole interval of {_listed(below)} lies below 0.5."
     if better:
         yield (
             f"{where} the fused model is better than {_listed(better)} (the interval of the paired difference lies "
             "above 0)."
         )
+    if worse:
+        yield f"{where} the fused model is worse than {_listed(worse)} (the interval of the difference lies below 0)."
     if unproven:
         yield f"{where} it is not shown to be better than {_listed(unproven)}."
-    for control in ("permuted", "shuffled"):
-        figure = figure_at(metrics["controls"].get(control, {}), head, "subsets", first, "metrics", "auroc")
-        if figure is not None and figure["low"] is not None and figure["low"] > 0.5:
-            yield f"{where} {system_name(control)} score above chance, which points to a leak: look into it first."
+    permuted = figure_at(metrics["controls"].get("permuted", {}), head, "subsets", first, "metrics", "auroc")
+    if permuted is not None and permuted["low"] is not None and permuted["low"] > 0.5:
+        yield f"{where} permuted streams score above chance, which points to a leak: look into it first."
+    shuffled = figure_at(metrics["controls"].get("shuffled", {}), head, "subsets", first, "metrics", "auroc")
+    if shuffled is not None and shuffled["low"] is not None and not shuffled["low"] <= 0.5 <= shuffled["high"]:
+        yield (
+            f"{where} the model of shuffled pairs is off 0.5, which one such model often is: what it learned of chance "
+            "is the same for all test clips, so that its interval does not cover it. Judge by the mean over seeds."
+        )
     product = figure_at(
         metrics["controls"].get("posterior_product", {}), head, "subsets", first, "fused_minus_control", "auroc"
     )

@@ -4,7 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from subtext.report.table import HEAD_NAMES, MODALITY_NAMES, SUBSET_NAMES, clusters_text, interval_text, system_name
+from subtext.report.table import (
+    FEW_MARK,
+    HEAD_NAMES,
+    MODALITY_NAMES,
+    SUBSET_NAMES,
+    any_few,
+    clusters_text,
+    interval_text,
+    system_name,
+)
 
 
 def write_seeds_page(path: Path, pooled: Mapping[str, Any]) -> Path:
@@ -18,7 +27,12 @@ def _page(pooled: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     seeds = ", ".join(str(seed) for seed in pooled["seeds"])
     yield f"Seeds {seeds}; {pooled['clips']} test clips, the same in every run."
-    yield f"{pooled['interval']}: {clusters_text(pooled)}. The standard deviation over seeds stands beside it."
+    yield f"{pooled['interval']}: {clusters_text(pooled)}. It holds for these trained"
+    yield "systems; how systems of other seeds differ is the standard deviation beside it."
+    if any_few(pooled):
+        yield f"{FEW_MARK} marks an interval that rests on a unit with fewer than 20 clusters."
+    for note in pooled["notes"]:
+        yield f"Missing: {note}."
     for head, subsets in pooled["auroc"].items():
         for subset in ("all_streams", "all"):
             if subset in subsets:
@@ -42,14 +56,21 @@ def _auroc_table(head: str, subset: str, systems: Mapping[str, Any]) -> Iterator
     yield ""
     yield f"## AUROC, {HEAD_NAMES[head]} (`{head}`), {SUBSET_NAMES[subset]}"
     yield ""
-    yield "| system | clips | mean over seeds | sd over seeds | per seed | fused less this |"
-    yield "|---|---|---|---|---|---|"
+    yield "| system | clips | mean over seeds | sd over seeds | per seed | fused less this | its sd | per seed |"
+    yield "|---|---|---|---|---|---|---|---|"
     for name, entry in systems.items():
         label = f"**{system_name(name)}**" if name == "fused" else system_name(name)
-        each = ", ".join(_number(value) for value in entry.get("per_seed", []))
-        difference = interval_text(entry["fused_minus_control"], signed=True) if "fused_minus_control" in entry else ""
-        cells = [str(entry.get("clips", 0)), interval_text(entry), _number(entry.get("seed_sd")), each, difference]
+        cells = [str(entry.get("clips", 0)), interval_text(entry), _number(entry.get("seed_sd")), _each(entry)]
+        difference = entry.get("fused_minus_control")
+        if difference is None:
+            cells += ["", "", ""]
+        else:
+            cells += [interval_text(difference, signed=True), _number(difference.get("seed_sd")), _each(difference)]
         yield f"| {label} | {' | '.join(cells)} |"
+
+
+def _each(entry: Mapping[str, Any]) -> str:
+    return ", ".join(_number(value) for value in entry.get("per_seed", []))
 
 
 def _number(value: float | None) -> str:

@@ -26,8 +26,8 @@ HEAD_NAMES: Final[Mapping[str, str]] = {
     "incongruent": "words against face",
     "vocal_incongruent": "words against voice",
 }
-SUBSET_NAMES: Final[Mapping[str, str]] = {"all": "all clips", "all_streams": "clips with all three streams"}
-_SHORT: Final[Mapping[str, str]] = {"all": "all clips", "all_streams": "three streams"}
+SUBSET_NAMES: Final[Mapping[str, str]] = {"all": "all clips", "all_streams": "clips with all streams"}
+_SHORT: Final[Mapping[str, str]] = {"all": "all clips", "all_streams": "all streams"}
 METRIC_NAMES: Final[Mapping[str, str]] = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -98,6 +98,12 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
     for table in result_tables(metrics, console.width):
         console.print(table)
     _print_clusters(metrics, console)
+    if metrics["heads"]:
+        console.print(
+            "Contradiction and mismatch with 0, each against congruent clips: not balanced on their own, so a single\n"
+            "modality can tell them in part; report.md gives the controls' figures.",
+            style="dim",
+        )
     for note in metrics["notes"]:
         console.print(f"Note: {escape(note)}", style="yellow")
 

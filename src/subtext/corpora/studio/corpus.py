@@ -20,7 +20,7 @@ import pandas as pd
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, SubtextError
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, write_manifest
 
 SIZES: Final = {
     "tiny": {"train": SplitSize(40, 10), "val": SplitSize(40, 8), "test": SplitSize(40, 8)},
@@ -73,6 +73,8 @@ class Studio(Corpus):
         height: of the pictures, px.
         fps: frames per second.
         workers: processes that render; None takes one a core, 0 renders in this process.
+        groups: columns of reused units, by which intervals resample: a speaker has several clips, and a sentence is
+            said by several speakers.
         name: the corpus's name in manifest and messages.
 
     Raises:
@@ -99,6 +101,7 @@ class Studio(Corpus):
         height: int = 240,
         fps: float = 12.5,
         workers: int | None = None,
+        groups: Sequence[str] = ("speaker", "sentence"),
         name: str = "studio",
     ) -> None:
         if size not in SIZES:
@@ -113,6 +116,7 @@ class Studio(Corpus):
         self.seed = seed
         self.name = name
         self.workers = workers
+        self.groups = tuple(groups)
         self.sizes = {
             split: _resized(SIZES[size][split], clips, speakers)
             for split, clips, speakers in zip(
@@ -133,11 +137,11 @@ class Studio(Corpus):
         settings = self._settings()
         done, begun = self.folder / "studio.json", self.folder / "studio.part.json"
         manifest_path = self.folder / "manifest.parquet"
-        if _read(done) == settings and manifest_path.is_file():
-            manifest = read_manifest(manifest_path)
-            if all((self.folder / clip).is_file() for clip in manifest.table["video"]):
-                return manifest
         plan = self.plan()
+        manifest = self._manifest(plan)
+        if _read(done) == settings and all((self.folder / clip).is_file() for clip in manifest.table["video"]):
+            write_manifest(manifest, manifest_path)
+            return manifest
         clips = self.folder / _CLIPS
         if not (done.exists() or begun.exists()) and (clips.exists() or manifest_path.exists()):
             raise ConfigError(
@@ -150,7 +154,6 @@ class Studio(Corpus):
         begun.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         done.unlink(missing_ok=True)
         self._render(plan)
-        manifest = self._manifest(plan)
         write_manifest(manifest, manifest_path)
         os.replace(begun, done)
         return manifest
@@ -207,6 +210,7 @@ class Studio(Corpus):
                 "role": "client",
                 "video": [f"{_CLIPS}/{clip}.mp4" for clip in ids],
                 "transcript": plan["transcript"],
+                "sentence": [f"sentence-{number:03d}" for number in pd.factorize(plan["transcript"])[0]],
                 "verbal_polarity": plan["words"],
                 "visual_polarity": plan["face"],
                 "vocal_polarity": plan["voice"],
@@ -214,8 +218,8 @@ class Studio(Corpus):
                 **{column: plan[column] for column in _CARRIED},
             }
         )
-        manifest = build_manifest(table, root=self.folder, name=self.name, groups=("speaker",))
-        check_splits(manifest, ("speaker", "transcript", "pair"))
+        manifest = build_manifest(table, root=self.folder, name=self.name, groups=self.groups)
+        check_splits(manifest, ("speaker", "sentence", "pair"))
         return manifest
 
 
