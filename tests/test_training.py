@@ -173,7 +173,7 @@ def test_a_corpus_of_labels_without_polarities_runs_the_controls_that_it_allows(
             changed(asked, controls=["majority", "posterior_product"], trainer__max_epochs=1), tmp_path / "run"
         )
     assert list(pd.read_parquet(done.file("controls.parquet"))["control"].unique()) == ["majority"]
-    assert "posterior_product: left out" in caplog.text
+    assert "control posterior_product left out for incongruent" in caplog.text
     assert done.is_finished
 
 

@@ -469,7 +469,7 @@ class _Run:
                 try:
                     found[head] = self._table_control(name, everything, head).to_numpy()[len(train_rows) :]
                 except ConfigError as error:
-                    log.warning("%s: left out for %s", error, head)
+                    log.warning("control %s left out for %s: %s", name, head, error)
             return found
         if name == "permuted":
             parts = [self.data.split(split).permuted(mix(self.seed, n)) for n, split in enumerate(("val", "test"))]

@@ -80,13 +80,34 @@ def test_several_runs_are_pooled_into_a_folder(run: Path, tmp_path: Path, capsys
     other = write_run(tmp_path / "second", seed=1)
     out = tmp_path / "pooled"
     assert main([str(run), str(other), "--out", str(out), "--bootstrap", "20"]) == 0
-    assert {path.name for path in out.iterdir()} == {"metrics.json", "per_seed.csv", "report.md"}
+    assert {path.name for path in out.iterdir()} == {
+        "config.yaml",
+        "metrics.json",
+        "per_seed.csv",
+        "report.md",
+        "runs.json",
+    }
     pooled = json.loads((out / "metrics.json").read_text())
     assert pooled["seeds"] == [0, 1]
     assert len(pooled["auroc"]["incongruent"]["all"]["fused"]["per_seed"]) == 2
     assert set(pd.read_csv(out / "per_seed.csv")["seed"]) == {0, 1}
     assert "mean of 2 runs" in " ".join(capsys.readouterr().out.split())
     assert "studio, second" in (out / "report.md").read_text()
+    made = json.loads((out / "runs.json").read_text())
+    assert {name: (entry["commit"], entry["seed"]) for name, entry in made.items()} == {
+        "studio": ("abc", 0),
+        "second": ("abc", 1),
+    }
+    assert made["studio"]["command"] == ["subtext-train", "experiment=studio"]
+    assert (out / "config.yaml").read_text() == "seed: 0\n"
+
+
+def test_runs_of_different_settings_are_not_pooled(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    other = write_run(tmp_path / "second", seed=1)
+    (other / "config.yaml").write_text("seed: 1\nfusion:\n  layers: 2\n")
+    assert main([str(run), str(other), "--out", str(tmp_path / "pooled")]) == 2
+    assert "differ in fusion.layers" in capsys.readouterr().err
+    assert not (tmp_path / "pooled").exists()
 
 
 def damaged(tmp_path: Path, name: str) -> Path:

@@ -79,7 +79,7 @@ def test_forest_draws_each_interval_where_it_is(tables, drawn: list[Figure]) -> 
     ax = drawn[0].axes[0]
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels[0] == "fused"
-    assert len(labels) == 12
+    assert len(labels) == 13
     figure = metrics["heads"]["incongruent"]["subsets"]["all_streams"]["metrics"]["auroc"]
     ends = [tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
     assert (figure["low"], figure["high"]) in ends
