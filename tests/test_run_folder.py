@@ -10,8 +10,9 @@ import pytest
 from subtext.building import build, locate
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.features.text import TextExtractor
 from subtext.fusion.base import Fusion
-from subtext.run_folder import RunFolder, build_classifier, git_commit, package_versions
+from subtext.run_folder import RunFolder, build_classifier, git_commit, load_extractors, package_versions
 
 
 def test_a_fresh_folder_is_begun_and_no_more(tmp_path: Path) -> None:
@@ -61,7 +62,72 @@ def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run").begin({"seed": 0}, overwrite=False)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"format": 99}'])
+def test_a_model_without_its_configuration_is_not_deleted_unasked(tmp_path: Path) -> None:
+    for name in ("model.json", "model.safetensors", "run.json"):
+        (tmp_path / name).write_text("shared")
+    with pytest.raises(RunError, match=r"holds model\.json, model\.safetensors of another run.*another name="):
+        RunFolder(tmp_path).begin({"seed": 0}, overwrite=False)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("model.json", "model.safetensors", "run.json"), "shared"
+    )
+    RunFolder(tmp_path).begin({"seed": 0}, overwrite=True)
+    assert not (tmp_path / "model.json").exists()
+
+
+def test_a_run_that_ended_before_it_counted_as_begun_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    RunFolder(tmp_path).begin({"seed": 0}, overwrite=False)
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, whom no mode stops
+    with pytest.raises(RunError, match=r"cannot write to the run folder .*Permission denied; .*set paths\.runs"):
+        RunFolder(tmp_path / "run").make()
+
+
+def test_a_run_owns_what_it_writes_by_whatever_name(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin({"seed": 0}, overwrite=False)
+    (tmp_path / "weights").write_bytes(b"")
+    run.file("model.safetensors").symlink_to(tmp_path / "weights")
+    (tmp_path / "link.yaml").symlink_to(run.file("config.yaml"))
+    for path in (run.file("model.json"), run.file("logs") / "a.csv", tmp_path / "weights", tmp_path / "link.yaml"):
+        assert run.owns(path)
+    for path in (run.file("found.jsonl"), tmp_path / "model.json", run.path):
+        assert not run.owns(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"7", b"seed: [", b"seed: \xff", b"[" * 100_000])
+def test_a_configuration_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(RunError, match=r"config\.yaml.*begin the run again"):
+        RunFolder(tmp_path).settings()
+
+
+def test_a_name_that_no_file_system_takes_is_no_run() -> None:
+    with pytest.raises(RunError, match="no run folder"):
+        RunFolder("x" * 300).model()
+
+
+@pytest.mark.parametrize(
+    "extractors", [None, ["a"], "text", {"text": "text"}, {"text": ["a"]}, {"text": {"_target_": 1}}]
+)
+def test_a_description_without_extractors_is_refused(tmp_path: Path, extractors: object) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"format": 1, "extractors": extractors}))
+    with pytest.raises(WeightsError, match=r"model"):
+        load_extractors(tmp_path)
+
+
+def test_a_run_folder_cannot_make_prediction_use_the_network(tmp_path: Path) -> None:
+    node = {"_target_": "subtext.features.text.TextExtractor", "model": "nobody/none", "allow_download": True}
+    described = {"format": 1, "extractors": {"text": node | {"revision": "a" * 40}}}
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    text = load_extractors(tmp_path)["text"]
+    assert isinstance(text, TextExtractor)
+    assert text.allow_download is False
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"format": 99}', '{"format": ' + "[" * 100_000])
 def test_a_description_that_cannot_be_used_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "model.json").write_text(content)
     with pytest.raises((RunError, WeightsError), match=r"model\.json"):

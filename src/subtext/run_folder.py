@@ -3,6 +3,7 @@
 Nothing in this module imports Lightning: prediction reads run folders too.
 """
 
+import errno
 import json
 import os
 import platform
@@ -51,6 +52,7 @@ _WRITTEN: Final = (
     "history.csv",
     "predictions.parquet",
     "controls.parquet",
+    "rows.parquet",
     "metrics.json",
     "report.md",
     "extraction.parquet",
@@ -61,6 +63,9 @@ _WRITTEN: Final = (
     "logs",
 )
 """What a run writes, and so what `overwrite` may remove. Anything else in the folder is the user's."""
+
+_BEGINNING: Final = ("run.json",)
+"""What is left of a run that was ended before it counted as begun; nothing is lost with it."""
 
 
 class RunFolder:
@@ -82,6 +87,11 @@ class RunFolder:
         """Whether a run has been here."""
         return self.file("config.yaml").is_file()
 
+    def owns(self, path: Path) -> bool:
+        """Whether a path is, or would be, a file that a run writes here, whatever links lead to it."""
+        real = path.resolve()
+        return any(real.is_relative_to(self.file(name).resolve()) for name in _WRITTEN)
+
     @property
     def is_trained(self) -> bool:
         """Whether the model is complete: its description is written last."""
@@ -100,18 +110,14 @@ class RunFolder:
             overwrite: remove what an earlier run left here.
 
         Raises:
-            RunError: an earlier run is here, or the folder cannot be written.
+            RunError: an earlier run, or a part of one, is here, or the folder cannot be written.
         """
         import yaml
 
-        if self.is_begun and not overwrite:
-            state = "a finished run" if self.is_finished else "an interrupted run"
-            raise RunError(
-                f"{self.path} holds {state}; go on with it by resume={self.path}, replace it by overwrite=true, "
-                "or choose another name="
-            )
+        if not overwrite:
+            self._refuse_what_is_there()
+        self.make()
         with self.writing():
-            self.path.mkdir(parents=True, exist_ok=True)
             for name in _WRITTEN:
                 place = self.file(name)
                 if place.is_dir() and not place.is_symlink():
@@ -130,21 +136,52 @@ class RunFolder:
         # Last: with it the run counts as begun.
         self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
+    def _refuse_what_is_there(self) -> None:
+        # A model that somebody shared is a run folder without its configuration, so more than that is looked for.
+        there = [name for name in _WRITTEN if name not in _BEGINNING and os.path.lexists(self.file(name))]
+        if not there:
+            return
+        if self.is_begun:
+            state = "a finished run" if self.is_finished else "an interrupted run"
+            raise RunError(
+                f"{self.path} holds {state}; go on with it by resume={self.path}, replace it by overwrite=true, "
+                "or choose another name="
+            )
+        raise RunError(
+            f"{self.path} holds {', '.join(there)} of another run; choose another name=, or replace them by "
+            "overwrite=true"
+        )
+
+    def make(self) -> None:
+        """Make the folder where it is not there yet.
+
+        Raises:
+            RunError: it cannot be made, or nothing can be written in it.
+        """
+        with self.writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
     def settings(self) -> dict[str, Any]:
         """The resolved configuration of the run.
 
         Raises:
-            RunError: the folder holds no run.
+            RunError: the folder holds no run, or its configuration cannot be read.
         """
         import yaml
 
+        place = self.file("config.yaml")
         if not self.is_begun:
             raise RunError(f"{self.path} holds no config.yaml, so no run that could go on; give the folder of a run")
         try:
-            settings = yaml.safe_load(self.file("config.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RunError(f"cannot read {self.file('config.yaml')}: {error}; begin the run again") from error
-        return dict(settings)
+            settings = yaml.safe_load(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"cannot read {place}: {reason}; begin the run again") from error
+        if not isinstance(settings, dict):
+            raise RunError(f"{place} does not hold a configuration; begin the run again")
+        return settings
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Add to `run.json`."""
@@ -193,14 +230,14 @@ class RunFolder:
         return described
 
     def _json(self, name: str) -> dict[str, Any]:
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):  # unlike pathlib's, it bears a name that no file system takes
             raise RunError(f"no run folder {self.path}; give the folder that subtext-train wrote")
-        if not self.file(name).is_file():
+        if not os.path.isfile(self.file(name)):
             advice = f"finish the run with: subtext-train resume={self.path}" if self.is_begun else "give a run folder"
             raise RunError(f"{self.path} holds no {name}; {advice}")
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             raise RunError(f"cannot read {self.file(name)}: {error}; train the run again") from error
         if not isinstance(content, dict):
             raise RunError(f"{self.file(name)} does not hold a JSON object; train the run again")
@@ -292,17 +329,25 @@ def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str,
 
     Raises:
         RunError: the folder holds no finished model.
-        WeightsError: the description names anything that is not a part of this package.
+        WeightsError: the description names anything that is not a part of this package, or cannot be built from.
     """
     from subtext.building import build
     from subtext.features.extractor import Extractor
 
+    described = RunFolder(folder).model()
     extractors: dict[str, Extractor] = {}
-    for modality, node in RunFolder(folder).model()["extractors"].items():
-        node = dict(node)
-        if models is not None and "models" in node:
-            node["models"] = str(models)
-        extractors[modality] = build(node, Extractor, trusted=False)
+    try:
+        for modality, node in described["extractors"].items():
+            # Leave to use the network is for the user to give, not for a folder that may be somebody else's.
+            node = {**node, **({"allow_download": False} if "allow_download" in node else {})}
+            if models is not None and "models" in node:
+                node["models"] = str(models)
+            extractors[modality] = build(node, Extractor, trusted=False)
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "
+            "train the run again"
+        ) from error
     return extractors
 
 
