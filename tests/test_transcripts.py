@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, read_text, read_turns, seconds
+from subtext.transcripts import Turn, printable, read_text, read_turns, seconds
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -152,6 +152,10 @@ def test_tables_of_turns_keep_words_that_look_like_nothing(tmp_path: Path, name:
         ("a.csv", "", "no turn in it"),
         ("a.srt", "", "no turn in it"),
         ("a.vtt", "WEBVTT\n\nNOTE nothing\n", "no turn in it"),
+        ("a.csv", "start,end,transcript\n0,1,a\n1.0\n", "line 3 has fewer cells"),
+        ("a.csv", "start,end,transcript,start\n0,1,a,2\n", "several columns are named 'start'"),
+        ("a.json", "[" * 100_000, "line 1"),
+        ("a.jsonl", '\n{"start": ' + "1" * 5000 + ', "end": 1, "transcript": ""}\n', "line 2"),
         ("a.docx", "words", "unknown kind of transcript '.docx'"),
     ],
 )
@@ -162,6 +166,26 @@ def test_unusable_files_say_what_and_where(tmp_path: Path, name: str, text: str,
     assert says in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_line_of_digits_is_a_number_only_where_cues_have_numbers(tmp_path: Path) -> None:
+    bare = "00:00:01,000 --> 00:00:02,000\n42\n00:00:03,000 --> 00:00:04,000\nyes\n"
+    assert [turn.transcript for turn in read_turns(write(tmp_path, "a.srt", bare))] == ["42", "yes"]
+    numbered = "1\n00:00:01,000 --> 00:00:02,000\n42\n2\n00:00:03,000 --> 00:00:04,000\nyes\n"
+    assert [turn.transcript for turn in read_turns(write(tmp_path, "b.srt", numbered))] == ["42", "yes"]
+
+
+def test_columns_without_a_name_and_empty_lines_do_no_harm(tmp_path: Path) -> None:
+    text = "start,end,transcript,,\n\n0,1,a,,\n\n"
+    assert read_turns(write(tmp_path, "a.csv", text)) == [Turn(0.0, 1.0, "a")]
+
+
+def test_halves_of_characters_in_json_are_replaced_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(
+        tmp_path, "a.json", '[{"start": 0, "end": 1, "transcript": "so \\ud83d", "speaker": "\\ud83d\\ude43"}]'
+    )
+    assert read_turns(path) == [Turn(0.0, 1.0, "so \ufffd", "🙃")]
+    assert "1 turns hold halves of characters" in caplog.text
 
 
 def test_plain_text_is_one_turn_with_every_character(tmp_path: Path) -> None:
@@ -178,8 +202,12 @@ def test_wrong_encoding_names_file_and_byte_and_can_be_set(tmp_path: Path) -> No
         read_turns(path)
     assert read_turns(path, "latin-1")[0].transcript == "café"
     assert read_turns(write(tmp_path, "b.txt", "café".encode("utf-16")), "utf-16")[0].transcript == "café"
-    with pytest.raises(TranscriptError, match="unknown text encoding 'klingon'"):
-        read_turns(path, "klingon")
+    for unknown in ("klingon", "undefined", "a\0b"):
+        with pytest.raises(TranscriptError, match="unknown text encoding"):
+            read_turns(path, unknown)
+    escaped = write(tmp_path, "c.txt", "\\ud83d")
+    with pytest.raises(TranscriptError, match=r"c\.txt: holds halves of characters when read as unicode_escape"):
+        read_turns(escaped, "unicode_escape")
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -194,3 +222,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 )
 def test_seconds(written: object, value: float | None) -> None:
     assert seconds(written) == value
+
+
+def test_printable_keeps_every_script_and_no_control() -> None:
+    assert printable("a\nb\x1b[31m é🙃 שלום\udce9") == "a\\nb\\x1b[31m é🙃 שלום\\udce9"

@@ -9,8 +9,10 @@ import csv
 import html
 import io
 import json
+import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +30,10 @@ _CLOCK: Final = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMING: Final = re.compile(rf"\s*(?P<start>-?\s*{_CLOCK})\s*-->\s*(?P<end>-?\s*{_CLOCK})(?:\s.*)?$")
 _STYLE_TAGS: Final = re.compile(r"</?(?:i|b|u|s|font)(?:\s[^<>]*)?>|\{\\an?\d+\}", re.IGNORECASE)
 _VTT_TAGS: Final = re.compile(rf"</?(?:c|i|b|u|v|lang|ruby|rt)(?:[.\s][^<>]*)?>|<{_CLOCK}>")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _VOICE: Final = re.compile(r"<v(?:\.[^\s<>]+)?\s+([^<>]+)>")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise TranscriptError(f"{path}: cannot read the transcript ({error.strerror}); check the path") from error
+        remedy = "check its rights" if isinstance(error, PermissionError) else "check the path"
+        raise TranscriptError(f"{path}: cannot read the transcript ({error.strerror}); {remedy}") from error
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -94,16 +100,28 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
             f"{path}: not valid {encoding} at byte {error.start} (0x{content[error.start]:02x}); "
             "save it as UTF-8, or name its encoding with --encoding (older Western files: latin-1, Windows: cp1252)"
         ) from error
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise TranscriptError(
             f"unknown text encoding '{encoding}'; use for example utf-8, latin-1, cp1252 or utf-16"
         ) from error
+    if not is_unicode(text):  # such as what unicode_escape makes of "\\ud83d"
+        raise TranscriptError(f"{path}: holds halves of characters when read as {encoding}; save it as UTF-8")
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8; bytes of a command line or file name that cannot arrive as stand-ins."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return not _HALF.search(text)
+
+
+def with_whole_characters(text: str) -> str:
+    """A text in which U+FFFD stands for every half of a character, as JSON escapes can write them."""
+    return _HALF.sub("\ufffd", text)
+
+
+def printable(text: str) -> str:
+    """A text on one line; what a terminal would take for a command is written as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def seconds(written: object) -> float | None:
@@ -143,10 +161,12 @@ def _cues(text: str, make: Callable[[float, float, str], Turn], blank_ends_cue: 
     # Lines with an arrow are the anchors: numbers may be missing or wrong, and in .srt words may hold blank lines.
     lines = text.split("\n")
     anchors = [i for i, line in enumerate(lines) if "-->" in line]
+    # Where the first cue has a number the others have: else a line of digits is what somebody says.
+    numbered = bool(anchors) and lines[max(0, anchors[0] - 1)].strip().isdecimal()
     turns = []
     for index, stop in pairwise([*anchors, len(lines)]):
         words = lines[index + 1 : stop]
-        if stop < len(lines) and words and words[-1].strip().isdecimal():
+        if numbered and stop < len(lines) and words and words[-1].strip().isdecimal():
             words = words[:-1]  # the number of the cue that follows
         if blank_ends_cue:
             words = words[: next((i for i, line in enumerate(words) if not line.strip()), len(words))]
@@ -177,6 +197,7 @@ def _vtt_turn(start: float, end: float, words: str) -> Turn:
 def _table(path: Path, text: str) -> list[Turn]:
     rows = _json_rows(path, text) if path.suffix.lower() in (".json", ".jsonl") else _csv_rows(path, text)
     turns = []
+    halved = 0
     for number, row in enumerate(rows, 1):
         missing = [column for column in ("start", "end", "transcript") if column not in row]
         if missing:
@@ -192,24 +213,33 @@ def _table(path: Path, text: str) -> list[Turn]:
                 raise TranscriptError(
                     f"{path}: turn {number}, {column}: '{row[column]}' is not a time; write seconds or hh:mm:ss.fff"
                 ) from error
-        words, speaker, role = (None if row.get(c) is None else str(row[c]) for c in ("transcript", "speaker", "role"))
+        written = [None if row.get(c) is None else str(row[c]) for c in ("transcript", "speaker", "role")]
+        words, speaker, role = (None if text is None else with_whole_characters(text) for text in written)
+        halved += [words, speaker, role] != written
         turns.append(_checked(times[0], times[1], (words or "").strip(), speaker, role))
+    if halved:
+        log.warning("%s: %d turns hold halves of characters, which became U+FFFD", path, halved)
     return turns
 
 
 def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
     # Not pandas: it would take the words "NA" and "None" for nothing.
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     read = 0
     try:
+        header = next(reader, [])
+        repeated = [name for name, times in Counter(header).items() if name and times > 1]
+        if repeated:
+            raise TranscriptError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
         for row in reader:
-            if None in row:
+            if row and len(row) != len(header):
                 raise TranscriptError(
-                    f"{path}: line {reader.line_num} has more cells than the header; "
-                    'put words that hold a comma in "quotes"'
+                    f"{path}: line {reader.line_num} has {'more' if len(row) > len(header) else 'fewer'} cells than "
+                    'the header; leave a cell empty where nothing is known, put words that hold a comma in "quotes"'
                 )
             read = reader.line_num
-            yield dict(row)
+            if row:
+                yield dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise TranscriptError(
             f"{path}: line {read + 1} begins an unreadable row ({error}); check its quotes"
@@ -232,3 +262,7 @@ def _json(path: Path, text: str, lines_above: int) -> Any:
     except json.JSONDecodeError as error:
         where = lines_above + error.lineno
         raise TranscriptError(f"{path}: not readable as JSON at line {where} ({error.msg}); correct it") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists in lists
+        raise TranscriptError(
+            f"{path}: not readable as JSON from line {lines_above + 1} on ({error}); correct it"
+        ) from error
