@@ -181,6 +181,13 @@ def test_paths_that_leave_the_root_are_refused(tmp_path: Path, path: str) -> Non
         manifest.path(path)
 
 
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders here")
+def test_a_backslash_in_the_name_of_a_file_that_is_there_is_a_character(tmp_path: Path) -> None:
+    for name in ("\\a.mp4", "..\\b.mp4", "C:\\c.mp4"):
+        (tmp_path / name).touch()
+        assert build(tmp_path, video=[name]).path(name) == tmp_path.resolve() / name
+
+
 @pytest.mark.parametrize("path", ["a.mp4", "a/b c/ü,'(1)=.mp4", "..a/b..c/...mp4", "./a.mp4", "~x.mp4", "a" * 5000])
 def test_ordinary_paths_pass(tmp_path: Path, path: str) -> None:
     manifest = build(tmp_path, video=[path])

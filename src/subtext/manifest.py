@@ -49,7 +49,8 @@ LABEL_COLUMNS: Final = (*BINARY_COLUMNS, "incongruence_type", *POLARITY_COLUMNS,
 STREAM_COLUMNS: Final = (*PATH_COLUMNS, "transcript")
 SPLITS: Final = ("train", "val", "test")
 # Absolute (POSIX, Windows, network share), climbing, or unusable by any system call.
-_LEAVES_ROOT: Final = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)|\x00")
+_LEAVES_ROOT: Final = re.compile(r"^/|(?:^|/)\.\.(?:/|$)|\x00")
+_LEAVES_ROOT_ON_WINDOWS: Final = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _EMOTION_COLUMN: Final = {
     "verbal_polarity": "verbal_emotion",
     "visual_polarity": "visual_emotion",
@@ -210,7 +211,7 @@ def read_manifest(path: Path) -> Manifest:
             f"no manifest {path} with {beside.name} beside it ({error.filename or path} is missing)"
             "; build the corpus again"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, pa.ArrowException) as error:
         raise ManifestError(
             f"{path} and {beside.name} are no manifest that can be read ({_quoted(error)}); build the corpus again"
         ) from error
@@ -393,7 +394,10 @@ def _check_paths(paths: Iterable[str], root: Path, allow_links: bool, name: str)
     # Folders are resolved once each; a file then leads elsewhere only if it is a link itself.
     folders: dict[str, bool] = {}
     for path in paths:
-        if _LEAVES_ROOT.search(path):
+        # Elsewhere than on Windows a backslash may be a part of a name; only where there is such a file it is meant so.
+        if _LEAVES_ROOT.search(path) or (
+            _LEAVES_ROOT_ON_WINDOWS.search(path) and (os.sep == "\\" or not os.path.lexists(os.path.join(root, path)))
+        ):
             raise ManifestError(
                 f"{name}: path {_quoted(path)} leaves the manifest's root {root}; "
                 "write it relative to the root, without '..', or set corpus.root"

@@ -271,3 +271,16 @@ def test_unvoiced_warmth_is_a_setting(tmp_path: Path) -> None:
     content = "id,transcript,verbal_polarity,visual_polarity\n1,a,0,1\n"
     assert corpus(tmp_path, content).table["incongruent"].tolist() == [False]
     assert corpus(tmp_path, content, count_unvoiced_warmth=True).table["incongruent"].tolist() == [True]
+
+
+@pytest.mark.parametrize("description", ["{", "[" * 100_000])
+def test_a_description_that_cannot_be_read_is_refused(tmp_path: Path, description: str) -> None:
+    pd.DataFrame({"id": ["a"], "transcript": ["b"]}).to_parquet(tmp_path / "m.parquet")
+    (tmp_path / "m.json").write_text(description)
+    with pytest.raises(ManifestError, match=r"m\.json, the description of m\.parquet, cannot be read"):
+        ManifestCorpus(path=tmp_path / "m.parquet").build()
+
+
+def test_a_name_that_no_file_system_takes_is_no_manifest() -> None:
+    with pytest.raises(ManifestError, match="no manifest x"):
+        read_table(Path("x" * 300 + ".csv"))

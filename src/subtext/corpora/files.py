@@ -5,10 +5,10 @@ import difflib
 import io
 import json
 import logging
-import re
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,10 +18,9 @@ from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.transcripts import is_unicode, with_whole_characters
 
 _log = logging.getLogger(__name__)
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class ManifestCorpus(Corpus):
@@ -100,7 +99,7 @@ class ManifestCorpus(Corpus):
             return {}
         try:
             description = json.loads(beside.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ManifestError(
                 f"{beside}, the description of {self.path.name}, cannot be read ({_one_line(error)}); "
                 "repair or remove it"
@@ -137,7 +136,7 @@ def read_table(path: Path) -> pd.DataFrame:
         ManifestError: naming the file, where in it, and the remedy.
     """
     kind = _kind(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike pathlib's, it bears a name that no file system takes
         raise ManifestError(f"no manifest {path}; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
     if path.is_dir():
         raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
@@ -247,8 +246,8 @@ def _read_json_lines(text: str, path: Path) -> pd.DataFrame:
             raise ManifestError(f"{path}, line {number}: a {type(row).__name__}; write one object a line")
         if "\\u" in line:
             for key, value in row.items():
-                if isinstance(value, str) and _SURROGATE.search(value):
-                    row[key] = _SURROGATE.sub("\ufffd", value)
+                if isinstance(value, str) and not is_unicode(value):
+                    row[key] = with_whole_characters(value)
                     replaced += 1
         rows.append(row)
     if replaced:
