@@ -13,6 +13,7 @@ from subtext.features.extract import extract
 from subtext.features.index import FeatureIndex
 from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest, build_manifest
+from subtext.media.audio import Sound
 from subtext.media.prosody import PROSODY_NAMES
 
 RATE = 16_000
@@ -116,8 +117,10 @@ def test_normalisations_share_the_raw_frames(voices: Manifest, tmp_path: Path) -
     assert not normalised.table["key"].isna().any()
 
 
-def test_silence_is_absent_and_not_zeros(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_silence_is_absent_and_not_zeros(tmp_path: Path, offset: float) -> None:
+    # A microphone's constant offset has power, but nobody hears it.
+    soundfile.write(tmp_path / "silent.wav", np.full(RATE, offset), RATE)
     index = extract(
         manifest(tmp_path, [{"id": "a", "audio": "silent.wav"}]), {"prosody": ProsodyExtractor()}, MemoryCache()
     )
@@ -125,6 +128,13 @@ def test_silence_is_absent_and_not_zeros(tmp_path: Path) -> None:
     assert (row["status"], row["reason"]) == ("absent", "the sound is silent")
     assert pd.isna(row["key"])
     assert row["loudness"] < -100
+
+
+def test_frames_of_sound_that_begins_late_keep_their_times_and_tell_the_share() -> None:
+    wave = 0.2 * np.sin(2 * np.pi * 150 * np.arange(RATE) / RATE).astype(np.float32)
+    stream = ProsodyExtractor(hop=0.02)._stream(Sound(wave, start=1.5, share=0.4))
+    np.testing.assert_allclose(stream.times[[0, -1]], [1.51, 2.49])
+    assert (stream.quality["sound_share"], stream.quality["voice_duration"]) == (0.4, 1.0)
 
 
 @pytest.mark.parametrize("rate", [8_000, 96_000])

@@ -9,7 +9,8 @@ from numbered_pictures import SAMPLE_RATE, SECONDS, chirp, numbered
 
 from subtext.errors import MediaError
 from subtext.media import audio
-from subtext.media.audio import read_segments, rms_db
+from subtext.media.audio import Sound, read_segments, rms_db
+from subtext.media.container import Recording
 from subtext.media.segment import Segment, StreamMissing
 from subtext.media.write import write_mp4
 
@@ -17,7 +18,7 @@ from subtext.media.write import write_mp4
 def sounds(path: Path, segments: list[Segment], sample_rate: int = SAMPLE_RATE) -> list[np.ndarray]:
     found = dict(read_segments(path, segments, sample_rate))
     assert sorted(found) == list(range(len(segments)))
-    assert all(isinstance(values, np.ndarray) for values in found.values()), found
+    assert all(isinstance(sound, Sound) for sound in found.values()), found
     return [np.asarray(found[index]) for index in range(len(segments))]
 
 
@@ -30,6 +31,25 @@ def lag(values: np.ndarray, reference: np.ndarray) -> int:
 def tone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tone") / "tone.wav"
     soundfile.write(path, chirp(6), SAMPLE_RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def late_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 s of pictures, with a tone from 2 s on."""
+    source = write_mp4(tmp_path_factory.mktemp("late") / "source.mp4", numbered(60), 10)
+    path = source.with_name("late.mkv")
+    with av.open(str(source)) as original, av.open(str(path), "w") as copy:
+        pictures = copy.add_stream_from_template(original.streams.video[0])
+        sound = copy.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        for packet in original.demux():
+            if packet.dts is not None:
+                packet.stream = pictures
+                copy.mux(packet)
+        frame = av.AudioFrame.from_ndarray((chirp(4)[None] * 32767).astype(np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, 2 * SAMPLE_RATE
+        copy.mux(sound.encode(frame))
+        copy.mux(sound.encode())
     return path
 
 
@@ -112,8 +132,8 @@ def test_samples_that_are_no_numbers_spoil_their_segment_only(tmp_path: Path) ->
     found = dict(read_segments(tmp_path / "a.wav", [Segment(0, 2), Segment(2, 3), Segment(3, 4)]))
     assert isinstance(found[1], MediaError)
     assert "not finite" in str(found[1])
-    assert isinstance(found[0], np.ndarray)
-    assert isinstance(found[2], np.ndarray)
+    assert isinstance(found[0], Sound)
+    assert isinstance(found[2], Sound)
 
 
 def test_picture_without_sound_is_absent_not_failed(tmp_path: Path) -> None:
@@ -134,12 +154,12 @@ def test_wrong_segments_are_reported_and_the_others_read(tone_file: Path) -> Non
     segments = [Segment(20, 21), Segment(1, 2), Segment(3, 3), Segment(5, 4), Segment(5.9, 6)]
     found = dict(read_segments(tone_file, segments))
     assert {index for index, result in found.items() if isinstance(result, MediaError)} == {0, 2, 3}
-    assert len(found[4]) == 1600  # type: ignore[arg-type]
+    assert len(np.asarray(found[4])) == 1600
 
 
 def test_a_file_that_breaks_off_gives_what_is_whole_and_says_the_rest(cut_off: Path) -> None:
     found = dict(read_segments(cut_off, [Segment(1, 2), Segment(), Segment(10, 11)]))
-    assert isinstance(found[0], np.ndarray)
+    assert isinstance(found[0], Sound)
     for index in (1, 2):
         assert "breaks off at" in str(found[index])
 
@@ -149,7 +169,7 @@ def test_a_wav_file_that_breaks_off(tmp_path: Path, tone_file: Path) -> None:
     content = tone_file.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     found = dict(read_segments(path, [Segment(1, 2), Segment(2, 5)]))
-    assert isinstance(found[0], np.ndarray)
+    assert isinstance(found[0], Sound)
     assert isinstance(found[1], MediaError)
 
 
@@ -167,16 +187,58 @@ def test_a_segment_that_is_no_utterance_is_refused(tone_file: Path) -> None:
     assert "longer than 5 s" in str(dict(read_segments(tone_file, [Segment()], max_duration=5))[0])
     found = dict(read_segments(tone_file, [Segment(), Segment(1, 2)], max_duration=5))
     assert "longer than 5 s" in str(found[0])
-    assert isinstance(found[1], np.ndarray)
+    assert isinstance(found[1], Sound)
 
 
 def test_sound_shorter_than_the_video(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", numbered(60), 10, chirp(2))
     found = dict(read_segments(path, [Segment(0, 1), Segment(1.5, 3), Segment(4, 5), Segment()]))
-    assert isinstance(found[0], np.ndarray)
-    assert "sound ends at 2." in str(found[1])
-    assert "no sound at 4.00 s" in str(found[2])
-    assert len(found[3]) == pytest.approx(2 * SAMPLE_RATE, abs=1100)  # type: ignore[arg-type]
+    assert isinstance(found[0], Sound)
+    assert "its sound, 1.50 to 2." in str(found[1])
+    assert "no sound at 4.00 to 5.00 s" in str(found[2])
+    assert isinstance(found[3], Sound)
+    assert len(found[3].samples) == pytest.approx(2 * SAMPLE_RATE, abs=1100)
+    assert found[3].share == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_sound_that_begins_late_is_judged_like_one_that_ends_early(late_sound: Path) -> None:
+    segments = [Segment(0, 6), Segment(1.5, 4), Segment(0, 3), Segment(0, 1), Segment(), Segment(3, 4)]
+    found = dict(read_segments(late_sound, segments))
+    for index, start, share in [(0, 2, 2 / 3), (1, 0.5, 0.8), (4, 2, 2 / 3), (5, 0, 1)]:
+        sound = found[index]
+        assert isinstance(sound, Sound)
+        assert (sound.start, sound.share) == pytest.approx((start, share), abs=1e-3)
+        # Nothing that was not recorded stands in front of what was.
+        assert rms_db(sound.samples[:800]) > -20
+    assert "its sound, 2.00 to 3.00 s, covers less than half of the segment 0.00 to 3.00 s" in str(found[2])
+    assert "no sound at 0.00 to 1.00 s, where it has not begun" in str(found[3])
+
+
+# As browsers record; and a bare stream, whose length FFmpeg only guesses.
+@pytest.mark.parametrize(("name", "codec", "form"), [("a.webm", "libopus", "flt"), ("a.mp3", "libmp3lame", "fltp")])
+def test_a_file_that_does_not_say_how_long_it_is_is_measured(tmp_path: Path, name: str, codec: str, form: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", options={"live": "1"} if name == "a.webm" else {}) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(chirp(4, 48_000)[None], format=form, layout="mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with Recording(path) as recording:
+        assert recording.duration == pytest.approx(4, abs=0.1)
+    found = dict(read_segments(path, [Segment(1, None), Segment(9, 10)]))
+    assert isinstance(found[0], Sound)
+    assert found[0].share == pytest.approx(1, abs=0.03)
+    assert "the file ends at 4." in str(found[1])
+    assert "longer than 3 s" in str(dict(read_segments(path, [Segment()], max_duration=3))[0])
+
+
+def test_sound_of_an_unknown_codec_is_one_line(tmp_path: Path, tone_file: Path) -> None:
+    content = bytearray(tone_file.read_bytes())
+    content[20:22] = b"\x99\x99"  # the kind of samples
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(MediaError, match="its audio is of a codec that cannot be decoded here; convert it"):
+        list(read_segments(tmp_path / "a.wav", [Segment()]))
 
 
 def test_real_recordings(shared_data: Path) -> None:

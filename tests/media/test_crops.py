@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -116,6 +117,28 @@ def test_errors_concern_their_segment(film: Path, tmp_path: Path) -> None:
         list(face_crops(voice, [Segment()], detector=BrightDisc()))
     with pytest.raises(MediaError, match="no such file"):
         list(face_crops(tmp_path / "none.mp4", [Segment()], detector=BrightDisc()))
+
+
+def test_what_else_is_asked_for_does_not_decide_whether_a_segment_is_covered(tmp_path: Path) -> None:
+    source = write_mp4(tmp_path / "source.mp4", [scene(100)] * 100, 10, keyframe_interval=10)
+    path = tmp_path / "late.mkv"
+    with av.open(str(source)) as original, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(original.streams.video[0])
+        sound = copy.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 80_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        copy.mux(sound.encode(frame))
+        copy.mux(sound.encode())
+        for packet in original.demux():
+            if packet.dts is not None and packet.pts * packet.time_base >= 4:
+                packet.stream = stream
+                copy.mux(packet)
+    alone = list(face_crops(path, [Segment(0, 5)], detector=BrightDisc()))
+    company = list(face_crops(path, [Segment(0, 5), Segment(6, 8)], detector=BrightDisc()))
+    assert [index for index, _ in company] == [0, 1]
+    for _, error in (alone[0], company[0]):
+        assert "5 of 25 pictures between 0.00 and 5.00 s can be read" in str(error)
+    assert isinstance(company[1][1], FaceCrops)
 
 
 def test_a_file_that_breaks_off(cut_off: Path) -> None:

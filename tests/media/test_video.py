@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -260,12 +260,89 @@ def test_a_bare_stream_without_time_stamps(tmp_path: Path) -> None:
         for image in numbered(100):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    assert probe(path).duration is None
+    assert probe(path).duration == pytest.approx(4)
     found = frames_of(path, [Segment(1, 2), Segment(3, None)])
     assert [number_of(frame.image) for index, frame in found if index == 0] == [27, 32, 37, 42, 47]
     assert [number_of(frame.image) for index, frame in found if index == 1][:5] == [77, 82, 87, 92, 97]
     errors = errors_of(path, [Segment(1, 2), Segment(50, 51)])
     assert set(errors) == {1}
+
+
+def without(path: Path, out: Path, lost: tuple[float, float], options: dict[str, str] | None = None) -> Path:
+    """A copy whose pictures from one second to another are lost."""
+    with av.open(str(path)) as source, av.open(str(out), "w", options=options or {}) as copy:
+        streams = {stream.index: copy.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is None or (
+                packet.stream.type == "video" and lost[0] <= float(packet.pts / FPS / 512) < lost[1]
+            ):
+                continue
+            packet.stream = streams[packet.stream.index]
+            copy.mux(packet)
+    return out
+
+
+def test_no_picture_stands_in_for_a_lost_stretch(recording: Path, tmp_path: Path) -> None:
+    path = without(recording, tmp_path / "gap.mkv", (4, 10))
+    found = list(sample_frames(path, [Segment(), Segment(3.5, 10.5), Segment(7, 9)]))
+    times = {index: [f.time for i, f in found if i == index and isinstance(f, Frame)] for index in range(3)}
+    assert [time for time in times[0] if 4 < time < 10] == pytest.approx(np.arange(4.1, 4 + video.MAX_HOLD, 0.2))
+    assert len(times[0]) == 40
+    errors = {index: str(error) for index, error in found if isinstance(error, MediaError)}
+    assert set(errors) == {1, 2}
+    assert "0 of 10 pictures between 7.00 and 9.00 s can be read" in errors[2]
+
+
+def test_a_segment_with_too_few_pictures_is_refused_before_a_later_picture(recording: Path, tmp_path: Path) -> None:
+    path = without(recording, tmp_path / "late.mkv", (0, 4))
+    found = list(sample_frames(path, [Segment(0, 6), Segment(7, 8), Segment(3, 4.5)]))
+    errors = {index: position for position, (index, error) in enumerate(found) if isinstance(error, MediaError)}
+    assert set(errors) == {0, 2}
+    for index, end in ((0, 6), (2, 4.5)):
+        assert not [f for _, f in found[: errors[index]] if isinstance(f, Frame) and f.time > end]
+
+
+def test_a_file_that_does_not_say_how_long_it_is_is_measured(recording: Path, tmp_path: Path) -> None:
+    path = without(recording, tmp_path / "live.mkv", (0, 0), {"live": "1"})
+    assert probe(path).duration == pytest.approx(SECONDS, abs=0.1)
+    assert len(frames_of(path, [Segment()], max_frames=6)) == 6
+    errors = errors_of(path, [Segment(), Segment(20, 21)])
+    assert list(errors) == [1]
+    assert "the file ends at 12." in errors[1]
+
+
+def test_a_codec_without_a_decoder_is_one_line(recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(recording.read_bytes().replace(b"avc1", b"none"))
+    info = probe(path)
+    assert (info.has_video, info.has_audio, info.width, info.sample_rate) == (True, True, None, 16_000)
+    with pytest.raises(MediaError, match="its video is of a codec that cannot be decoded here; convert it"):
+        list(sample_frames(path, [Segment()]))
+
+
+def test_a_stream_that_begins_in_mid_file_does_not_end_the_reading(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PyAV raises this at the end of such MPEG-TS files, which FFmpeg only writes with megabytes in between.
+    class Container:
+        def __init__(self, container: object) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.container, name)
+
+        def demux(self) -> Iterator[object]:
+            yield from self.container.demux()  # type: ignore[attr-defined]
+            raise IndexError("list index out of range")
+
+    original = video.Recording.__init__
+
+    def opened(self: video.Recording, path: Path) -> None:
+        original(self, path)
+        self.container = Container(self.container)
+
+    monkeypatch.setattr(video.Recording, "__init__", opened)
+    assert len(frames_of(recording, [Segment()])) == SECONDS * 5
 
 
 def test_a_video_track_shorter_than_the_sound(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numbered_pictures import chirp, number_of, numbered
 
-from subtext.media.audio import read_segments
+from subtext.media.audio import Sound, read_segments
 from subtext.media.segment import Segment
 from subtext.media.video import Frame, probe, sample_frames
 from subtext.media.write import write_mp4
@@ -21,9 +21,9 @@ def test_what_is_written_is_h264_and_aac_and_reads_back(tmp_path: Path) -> None:
     assert probe(path).duration == pytest.approx(2, abs=0.07)
     pictures = [f.image for _, f in sample_frames(path, [Segment()], 25) if isinstance(f, Frame)]
     assert [number_of(image) for image in pictures] == list(range(50))
-    ((_, values),) = read_segments(path, [Segment()])
-    assert isinstance(values, np.ndarray)
-    assert np.corrcoef(values[: 2 * 16_000], chirp(2)[: len(values)])[0, 1] > 0.99
+    ((_, sound),) = read_segments(path, [Segment()])
+    assert isinstance(sound, Sound)
+    assert np.corrcoef(sound.samples[: 2 * 16_000], chirp(2)[: len(sound.samples)])[0, 1] > 0.99
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

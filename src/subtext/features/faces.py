@@ -13,7 +13,7 @@ from subtext.manifest import Manifest
 from subtext.media.crops import FaceCrops, face_crops, image_crop
 from subtext.media.faces import make_detector
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the code makes other crops of the same picture."""
 
 

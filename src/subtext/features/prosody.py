@@ -16,9 +16,9 @@ from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
-from subtext.media.audio import read_segments, rms_db
+from subtext.media.audio import Sound, read_segments, rms_db
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the code makes other frames of the same sound."""
 SILENCE: Final = -80.0
 """Loudness in dB relative to full scale below which there is no voice to analyse: an absent modality, not zeros."""
@@ -101,8 +101,8 @@ class ProsodyExtractor(Extractor):
         path = sources[0].path
         if path is None:
             raise ValueError("prosody is extracted from files")
-        for number, waveform in read_segments(path, [source.segment for source in sources], SAMPLE_RATE):
-            yield number, waveform if isinstance(waveform, MediaError) else self._stream(waveform)
+        for number, sound in read_segments(path, [source.segment for source in sources], SAMPLE_RATE):
+            yield number, sound if isinstance(sound, MediaError) else self._stream(sound)
 
     def finish(self, keys: Sequence[str | None], manifest: Manifest, cache: Cache) -> list[str | None]:
         """Normalise, if asked to."""
@@ -134,17 +134,22 @@ class ProsodyExtractor(Extractor):
         splits = manifest.table["split"].astype(object).where(manifest.table["split"].notna(), None).tolist()
         return [row if pd.isna(speakers[row]) else (splits[row], speakers[row]) for row in rows]
 
-    def _stream(self, waveform: npt.NDArray[np.float32]) -> Stream:
+    def _stream(self, sound: Sound) -> Stream:
         from subtext.media.prosody import PROSODY_NAMES
 
-        loudness = rms_db(waveform)
-        quality = {"loudness": loudness, "voice_duration": len(waveform) / SAMPLE_RATE}
+        waveform = sound.samples
+        loudness = rms_db(waveform - waveform.mean())  # a microphone's constant offset is not heard
+        quality = {
+            "loudness": loudness,
+            "voice_duration": len(waveform) / SAMPLE_RATE,
+            "sound_share": sound.share,
+        }
         if loudness < SILENCE:
             return Stream(np.zeros((0, 1), np.float32), np.zeros(0), quality, "the sound is silent")
         frames = self._frames(waveform)
         if self.method == "torchaudio":
             quality["voiced_share"] = float(frames[:, PROSODY_NAMES.index("voicing")].mean())
-        return Stream(frames, np.arange(0.5, len(frames)) * self.hop, quality)
+        return Stream(frames, sound.start + np.arange(0.5, len(frames)) * self.hop, quality)
 
     def _frames(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         from subtext.media.prosody import egemaps_frames, praat_frames, prosody_frames

@@ -1,7 +1,7 @@
 """Read the sound of many segments of a recording in one streaming pass."""
 
-import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +26,27 @@ MAX_LOSS: Final = 0.1
 """Share of a segment that may be missing inside it (damaged packets) before the segment is refused."""
 
 
+@dataclass(frozen=True)
+class Sound:
+    """What a recording holds of a segment's sound, from its first sample to its last. NumPy takes it for its samples.
+
+    Attributes:
+        samples: mono, full scale = 1; what is missing in between (damaged packets) is silent.
+        start: seconds from the segment's start to the first sample: the sound of a file may begin late.
+        share: share of the segment that really is there.
+    """
+
+    samples: Waveform
+    start: float
+    share: float
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.samples, dtype=dtype, copy=copy)
+
+
 def read_segments(
     path: Path, segments: Sequence[Segment], sample_rate: int = 16_000, *, max_duration: float = 900.0
-) -> Iterator[tuple[int, Waveform | MediaError]]:
+) -> Iterator[tuple[int, Sound | MediaError]]:
     """The sound of many segments of one recording, in one pass.
 
     All channels are mixed to one and resampled. Only segments that are being read are held.
@@ -40,30 +58,38 @@ def read_segments(
         max_duration: longer segments (s) are refused: they are no utterances and would not fit the memory bound.
 
     Yields:
-        Segment index and float32 `[samples]`, as soon as the segment is read; or segment index and the error that
-        concerns this segment alone.
+        Segment index and sound, as soon as the segment is read; or segment index and the error that concerns this
+        segment alone.
 
     Raises:
         MediaError: the file is missing, empty, no recording, has no sound, or nothing in it can be decoded.
     """
     with Recording(path) as recording:
         stream = recording.require("audio")
+        if recording.duration is None:
+            raise _nothing(path)
         waiting: list[tuple[Span, int]] = []
         for index, span in enumerate(resolve(segments, recording.duration, path)):
             if isinstance(span, MediaError):
                 yield index, span
-            elif max_duration < span.duration < math.inf:
-                yield index, _too_long(path, span, max_duration)
+            elif span.duration > max_duration:
+                yield (
+                    index,
+                    MediaError(
+                        f"{path}: the segment at {span.start:g} s is longer than {max_duration:.0f} s; give turns "
+                        "(.srt, .vtt, or start and end in a manifest)"
+                    ),
+                )
             else:
                 waiting.append((span, index))
         if waiting:
             waiting.sort(key=lambda item: (item[0].start, item[0].end))
-            yield from _read(recording, stream, waiting, sample_rate, max_duration)
+            yield from _read(recording, stream, waiting, sample_rate)
 
 
 def _read(
-    recording: Recording, stream: Any, waiting: list[tuple[Span, int]], sample_rate: int, max_duration: float
-) -> Iterator[tuple[int, Waveform | MediaError]]:
+    recording: Recording, stream: Any, waiting: list[tuple[Span, int]], sample_rate: int
+) -> Iterator[tuple[int, Sound | MediaError]]:
     reader = _SampleReader(recording, stream, sample_rate)
     active: list[_Take] = []
     while waiting or active:
@@ -74,7 +100,7 @@ def _read(
         chunk_end = time + len(samples) / sample_rate
         while waiting and waiting[0][0].start < chunk_end:
             span, index = waiting.pop(0)
-            active.append(_Take(span, index, sample_rate, max_duration))
+            active.append(_Take(span, index, sample_rate))
         for take in active:
             take.add(time, samples)
         done = [take for take in active if chunk_end >= take.span.end]
@@ -82,7 +108,7 @@ def _read(
         for take in sorted(done, key=lambda take: take.span.end):
             yield take.index, take.finish(recording, None)
     if recording.decoded == 0:
-        raise MediaError(f"{recording.path}: no sound can be decoded; it may be damaged or of an unsupported codec")
+        raise _nothing(recording.path)
     broken = recording.breaks_off_at()
     for take in active:
         yield take.index, take.finish(recording, broken)
@@ -90,26 +116,26 @@ def _read(
         yield index, _no_sound(recording, span) if broken is None else recording.break_error(broken)
 
 
+def _nothing(path: Path) -> MediaError:
+    return MediaError(f"{path}: no sound can be decoded; it may be damaged or of an unsupported codec")
+
+
 def _no_sound(recording: Recording, span: Span) -> MediaError:
-    return MediaError(f"{recording.path}: no sound at {span.start:.2f} s; the sound is shorter than the file")
-
-
-def _too_long(path: Path, span: Span, max_duration: float) -> MediaError:
     return MediaError(
-        f"{path}: the segment at {span.start:g} s is longer than {max_duration:.0f} s; give turns (.srt, .vtt, or "
-        "start and end in a manifest)"
+        f"{recording.path}: no sound at {span.start:.2f} to {span.end:.2f} s, where it has not begun yet or has ended; "
+        "correct the segment's times or record it again"
     )
 
 
 class _Take:
     """The samples of one segment while they arrive."""
 
-    def __init__(self, span: Span, index: int, sample_rate: int, max_duration: float) -> None:
-        self.span, self.index, self.sample_rate, self.max_duration = span, index, sample_rate, max_duration
-        # Memory is taken only as it is written to. Where the end is unknown, one sample more tells that it is too long.
-        self.limit = round(min(span.duration, max_duration) * sample_rate) + (span.end == math.inf)
-        self.values = np.zeros(self.limit, dtype=np.float32)
+    def __init__(self, span: Span, index: int, sample_rate: int) -> None:
+        self.span, self.index, self.sample_rate = span, index, sample_rate
+        self.limit = round(span.duration * sample_rate)
+        self.values = np.zeros(self.limit, dtype=np.float32)  # memory is taken only as it is written to
         self.filled = 0  # samples that really arrived
+        self.first = 0  # position of the first of them
         self.length = 0  # position after the last of them
 
     def add(self, time: float, samples: Waveform) -> None:
@@ -118,35 +144,36 @@ class _Take:
         begin = max(first, self.length)  # where time stamps overlap, the first sound stays
         if end > begin:
             self.values[begin:end] = samples[begin - first : end - first]
+            if not self.filled:
+                self.first = begin
             self.filled += end - begin
             self.length = end
 
-    def finish(self, recording: Recording, broken: float | None) -> Waveform | MediaError:
-        if broken is not None and broken + BREAK_TOLERANCE < self.span.end < math.inf:
+    def finish(self, recording: Recording, broken: float | None) -> Sound | MediaError:
+        if broken is not None and broken + BREAK_TOLERANCE < self.span.end:
             return recording.break_error(broken)
-        if self.span.end == math.inf and self.length == self.limit:
-            return _too_long(recording.path, self.span, self.max_duration)
-        if self.length == 0:
+        if not self.filled:
             return _no_sound(recording, self.span)
-        if self.filled < (1 - MAX_LOSS) * self.length:
+        covered = self.length - self.first
+        if self.filled < (1 - MAX_LOSS) * covered:
             return MediaError(
-                f"{recording.path}: {1 - self.filled / self.length:.0%} of the sound at {self.span.start:.2f} s is "
+                f"{recording.path}: {1 - self.filled / covered:.0%} of the sound at {self.span.start:.2f} s is "
                 "missing or damaged; copy or record it again"
             )
-        if self.span.end_given and self.length < LEAST_COVER * self.limit:
-            end = self.span.start + self.length / self.sample_rate
+        if self.span.end_given and covered < LEAST_COVER * self.limit:
+            begin, end = (self.span.start + place / self.sample_rate for place in (self.first, self.length))
             return MediaError(
-                f"{recording.path}: the sound ends at {end:.2f} s, well before the segment's end at "
-                f"{self.span.end:.2f} s; correct its times or record it again"
+                f"{recording.path}: its sound, {begin:.2f} to {end:.2f} s, covers less than half of the segment "
+                f"{self.span.start:.2f} to {self.span.end:.2f} s; correct the times or record it again"
             )
-        values = self.values[: self.length]
+        values = self.values[self.first : self.length]
         wrong = np.count_nonzero(~np.isfinite(values))
         if wrong:
             return MediaError(
                 f"{recording.path}: {wrong} samples at {self.span.start:.2f} s are not finite (NaN or infinite); "
                 "export the sound again"
             )
-        return values
+        return Sound(values, self.first / self.sample_rate, self.filled / self.limit)
 
 
 class _SampleReader:

@@ -1,6 +1,7 @@
 """An open recording: its streams, its clock, and its decoded frames, whatever is damaged."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ NOT_RECORDINGS: Final = ("tty", "srt", "ass", "webvtt", "hls", "concat", "ffmeta
 """Text that FFmpeg would open too."""
 
 GUESSED_DURATION: Final = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
-"""Bare streams without a header that says how long they are."""
+"""Bare streams without a header that says how long they are; FFmpeg guesses from the bit rate."""
 
 INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav")
 """Containers with an index, so that a seek lands where it says; others are read through."""
@@ -33,7 +34,8 @@ class Recording:
     Attributes:
         path: the file.
         container: PyAV's.
-        duration: declared length in seconds; None where unknown, or only guessed from the bit rate.
+        duration: length in seconds: what the header says, else the end of the last packet (browsers and live recorders
+            write no length); None where there is no packet either.
         origin: time stamp in seconds of the beginning of the file: MPEG-TS, for one, does not begin at 0. What comes
             before 0 is the run-up of a sound codec, which is never played.
         decoded: frames decoded so far.
@@ -45,8 +47,8 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.container = _open(path)
-        self.duration = _duration(self.container)
         self.origin = max(0.0, (self.container.start_time or 0) / av.time_base)
+        self.duration = self._declared() or self._measured()
         self.decoded = 0
         self._damaged = 0
         self._ended = False
@@ -78,12 +80,17 @@ class Recording:
 
         Raises:
             StreamMissing: there is none.
+            MediaError: there is no decoder for it.
         """
         stream = self.video if kind == "video" else self.audio
         if stream is None:
             other = "audio" if kind == "video" else "video"
             raise StreamMissing(
                 f"{self.path}: has no {kind} stream; give a recording that has one, or name the file as {other} only"
+            )
+        if stream.codec_context is None:
+            raise MediaError(
+                f"{self.path}: its {kind} is of a codec that cannot be decoded here; convert it to H.264 + AAC"
             )
         return stream
 
@@ -99,21 +106,9 @@ class Recording:
 
     def frames(self, stream: Any) -> Iterator[tuple[float | None, Any]]:
         """Decoded frames of a stream with their times in seconds; damaged packets are left out and counted."""
-        packets = self.container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                log.debug("%s: reading stops: %s", self.path, error)
-                packet = None
-            if packet is None:
-                self._ended = True
-                return
+        for packet, reached in _packets(self.container):
             # Every stream tells how far the file reaches, so a track that ends early is not taken for a broken file.
-            stamp = packet.dts if packet.pts is None else packet.pts
-            if stamp is not None and packet.time_base:
-                end = float((stamp + (packet.duration or 0)) * packet.time_base) - self.origin
-                self._file_end = max(self._file_end, end)
+            self._file_end = max(self._file_end, reached - self.origin)
             if packet.stream.index != stream.index:
                 continue
             try:
@@ -125,6 +120,21 @@ class Recording:
             self.decoded += len(frames)
             for frame in frames:
                 yield None if frame.pts is None else float(frame.pts * frame.time_base) - self.origin, frame
+        self._ended = True
+
+    def _declared(self) -> float | None:
+        if self.container.format.name in GUESSED_DURATION:
+            return None
+        if self.container.duration is not None and self.container.duration > 0:
+            return self.container.duration / av.time_base
+        lengths = [float(s.duration * s.time_base) for s in self.container.streams if s.duration and s.time_base]
+        return max(lengths, default=None)
+
+    def _measured(self) -> float | None:
+        # In a container of its own: not every kind of file can be wound back.
+        with _open(self.path) as container:
+            end = max((reached for _, reached in _packets(container)), default=0.0) - self.origin
+        return end if end > 0 else None
 
     def breaks_off_at(self) -> float | None:
         """Seconds at which the file ends although its header promises more; None while that is not known."""
@@ -166,10 +176,22 @@ def _open(path: Path) -> Any:
     return container
 
 
-def _duration(container: Any) -> float | None:
-    if container.format.name in GUESSED_DURATION:
-        return None
-    if container.duration is not None and container.duration > 0:
-        return container.duration / av.time_base
-    lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
-    return max(lengths, default=None)
+def _packets(container: Any) -> Iterator[tuple[Any, float]]:
+    """Each packet and the second that its stream reaches with it, until the file ends or cannot be read on."""
+    reached: dict[int, float] = defaultdict(float)
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, IndexError) as error:
+            # PyAV trips over a stream that begins in mid-file (MPEG-TS), once the others are read: that is the end too.
+            log.debug("%s: reading stops: %s", container.name, error)
+            return
+        if packet is None:
+            return
+        stream = packet.stream.index
+        if packet.size and packet.time_base:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            begin = reached[stream] if stamp is None else float(stamp * packet.time_base)
+            reached[stream] = max(reached[stream], begin + float((packet.duration or 0) * packet.time_base))
+        yield packet, reached[stream]

@@ -31,19 +31,22 @@ CLOCK: Final = 1e-6
 MAX_THREADS: Final = 4
 """Decoder threads at most: each holds pictures."""
 
+MAX_HOLD: Final = 2.0
+"""Seconds that a picture stays on screen; after longer, pictures were lost, and none may stand in for a moving face."""
+
 
 @dataclass(frozen=True)
 class MediaInfo:
     """What a recording's header says.
 
     Attributes:
-        duration: seconds; None where the container does not tell.
+        duration: seconds; measured where the header does not tell, None where nothing can be read.
         has_video: whether there is a moving picture (a cover image does not count).
         has_audio: whether there is sound.
         fps: mean frames per second; None without video or where unknown.
-        width: px as stored, before rotation; None without video.
-        height: px as stored, before rotation; None without video.
-        sample_rate: Hz; None without audio.
+        width: px as stored, before rotation; None without video, or a decoder for it.
+        height: px as stored, before rotation; None without video, or a decoder for it.
+        sample_rate: Hz; None without audio, or a decoder for it.
         rotation: degrees, counter-clockwise, that the file asks to turn the picture by.
     """
 
@@ -79,15 +82,17 @@ def probe(path: Path) -> MediaInfo:
     with Recording(path) as recording:
         video, audio = recording.video, recording.audio
         rate = None if video is None else video.average_rate or video.guessed_rate
-        first = None if video is None else next(recording.frames(video), None)
+        picture = None if video is None else video.codec_context
+        sound = None if audio is None else audio.codec_context
+        first = None if picture is None else next(recording.frames(video), None)
         return MediaInfo(
             duration=recording.duration,
             has_video=video is not None,
             has_audio=audio is not None,
             fps=None if rate is None else float(rate),
-            width=None if video is None else video.codec_context.width,
-            height=None if video is None else video.codec_context.height,
-            sample_rate=None if audio is None else audio.codec_context.sample_rate,
+            width=None if picture is None else picture.width,
+            height=None if picture is None else picture.height,
+            sample_rate=None if sound is None else sound.sample_rate,
             rotation=0 if first is None else round(first[1].rotation) % 360,
         )
 
@@ -123,8 +128,8 @@ def sample_frames(
     """Pictures of many segments of one recording, in one pass.
 
     For each sampled time the picture that is on screen then is given, so that a variable frame rate needs no special
-    care. Only these pictures are converted to RGB. Stretches that no segment needs are jumped over where the container
-    has an index. One picture is held at a time.
+    care; where pictures are missing for longer than `MAX_HOLD`, none is. Only these pictures are converted to RGB.
+    Stretches that no segment needs are jumped over where the container has an index. One picture is held at a time.
 
     Args:
         path: the recording.
@@ -135,13 +140,16 @@ def sample_frames(
         threads: decoder threads; 0 = as many as there are cores, 4 at most.
 
     Yields:
-        Segment index and picture in order of time; or segment index and the error that concerns this segment alone.
+        Segment index and picture in order of time; or segment index and the error that concerns this segment alone,
+        before any picture that lies past its end.
 
     Raises:
         MediaError: the file is missing, empty, no recording, has no video, or nothing in it can be decoded.
     """
     with Recording(path) as recording:
         stream = recording.require("video")
+        if recording.duration is None:
+            raise _nothing(path)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or min(MAX_THREADS, os.cpu_count() or 1)
         spans = resolve(segments, recording.duration, path)
@@ -150,7 +158,7 @@ def sample_frames(
             if isinstance(span, MediaError):
                 yield index, span
             else:
-                targets += [(time, index) for time in _times(span, rate, max_frames)]
+                targets += [(time, index) for time in sample_times(span, rate, max_frames)]
         if targets:
             yield from _walk(recording, stream, spans, sorted(targets), rate, max_side)
 
@@ -165,18 +173,37 @@ def _walk(
 ) -> Iterator[tuple[int, Frame | MediaError]]:
     reader = _PictureReader(recording, stream)
     aspect = float(stream.sample_aspect_ratio or 1)
+    expected = Counter(index for _, index in targets)
     given: Counter[int] = Counter()
+    ends = [(span.end, index, span) for index, span in enumerate(spans) if isinstance(span, Span)]
+    ends.sort(key=lambda item: item[:2], reverse=True)
     shown: tuple[float, Any] | None = None  # the picture on screen, not yet converted, and since when
     converted: Image | None = None
     position = 0
+
+    def judge(until: float) -> Iterator[tuple[int, MediaError]]:
+        broken = recording.breaks_off_at()
+        while ends and ends[-1][0] <= until:
+            _, index, span = ends.pop()
+            if broken is not None and broken + BREAK_TOLERANCE < span.end:
+                yield index, recording.break_error(broken)
+            elif given[index] < LEAST_COVER * expected[index] and (span.end_given or not given[index]):
+                yield (
+                    index,
+                    MediaError(
+                        f"{recording.path}: {given[index]} of {expected[index]} pictures between {span.start:.2f} and "
+                        f"{span.end:.2f} s can be read; the video is shorter than the file, or damaged"
+                    ),
+                )
 
     def give(until: float) -> Iterator[tuple[int, Frame | MediaError]]:
         nonlocal position, converted
         while position < len(targets) and targets[position][0] < until - CLOCK:
             time, index = targets[position]
             position += 1
-            if shown is None:
+            if shown is None or time - shown[0] > max(MAX_HOLD, reader.frame_duration):
                 continue
+            yield from judge(time)
             if converted is None:
                 converted = to_rgb(shown[1], max_side, aspect)
             given[index] += 1
@@ -195,22 +222,12 @@ def _walk(
     if shown is not None:
         yield from give(shown[0] + max(reader.frame_duration, 1 / rate))
     if recording.decoded == 0:
-        raise MediaError(f"{recording.path}: no picture can be decoded; it may be damaged or of an unsupported codec")
-    expected = Counter(index for _, index in targets)
-    broken = recording.breaks_off_at()
-    for index, span in enumerate(spans):
-        if isinstance(span, MediaError):
-            continue
-        if broken is not None and broken + BREAK_TOLERANCE < span.end < math.inf:
-            yield index, recording.break_error(broken)
-        elif given[index] < LEAST_COVER * expected[index] and (span.end_given or not given[index]):
-            yield (
-                index,
-                MediaError(
-                    f"{recording.path}: {given[index]} of {expected[index]} pictures between {span.start:.2f} and "
-                    f"{span.end:.2f} s can be read; the video is shorter than the file, or damaged"
-                ),
-            )
+        raise _nothing(recording.path)
+    yield from judge(math.inf)
+
+
+def _nothing(path: Path) -> MediaError:
+    return MediaError(f"{path}: no picture can be decoded; it may be damaged or of an unsupported codec")
 
 
 class _PictureReader:
@@ -253,13 +270,6 @@ class _PictureReader:
             time = clock if stamp is None else stamp
             clock = time + self.frame_duration
             yield time, picture
-
-
-def _times(span: Span, rate: float, max_frames: int | None) -> list[float]:
-    if math.isinf(span.end):
-        # The length is unknown: go on until the stream ends, a day at most.
-        return (span.start + (np.arange(int(86_400 * rate)) + 0.5) / rate).tolist()
-    return sample_times(span, rate, max_frames).tolist()
 
 
 def to_rgb(frame: Any, max_side: int | None = None, aspect: float = 1.0) -> Image:
