@@ -185,7 +185,7 @@ def test_long_streams_are_thinned_evenly_and_voices_cut_to_their_middle() -> Non
 def index_of(keys: dict[str, dict[str, str | None]]) -> FeatureIndex:
     rows = [(row, m, key, "ok" if key else "absent") for m, of in keys.items() for row, key in of.items()]
     table = pd.DataFrame(rows, columns=["id", "modality", "key", "status"])
-    return FeatureIndex(table.assign(reason="", n_steps=1, step_shape="1"), {})
+    return FeatureIndex(table.assign(reason="", n_steps=1, step_shape="4"), {})
 
 
 def voice(seed: int, steps: int) -> Stream:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from subtext.errors import ConfigError, WeightsError
+from subtext.errors import ConfigError, SubtextError, WeightsError
 
 
 def build(node: Mapping[str, Any], kind: type | None = None, *, trusted: bool = True, **more: Any) -> Any:
@@ -41,7 +41,12 @@ def build(node: Mapping[str, Any], kind: type | None = None, *, trusted: bool = 
         raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
     except ValueError:  # some compiled callables have no signature
         pass
-    result = partial(target, **arguments) if waits else target(**arguments)
+    try:
+        result = partial(target, **arguments) if waits else target(**arguments)
+    except SubtextError:
+        raise
+    except (TypeError, ValueError) as error:  # Lightning's MisconfigurationException aside, what libraries raise
+        raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
     if kind is not None and not isinstance(result, kind):
         raise ConfigError(f"{name} is no {kind.__name__}; name a class that is")
     return result

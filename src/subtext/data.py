@@ -1,6 +1,7 @@
 """Rows and their streams in memory, batch by batch, in an order that only the seed and the epoch decide."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ from subtext.features.index import FeatureIndex
 from subtext.features.stream import Stream
 from subtext.heads import HEADS, HeadSpec
 from subtext.labels import MODALITIES, POLARITY_COLUMN
+
+log = logging.getLogger(__name__)
 
 EMBEDDING_BATCH: Final = 32
 
@@ -263,11 +266,22 @@ def load_clips(
         distinct = sorted({key for key in keys if key is not None})
         if not distinct:
             continue
+        rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
+        for shape in rows["step_shape"].unique():
+            encoder.check_stream([int(side) for side in shape.split("x")])
         place = {key: number for number, key in enumerate(distinct)}
         numbers[modality] = torch.tensor([-1 if key is None else place[key] for key in keys])
         limit = max_steps.get(modality)
         if limit is None:
             raise ConfigError(f"task.max_steps names no limit for {modality}; set task.max_steps.{modality}")
+        if not isinstance(limit, int) or limit < 1:
+            raise ConfigError(f"task.max_steps.{modality} must be a whole number of at least 1, got {limit!r}")
+        long = int((rows["n_steps"] > limit).sum())
+        if long:
+            kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
+            log.warning(
+                "%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality, modality, limit, kept
+            )
 
         def tell(done: int, modality: str = modality, total: int = len(distinct)) -> None:
             if progress is not None:
@@ -372,15 +386,30 @@ class EpochSampler(Sampler[int]):
         return iter(order[rank::processes][: len(self)].tolist())
 
 
-def loader(data: ClipData, batch_size: int, *, seed: int = 0, shuffle: bool = False) -> DataLoader[Batch]:
-    """Batches of a data set; in training order, without a short last batch, if `shuffle`."""
+def loader(
+    data: ClipData, batch_size: int, *, seed: int = 0, shuffle: bool = False, processes: int = 1
+) -> DataLoader[Batch]:
+    """Batches of a data set; in training order, without a short last batch, if `shuffle`.
+
+    Args:
+        data: the rows.
+        batch_size: rows of a batch, in each process.
+        seed: of the order.
+        shuffle: whether this is for training.
+        processes: how many will share the rows.
+
+    Raises:
+        ConfigError: the batch size is no positive number.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"task.batch_size must be at least 1, got {batch_size}")
     sampler = EpochSampler(len(data), seed, shuffle)
     return DataLoader(
         data,
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=_as_it_is,
-        drop_last=shuffle and len(sampler) >= batch_size,
+        drop_last=shuffle and len(data) // processes >= batch_size,
     )
 
 

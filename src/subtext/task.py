@@ -15,7 +15,7 @@ from torchmetrics.regression import MeanAbsoluteError
 from subtext.classifier import IncongruenceClassifier
 from subtext.data import Batch, mix
 from subtext.errors import ConfigError
-from subtext.heads import HeadSpec
+from subtext.heads import HEADS, HeadSpec
 from subtext.losses import ClassWeights, HeadLoss, balanced_weights, visible_targets
 
 SELECTION = "val/selection"
@@ -80,6 +80,9 @@ class IncongruenceTask(pl.LightningModule):
             raise ConfigError(f"task.class_weights must be 'balanced' or 'none', got {class_weights!r}")
         if not 0 <= modality_dropout < 1:
             raise ConfigError(f"task.modality_dropout must be in [0, 1), got {modality_dropout}")
+        unknown = sorted(set(head_weights or {}) - set(HEADS))
+        if unknown:
+            raise ConfigError(f"task.head_weights names no head '{unknown[0]}'; choose among {', '.join(HEADS)}")
         self.classifier = classifier
         self.embedded = frozenset(embedded)
         self.seed = seed
@@ -153,11 +156,14 @@ class IncongruenceTask(pl.LightningModule):
         groups: list[dict[str, Any]] = [{"params": rest}]
         if backbone:
             groups.append({"params": backbone} | ({} if self.backbone_lr is None else {"lr": self.backbone_lr}))
-        optimizer = self.make_optimizer(groups)
-        if self.make_scheduler is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_scheduler(optimizer, total_steps=steps)
+        try:
+            optimizer = self.make_optimizer(groups)
+            if self.make_scheduler is None:
+                return optimizer
+            steps = int(self.trainer.estimated_stepping_batches)
+            schedule = self.make_scheduler(optimizer, total_steps=steps)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"task.optimizer or task.scheduler cannot be used: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _loss(self, answers: Mapping[str, Tensor], batch: Batch, present: Mapping[str, Tensor]) -> Tensor:

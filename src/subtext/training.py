@@ -1,5 +1,6 @@
 """One training run, from a corpus to an evaluated model in a run folder."""
 
+import hashlib
 import itertools
 import logging
 import os
@@ -28,7 +29,7 @@ from subtext.corpora.corpus import Corpus
 from subtext.data import ClipData, SwappedClips, load_clips, loader, mix
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError, ManifestError
+from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation import controls as table_controls
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.features.cache import FeatureCache
@@ -41,12 +42,15 @@ from subtext.labels import MODALITIES
 from subtext.losses import visible_targets
 from subtext.manifest import SPLITS, Manifest, check_splits
 from subtext.predictions import predict_table, raw_answers
-from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier, read_weights
+from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
+from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, take_over
 from subtext.task import IncongruenceTask
 
 log = logging.getLogger(__name__)
 
 VALIDATION_BATCH: Final = 128
+PRECISIONS: Final = ("32-true", "32", "bf16-mixed", "16-mixed")
+"""Streams stay in single precision; a trainer that keeps weights in another one cannot take them."""
 _DATA_SETTINGS: Final = ("heads", "head_dropout", "rows", "batch_size", "max_steps", "swap")
 """Entries of the task's node that are not arguments of the LightningModule."""
 
@@ -63,11 +67,13 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         The run folder, complete.
 
     Raises:
-        RunError: a run is in the folder already, or there is none to go on with.
+        RunError: a run is in the folder already, or there is none to go on with; the encoder stage is not there, or
+            has seen rows that this run is judged on.
         ManifestError: the corpus cannot be trained on.
         ConfigError: a setting cannot be used.
     """
     run = RunFolder(folder)
+    check_stage(settings)
     if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     with _quiet_lightning():
@@ -120,8 +126,16 @@ class _Run:
         with self._timed("embedding"):
             torch.manual_seed(self.seed)
             encoders = self._encoders()
-            self._take_backbones(encoders, index)
+            self._take_backbones(encoders, index, manifest)
+            self._remember_inputs(manifest, encoders)
+            # Frozen backbones compute now, where the trainer will; afterwards the trainer moves the model itself.
+            for encoder in encoders.values():
+                encoder.to(self.device)
             data = load_clips(table, index, cache, encoders, self.task_settings["max_steps"])
+            for encoder in encoders.values():
+                encoder.to("cpu")
+        if self.task_settings["rows"] not in ("clips", "streams"):
+            raise ConfigError(f"task.rows must be clips or streams, got {self.task_settings['rows']!r}")
         if self.task_settings["rows"] == "streams":
             data = data.as_single_streams(specs)
         self.specs = usable_heads(specs, data, manifest.name)
@@ -152,7 +166,16 @@ class _Run:
     def _manifest(self) -> Manifest:
         node = dict(self.settings["corpus"])
         manifest: Manifest = build(node, Corpus).build()
-        check_splits(manifest, node.get("disjoint") or manifest.groups)
+        disjoint = node.get("disjoint")
+        disjoint = manifest.groups if disjoint is None else disjoint
+        for column in disjoint:
+            if column in manifest.table and manifest.table[column].isna().all():
+                log.warning(
+                    "%s: no row says its %s, so nothing shows that the splits share none; fill the column",
+                    manifest.name,
+                    column,
+                )
+        check_splits(manifest, disjoint)
         for split in SPLITS:
             if not (manifest.table["split"] == split).any():
                 raise ManifestError(
@@ -185,12 +208,15 @@ class _Run:
         if is_main_process():
             with self.run.writing():
                 index.save(self.run.path)
+                kept = dict.fromkeys(["id", "split", "corpus", *manifest.groups])
+                _write_table(manifest.table[[c for c in kept if c in manifest.table]], self.run.file(ROWS))
         if index.n_failed:
             log.warning(
                 "%d streams could not be extracted; the reasons are in %s",
                 index.n_failed,
                 self.run.file("extraction.csv"),
             )
+        check_recordings(manifest, index)
         return index
 
     def _encoders(self) -> dict[str, Encoder]:
@@ -198,13 +224,22 @@ class _Run:
             m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in self.nodes.items()
         }
 
-    def _take_backbones(self, encoders: Mapping[str, Encoder], index: FeatureIndex) -> None:
+    def _take_backbones(self, encoders: Mapping[str, Encoder], index: FeatureIndex, manifest: Manifest) -> None:
         source = self.settings.get("encoders")
         if source is not None:
-            theirs = RunFolder(source).model()["fingerprints"]
+            check_unseen(RunFolder(source), manifest, index)
+            described = RunFolder(source).model()
+            theirs = described["fingerprints"]
             for modality, encoder in encoders.items():
                 if not encoder.backbone.state_dict():
                     continue
+                for name, value in encoder.settings.items():
+                    was = described["encoders"][modality].get(name, value)
+                    if was != value:
+                        raise ConfigError(
+                            f"encoder.{modality}.{name} is {value}, but the encoder in {source} was trained with "
+                            f"{was}; set encoder.{modality}.{name}={was}"
+                        )
                 encoder.load_backbone(Path(source))
                 if theirs[modality]["extractor"] != index.fingerprints[modality]:
                     log.warning(
@@ -222,6 +257,24 @@ class _Run:
                     modality,
                     modality,
                 )
+
+    def _remember_inputs(self, manifest: Manifest, encoders: Mapping[str, Encoder]) -> None:
+        """Note what the run begins with, and refuse to go on with something else."""
+        inputs = {
+            "manifest": hashlib.sha256(manifest.table.to_json(orient="split").encode()).hexdigest(),
+            **{m: e.fingerprint() for m, e in encoders.items() if self.settings.get("encoders") and not e.trainable},
+        }
+        if self.resume:
+            before = self.run.run().get("inputs", inputs)
+            changed = sorted(name for name in inputs if before.get(name) != inputs[name])
+            if changed:
+                what = " and ".join("the corpus" if n == "manifest" else f"the {n} encoder" for n in changed)
+                raise RunError(
+                    f"{what} changed since the run in {self.run.path} began; begin anew with overwrite=true, or bring "
+                    "back what it began with"
+                )
+        if is_main_process():
+            self.run.add_facts({"inputs": inputs})
 
     # -- fitting ------------------------------------------------------------------------------------------------------
 
@@ -243,11 +296,12 @@ class _Run:
         streams = typical_clip(index, classifier.modalities, self.task_settings["max_steps"])
         flops = classifier.flops(streams)
         log.info(
-            "model: %.2f M trainable parameters, %.2f M frozen, %.3f GFLOPs a clip of %s steps",
+            "model: %.2f M trainable parameters, %.2f M frozen, %.3f GFLOPs a clip of %s steps%s",
             counts["trainable"] / 1e6,
             counts["frozen"] / 1e6,
             flops / 1e9,
             " + ".join(f"{tokens.mask.shape[1]} {modality}" for modality, tokens in streams.items()),
+            "; the sentence model behind the text streams is not counted" if "text" in streams else "",
         )
         fitted = self._fit(classifier, self.data, self.run.path)
         if is_main_process():
@@ -303,6 +357,7 @@ class _Run:
                     batch_size,
                     seed=self.seed,
                     shuffle=True,
+                    processes=trainer.world_size,
                 ),
                 loader(validation, VALIDATION_BATCH),
                 ckpt_path=checkpoint,
@@ -328,6 +383,8 @@ class _Run:
 
     def _trainer(self, checkpoints: Checkpoints, folder: Path | None) -> pl.Trainer:
         node = dict(self.settings["trainer"])
+        if str(node.get("precision", "32-true")) not in PRECISIONS:
+            raise ConfigError(f"trainer.precision={node['precision']} is not one of {', '.join(PRECISIONS)}")
         # Filling fresh memory with NaN, a default of deterministic mode, costs time and only serves to find bugs.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         main = folder is not None
@@ -336,9 +393,8 @@ class _Run:
             node |= {"strategy": "auto", "devices": 1, "num_nodes": 1}
         callbacks = [build(c) for c in (self.settings.get("callbacks") or {}).values() if c]
         shown = main and sys.stderr.isatty()
-        trainer: pl.Trainer = build(
+        trainer: pl.Trainer = _build_trainer(
             node,
-            pl.Trainer,
             callbacks=[*callbacks, checkpoints, *([RichProgressBar()] if shown else [])],
             logger=self._loggers() if main else False,
             plugins=[SafeCheckpointIO()],
@@ -536,22 +592,6 @@ class _Run:
         self.seconds[step] = time.perf_counter() - began
 
 
-def take_over(classifier: IncongruenceClassifier, folder: Path) -> None:
-    """Begin where an encoder stage ended: with its projections and polarity readouts, as far as they fit.
-
-    The backbones have been taken over before (`Encoder.load_backbone`), and must fit.
-    """
-    theirs = read_weights(RunFolder(folder).file("model.safetensors"))
-    own = classifier.state_dict()
-    readouts = tuple(f"heads.readouts.{spec.key}." for spec in classifier.heads.specs if spec.modality is not None)
-    fitting = {
-        name: tensor
-        for name, tensor in theirs.items()
-        if name.startswith(("encoders.", *readouts)) and name in own and own[name].shape == tensor.shape
-    }
-    classifier.load_state_dict(fitting, strict=False)
-
-
 def calibration(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, dict[str, Any]]:
     """Temperature of each head, threshold and abstention level of the yes-no heads, from the validation split alone."""
     data = data.split("val").only(classifier.modalities)
@@ -686,6 +726,16 @@ def _with_streams(data: ClipData) -> ClipData:
     """The rows that have any stream: there is nothing to learn from the others."""
     there = torch.stack(list(data.present.values())).any(dim=0)
     return data if bool(there.all()) else data.select(torch.nonzero(there).squeeze(1))
+
+
+def _build_trainer(node: Mapping[str, Any], **more: Any) -> pl.Trainer:
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    try:
+        trainer: pl.Trainer = build(node, pl.Trainer, **more)
+    except MisconfigurationException as error:
+        raise ConfigError(f"the trainer's settings do not fit: {' '.join(str(error).split())}") from error
+    return trainer
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -375,7 +375,9 @@ def test_the_choice_on_the_command_line_makes_the_corpus(parts: Path, tmp_path: 
     defaults = {name: p.default for name, p in inspect.signature(Collage).parameters.items()}
     stated = OmegaConf.to_container(config, resolve=False)
     assert {name: stated[name] for name in defaults.keys() - {"data", "folder"}} == {
-        name: value for name, value in defaults.items() if name not in ("data", "folder")
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in defaults.items()
+        if name not in ("data", "folder")
     }
 
 

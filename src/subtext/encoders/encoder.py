@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from subtext.encoders.tokens import Tokens
-from subtext.errors import RunError, WeightsError
+from subtext.errors import ConfigError, RunError, WeightsError
 
 
 class Projection(nn.Module):
@@ -48,6 +48,8 @@ class Encoder(nn.Module, ABC):
     """
 
     modality: ClassVar[str]
+    width_setting: ClassVar[str | None] = None
+    """The setting that says how wide a step of the stream is; None where any width will do."""
 
     def __init__(
         self,
@@ -78,6 +80,22 @@ class Encoder(nn.Module, ABC):
     def settings(self) -> Mapping[str, Any]:
         """The settings that shape what `embed` gives, as plain values; part of the fingerprint."""
         return {}
+
+    def check_stream(self, step_shape: Sequence[int]) -> None:
+        """Whether streams of such steps can be encoded.
+
+        Raises:
+            ConfigError: they are of another width.
+        """
+        if self.width_setting is None:
+            return
+        width = int(getattr(self, self.width_setting))
+        if tuple(step_shape) != (width,):
+            found = "x".join(str(side) for side in step_shape)
+            raise ConfigError(
+                f"a step of the {self.modality} streams has {found} values, but "
+                f"encoder.{self.modality}.{self.width_setting} is {width}; set it to {found}"
+            )
 
     @abstractmethod
     def _encode(self, stream: Tokens) -> Tokens:

@@ -44,6 +44,7 @@ class ProsodyEncoder(Encoder):
     """
 
     modality = "prosody"
+    width_setting = "input_dim"
     backbone: "ProsodyBackbone"
 
     def __init__(
@@ -73,6 +74,7 @@ class ProsodyEncoder(Encoder):
             random_weights=True,
         )
         self.augment = augment
+        self.input_dim = input_dim
         self._settings = {
             "input_dim": input_dim,
             "channels": channels,
@@ -133,6 +135,8 @@ class ProsodyBackbone(nn.Module):
         ):
             if count < 1:
                 raise ConfigError(f"the prosody encoder's {name} must be at least 1, got {count}")
+        if layers < 0:
+            raise ConfigError(f"the prosody encoder's layers must be at least 0, got {layers}")
         self.stride = stride
         self.window = window
         self.relative = relative

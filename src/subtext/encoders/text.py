@@ -18,6 +18,7 @@ class TextEncoder(Encoder):
     """
 
     modality = "text"
+    width_setting = "embed_dim"
 
     def __init__(self, *, embed_dim: int = 384, dim: int = 128, dropout: float = 0.1) -> None:
         super().__init__(

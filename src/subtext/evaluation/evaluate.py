@@ -55,6 +55,14 @@ CONTROLS: Final = (
 )
 """The controls that stand beside every result; one that was not run is named in the notes."""
 
+REDRAWN: Final = frozenset({"shuffled"})
+"""Controls that are one draw of something random: a model of shuffled pairs ranks the cells of polarities by chance.
+
+Its AUROC scatters around 0.5 by 0.1 to 0.2 from draw to draw, the more widely the better the encoders are, and no
+interval over clips sees that. Runs of several seeds give an interval over draws.
+"""
+REDRAWN_REASON: Final = "one draw of shuffled pairs; pool several seeds for an interval over draws"
+
 COUNTED: Final = ("macro_f1", "balanced_accuracy", "mcc", "brier", "ece")
 BINARY_METRICS: Final = (*RANKING, *COUNTED)
 
@@ -298,7 +306,14 @@ def _control(
         result[head] = {"threshold": thresholds, "subsets": subsets}
     if not result:
         result["reason"] = f"control '{name}' has no test probabilities"
-    return result
+    return _one_draw(result) if name in REDRAWN else result
+
+
+def _one_draw(control: dict[str, Any]) -> dict[str, Any]:
+    """A control without its intervals: over clips they would say nothing about another draw of it."""
+    if "low" in control and "high" in control:
+        return {"value": control["value"], "low": None, "high": None, "reason": REDRAWN_REASON}
+    return {key: _one_draw(entry) if isinstance(entry, dict) else entry for key, entry in control.items()}
 
 
 def _decide(head: str, test: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[str, Any], Bools]:

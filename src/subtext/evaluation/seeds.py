@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.evaluate import BINARY_HEADS, subsets_of
-from subtext.evaluation.intervals import Interval, Units, mean_of, ranking_interval
+from subtext.evaluation.evaluate import BINARY_HEADS, REDRAWN, REDRAWN_REASON, subsets_of
+from subtext.evaluation.intervals import LEVEL, Interval, Units, mean_of, ranking_interval
 from subtext.evaluation.metrics import Bools, Floats, Linearised, UndefinedMetricError, auroc
 from subtext.labels import MODALITIES
 
@@ -152,10 +152,23 @@ def _pool_subset(systems: Mapping[str, list[Floats]], labels: pd.Series, mask: B
     fused = systems[FUSED]
     for name, scores in systems.items():
         entry[name] = _mean_interval([(s, None) for s in scores], labels, mask, units)
-        if name != FUSED:
+        if name in REDRAWN:
+            entry[name] |= _over_draws(entry[name].get("per_seed", []))
+        elif name != FUSED:
             pairs = [(ours, theirs) for ours, theirs in zip(fused, scores, strict=True)]
             entry[name]["fused_minus_control"] = _mean_interval(pairs, labels, mask, units)
     return entry
+
+
+def _over_draws(values: Sequence[float]) -> dict[str, Any]:
+    """A t interval over seeds, of a control that each seed draws anew."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return {"low": None, "high": None, "reason": REDRAWN_REASON}
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    mean = float(np.mean(values))
+    return {"low": max(0.0, mean - half), "high": min(1.0, mean + half), "method": f"t over {len(values)} draws"}
 
 
 def _mean_interval(

@@ -77,7 +77,7 @@ class CrossModalFusion(Fusion):
         dropout: share of units dropped in training.
 
     Raises:
-        ConfigError: the heads don't divide the width.
+        ConfigError: the heads don't divide the width, or a count is not positive.
     """
 
     def __init__(
@@ -95,6 +95,10 @@ class CrossModalFusion(Fusion):
         super().__init__(modalities=modalities, dim=dim)
         if dim % heads:
             raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
+        if min(layers, queries, max_positions) < 1:
+            raise ConfigError(
+                f"fusion.layers={layers}, queries={queries} and max_positions={max_positions} must be at least 1"
+            )
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.blocks = nn.ModuleList([CrossModalBlock(dim, heads, expansion, dropout) for _ in range(layers)])
