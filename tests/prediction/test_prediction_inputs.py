@@ -1,6 +1,8 @@
 """What to predict on: files, folders and manifests become segments; what cannot be used is kept with its reason."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,6 +116,62 @@ def test_folders_are_opened_and_hidden_files_left_alone(clip: Path, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no recording in the folder"):
         find_inputs([str(tmp_path / "empty")], Words())
+
+
+def test_a_folder_that_cannot_be_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "closed/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def closed(path: str) -> Any:
+        if Path(path).name == "closed":  # the tests may run as root, whom no mode stops
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert [p.name for _, p in find_inputs([str(tmp_path)], Words())] == ["a.mp4"]
+    assert "closed cannot be opened (Permission denied); recordings in it are left out" in caplog.text
+
+
+def test_a_link_that_leads_nowhere_is_found_and_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "gone.mp4")
+    ((name, path),) = find_inputs([str(tmp_path)], Words())
+    assert "no such file" in recording_batch(name, path, None).refused[0].problem
+
+
+@pytest.mark.parametrize("name", ["words " * 60, "a\0b"])
+def test_words_in_place_of_a_recording_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be opened \(.*\); words are given with --transcript"):
+        find_inputs([name], Words())
+
+
+def test_one_recording_that_cannot_be_opened_is_refused_alone(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    batch = recording_batch("x", clip, None)
+    assert batch.manifest is None
+    assert "cannot be opened (Permission denied); check its rights" in batch.refused[0].problem
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders here")
+def test_a_backslash_in_a_name_is_a_character(clip: Path, tmp_path: Path) -> None:
+    for name in ("\\a.mp4", "..\\b.mp4", "C:\\c.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+        batch = recording_batch(name, tmp_path / name, [Turn(None, None, "words")])
+        assert batch.refused == []
+        assert batch.manifest is not None
+        assert batch.manifest.path(batch.manifest.table["video"][0]).name == name
+
+
+def test_a_recording_that_no_manifest_can_hold_is_refused_alone(clip: Path) -> None:
+    batch = recording_batch("x", clip, [Turn(0.0, 1.0, "half \ud83d")])  # as a caller of the package may give it
+    assert batch.manifest is None
+    assert "transcript" in batch.refused[0].problem
 
 
 def test_inputs_and_words_that_do_not_fit_are_refused_first(clip: Path, tmp_path: Path) -> None:

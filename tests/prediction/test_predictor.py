@@ -113,6 +113,49 @@ def test_turns_are_given_while_the_rest_is_still_being_read(
     assert all(len(shape) == 2 for shape in kept)
 
 
+def test_a_turn_that_is_longer_than_the_model_takes_says_so(
+    untrained_run: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = Predictor(altered(untrained_run, tmp_path / "small", max_steps={"visual": 5, "text": 64, "prosody": 50}))
+    monkeypatch.setattr(predictor_module, "LONG_TURN", 1.5)
+    long, short = lines(small, clip, [Turn(0.0, 2.0, "a"), Turn(2.0, 2.5, "b")])
+    assert long["warnings"][0].startswith("the turn lasts 2 s")
+    assert [w for w in long["warnings"] if w.startswith("face: of 10 steps the model takes 5; evenly spaced")]
+    assert [w for w in long["warnings"] if w.startswith("voice: of 100 steps the model takes 50; its middle")]
+    assert len(long["warnings"]) == 3
+    assert short["warnings"] == []
+    assert [r.getMessage() for r in caplog.records if r.getMessage().startswith("clip.mp4#1: ")] == [
+        f"clip.mp4#1: {warning}" for warning in long["warnings"]
+    ]
+
+
+def test_words_that_the_text_model_hardly_knows_are_warned_about(predictor: Predictor, clip: Path) -> None:
+    known, strange = lines(predictor, clip, [Turn(0.0, 1.0, "fine, really"), Turn(1.0, 2.0, "🙃 🙃 🙃 fine")])
+    assert known["warnings"] == []
+    assert strange["warnings"] == [
+        "words: the text model does not know 75% of them; its reading is not to be relied on"
+    ]
+
+
+def test_a_recording_whose_header_tells_no_length_has_an_end_and_its_warning(
+    predictor: Predictor, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a browser records it.
+    live = tmp_path / "live.mkv"
+    with av.open(str(clip)) as source, av.open(str(live), "w", format="matroska", options={"live": "1"}) as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    with av.open(str(live)) as container:
+        assert container.duration is None
+    monkeypatch.setattr("subtext.prediction.inputs.LONG_TURN", 3.0)
+    (line,) = lines(predictor, live, [Turn(None, None, "fine")])
+    assert line["end"] == pytest.approx(4.0, abs=0.2)
+    assert line["warnings"][0].startswith("the whole recording (4 s) is taken as one turn")
+
+
 def test_without_words_it_abstains_and_still_tells_face_and_voice(predictor: Predictor, clip: Path) -> None:
     (line,) = lines(predictor, clip)
     assert line["abstain"] is True
@@ -279,6 +322,18 @@ def test_unusable_run_folders_and_devices_say_what_to_do(untrained_run: Path, tm
         Predictor(altered(untrained_run, tmp_path / "other", fusion=other))
     with pytest.raises(RunError, match="incomplete"):
         Predictor(altered(untrained_run, tmp_path / "incomplete", max_steps={}))
+    with pytest.raises(RunError, match="0 is not above 0"):
+        Predictor(altered(untrained_run, tmp_path / "short", max_steps={"visual": 0, "text": 1, "prosody": 1}))
+    for number, temperature in enumerate((0, "warm", None, float("nan"), [1])):
+        calibration = {"type": {"temperature": temperature}}
+        with pytest.raises(RunError, match="incomplete"):
+            Predictor(altered(untrained_run, tmp_path / f"warm{number}", calibration=calibration))
+    with pytest.raises(RunError, match="incomplete"):
+        Predictor(altered(untrained_run, tmp_path / "list", calibration={"type": [1.0]}))
+    extractors = json.loads((untrained_run / "model.json").read_text())["extractors"]
+    extractors.pop("prosody")
+    with pytest.raises(RunError, match="tells how to read visual, text for a model of visual, text, prosody"):
+        Predictor(altered(untrained_run, tmp_path / "deaf", extractors=extractors))
     with pytest.raises(ConfigError, match="--device warp cannot be used"):
         Predictor(untrained_run, device="warp")
 

@@ -1,7 +1,9 @@
 """What to predict on: the turns of recordings, folders of recordings and manifests, each as a manifest."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
-from subtext.manifest import Manifest, build_manifest
+from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
 from subtext.transcripts import TURN_SUFFIXES, Turn, is_unicode, read_text, read_turns
 
 MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
@@ -117,21 +119,13 @@ def find_inputs(inputs: Sequence[str], words: Words) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     for name in inputs:
         path = Path(name)
-        if path.is_dir():
-            inside = sorted(
-                p
-                for p in path.rglob("*")
-                if p.suffix.lower() in RECORDING_SUFFIXES
-                and p.is_file()
-                and not any(part.startswith(".") for part in p.relative_to(path).parts)
-            )
+        if _is_folder(name):
+            inside = _recordings_in(path)
             if not inside:
                 raise ConfigError(
                     f"no recording in the folder {name}; expected files such as .mp4, .mov, .mkv, .webm, .wav, .mp3"
                 )
             found += [(str(p), p) for p in inside]
-        elif not path.exists():
-            raise ConfigError(f"no such file or folder: {name}")
         elif path.suffix.lower() in TURN_SUFFIXES and path.suffix.lower() not in MANIFEST_SUFFIXES:
             raise ConfigError(
                 f"{name} is a transcript, not a recording; name the recording, and this file with --turns"
@@ -150,6 +144,58 @@ def find_inputs(inputs: Sequence[str], words: Words) -> list[tuple[str, Path]]:
     return found
 
 
+def _is_folder(name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name).st_mode)
+    except FileNotFoundError:
+        raise ConfigError(f"no such file or folder: {name}") from None
+    except (OSError, ValueError) as error:
+        remedy = (
+            "check its rights and those of its folder"
+            if isinstance(error, PermissionError)
+            else "words are given with --transcript"
+        )
+        raise ConfigError(f"{name} cannot be opened ({getattr(error, 'strerror', None) or error}); {remedy}") from error
+
+
+def _recordings_in(folder: Path) -> list[Path]:
+    # Whatever bears the name of a recording, also a link that leads nowhere: its line says what is wrong with it.
+    def left_out(error: OSError) -> None:
+        log.warning("%s cannot be opened (%s); recordings in it are left out", error.filename, error.strerror)
+
+    found: list[Path] = []
+    for inside, folders, files in os.walk(folder, onerror=left_out):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(inside, name) for name in files if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in RECORDING_SUFFIXES]
+    return sorted(found)
+
+
+def read_manifests(found: Sequence[tuple[str, Path]]) -> dict[Path, Manifest]:
+    """The manifests among inputs.
+
+    Raises:
+        ManifestError: one cannot be used.
+    """
+    from subtext.corpora.files import ManifestCorpus
+
+    return {path: ManifestCorpus(path=path, groups=(), disjoint=()).build() for _, path in found if is_manifest(path)}
+
+
+def files_read(found: Sequence[tuple[str, Path]], words: Words, manifests: Mapping[Path, Manifest]) -> Iterator[Path]:
+    """Every file that a prediction reads besides the run, there or not: what must not be written over."""
+    yield from (path for path in (words.transcript_file, words.turns) if path is not None)
+    for _, path in found:
+        yield path
+        if path in manifests:
+            yield path.with_suffix(".json")
+            table = manifests[path].table
+            for column in PATH_COLUMNS:
+                yield from map(manifests[path].path, table[column].dropna().unique())
+        else:
+            yield from _beside(path)
+
+
 def is_manifest(path: Path) -> bool:
     """Whether an input is a table of segments instead of a recording."""
     return path.suffix.lower() in MANIFEST_SUFFIXES
@@ -166,10 +212,21 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
     """
     warnings: list[str] = []
     try:
+        if not is_unicode(name):
+            raise ConfigError("the file's name is not valid UTF-8, so no table can hold it; rename the file")
         turns = list(given) if given is not None else _turns_beside(path, encoding, warnings)
         stream, duration = _stream(path)
+        return _batch(name, path, turns, stream, duration, warnings)
     except SubtextError as error:
-        return Batch(name, None, [Refusal(name, name, str(error))])
+        return Batch(name, None, [Refusal(name, name, str(error))], warnings)
+    except OSError as error:
+        problem = f"{path}: cannot be opened ({error.strerror or error}); check its rights and those of its folder"
+        return Batch(name, None, [Refusal(name, name, problem)], warnings)
+
+
+def _batch(
+    name: str, path: Path, turns: Sequence[Turn], stream: str, duration: float | None, warnings: list[str]
+) -> Batch:
     one = len(turns) == 1 and turns[0].start is None and turns[0].end is None
     if one and duration is not None and duration > LONG_TURN:
         warnings.append(
@@ -192,11 +249,8 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
         rows.append(row | {"speaker": turn.speaker, "role": turn.role, stream: path.name})
     if not rows:
         return Batch(name, None, refused, warnings, stream, duration)
-    if not is_unicode(name):
-        problem = "the file's name is not valid UTF-8, so no table can hold it; rename the file"
-        return Batch(name, None, [Refusal(name, name, problem)])
     # The user named this very file, so where a link leads does not matter.
-    manifest = build_manifest(pd.DataFrame(rows), root=path.parent, name=name, allow_links=True)
+    manifest = build_manifest(pd.DataFrame(rows, dtype=object), root=path.parent, name=name, allow_links=True)
     return Batch(name, manifest, refused, warnings, stream, duration)
 
 
@@ -227,14 +281,15 @@ def _stream(path: Path) -> tuple[str, float | None]:
 
 
 def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
-    beside = [
-        p
-        for suffix in BESIDE_SUFFIXES
-        for p in (path.with_suffix(suffix), path.with_suffix(suffix.upper()))
-        if p.is_file()
-    ]
+    beside = [p for p in _beside(path) if p.is_file()]
     if not beside:
         return [Turn(None, None, None)]
     if len(beside) > 1:
         warnings.append(f"turns are read from {beside[0].name}; {', '.join(p.name for p in beside[1:])} is left unread")
     return read_turns(beside[0], encoding)
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    # Where turns are looked for, in this order.
+    for suffix in BESIDE_SUFFIXES:
+        yield from (path.with_suffix(suffix), path.with_suffix(suffix.upper()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITY_COLUMN, POLARITY_NAMES
-from subtext.transcripts import is_unicode
+from subtext.transcripts import is_unicode, printable
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
     "incongruent": ("text", "visual"),
@@ -98,7 +98,7 @@ def to_json(line: Mapping[str, Any]) -> str:
 
 def readable(line: Mapping[str, Any]) -> str:
     """The same for people, on one line; what a terminal would take for a command is written as an escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _told(line))
+    return printable(_told(line))
 
 
 def _told(line: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import pandas as pd
 import torch
 
 from subtext import __version__
-from subtext.corpora.files import ManifestCorpus
 from subtext.data import ClipData, StreamTable, shorten
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
@@ -28,7 +28,7 @@ from subtext.features.stream import Stream, StreamInfo
 from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
-from subtext.prediction.inputs import Batch, is_manifest, manifest_batches, recording_batch
+from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
 from subtext.predictions import predict_table
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
@@ -45,6 +45,9 @@ _LACKS: Final[Mapping[str | None, tuple[str, str]]] = {
     "image": ("prosody", "a picture has no sound"),
 }
 """What a recording of one kind cannot have."""
+
+MANY_UNKNOWN: Final = 0.5
+"""Share of tokens that the text model does not know from which its reading of a turn is not to be relied on."""
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +72,21 @@ class Predictor:
         described = folder.model()
         self.classifier = load_classifier(run).to(self.device)
         self.extractors = load_extractors(run, models=models)
+        if self.extractors.keys() != set(self.classifier.modalities):
+            raise RunError(
+                f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "
+                f"of {', '.join(self.classifier.modalities)}; train the run again"
+            )
         try:
-            self._max_steps = {m: int(described["max_steps"][m]) for m in self.classifier.modalities}
+            self._max_steps = {m: int(_above_0(int(described["max_steps"][m]))) for m in self.classifier.modalities}
             self._trained_on = {m: str(described["fingerprints"][m]["extractor"]) for m in self.classifier.modalities}
             self._calibration = dict(described["calibration"])
+            for chosen in self._calibration.values():
+                _above_0(float(chosen.get("temperature", 1.0)))
             binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
             self._thresholds = {label: float(chosen["threshold"]) for label, chosen in binary.items()}
             self._levels = {label: float(chosen["abstention"]["level"]) for label, chosen in binary.items()}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{folder.file('model.json')} is incomplete ({error!r}); train the run again") from error
         for modality, fingerprint in self._trained_on.items():
             given = PrecomputedFeatures(modality)
@@ -100,7 +110,11 @@ class Predictor:
                 )
 
     def predict(
-        self, inputs: Sequence[tuple[str, Path]], given: Sequence[Turn] | None = None, encoding: str = "utf-8"
+        self,
+        inputs: Sequence[tuple[str, Path]],
+        given: Sequence[Turn] | None = None,
+        encoding: str = "utf-8",
+        manifests: Mapping[Path, Manifest] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """One line a turn (see `subtext.prediction.lines`), each recording's as soon as it is done.
 
@@ -108,14 +122,14 @@ class Predictor:
             inputs: recordings and manifests, as `find_inputs` gives them.
             given: the turns of each recording; None = look for them beside it.
             encoding: of text files beside recordings.
+            manifests: those among the inputs; None = read them.
 
         Raises:
             ManifestError: a manifest cannot be used.
         """
         # A manifest that cannot be used is found before hours are spent on what stands before it.
-        manifests = {
-            path: ManifestCorpus(path=path, groups=(), disjoint=()).build() for _, path in inputs if is_manifest(path)
-        }
+        if manifests is None:
+            manifests = read_manifests(inputs)
         for name, path in inputs:
             if path in manifests:
                 size = len(manifests[path]) if self._rows_need_others else MANIFEST_PART
@@ -206,21 +220,29 @@ class Predictor:
                 ) from error
         if "visual" in index.modalities:
             rows = rows.join(index.quality("visual"), on="id")
-        status = index.table.set_index(["id", "modality"])[["status", "reason"]].sort_index()
+        if "text" in index.modalities:
+            rows = rows.join(index.quality("text").filter(["unknown_share"]), on="id")
+        status = index.table.set_index(["id", "modality"])[["status", "reason", "n_steps"]].sort_index()
         for row in rows.to_dict("records"):
-            yield self._line(batch, row, status.loc[row["id"]])
+            line = self._line(batch, row, status.loc[row["id"]])
+            for warning in line.get("warnings", [])[len(batch.warnings) :]:
+                log.warning("%s: %s", line["id"], warning)
+            yield line
 
     def _line(self, batch: Batch, row: Mapping[Any, Any], status: pd.DataFrame) -> dict[str, Any]:
         missing = {m: "the model does not use it" for m in MODALITIES if m not in self.classifier.modalities}
         missing |= {str(m): str(reason) for m, reason in status.loc[status["status"] != "ok", "reason"].items()}
         if "text" in missing and pd.isna(row["transcript"]) and "text" in self.classifier.modalities:
-            missing["text"] = "there is no transcript; give subtitles, turns or --transcript"
+            missing["text"] = "there is no transcript, or an empty one; give subtitles, turns or --transcript"
         if batch.stream in _LACKS:
             modality, reason = _LACKS[batch.stream]
             missing |= {modality: reason} if modality in self.classifier.modalities else {}
+        whole = pd.isna(row["start"]) and pd.isna(row["end"])
         if batch.duration is not None:
             # Of one recording it is known where a turn without times begins and ends.
             row = {**row, "start": _either(row["start"], 0.0), "end": _either(row["end"], batch.duration)}
+        there = status.loc[~status.index.isin(list(missing)), "n_steps"]
+        warnings = [*batch.warnings, *self._turn_warnings(row, whole, {str(m): int(n) for m, n in there.items()})]
         failed = {str(m): str(reason) for m, reason in status.loc[status["status"] == "failed", "reason"].items()}
         if failed and len(missing) == len(MODALITIES):
             problem = "; ".join(f"{CHANNELS[m]}: {reason}" for m, reason in failed.items())
@@ -236,8 +258,25 @@ class Predictor:
             thresholds=self._thresholds,
             levels=self._levels,
             provenance=self._provenance,
-            warnings=batch.warnings,
+            warnings=warnings,
         )
+
+    def _turn_warnings(self, row: Mapping[Any, Any], whole: bool, steps: Mapping[str, int]) -> Iterator[str]:
+        # What is odd about one turn, its streams as long as `steps` says.
+        duration = row["end"] - _either(row["start"], 0.0)
+        if duration > LONG_TURN and not whole:  # of a whole recording its batch has said so
+            yield (
+                f"the turn lasts {duration:.0f} s, longer than the turns of a few seconds that models are trained on; "
+                "divide it"
+            )
+        for modality, number in steps.items():
+            limit = self._max_steps[modality]
+            if number > limit:
+                kept = "its middle is" if modality == "prosody" else "evenly spaced ones are"
+                yield f"{CHANNELS[modality]}: of {number} steps the model takes {limit}; {kept} used"
+        unknown = row.get("unknown_share", 0.0)
+        if "text" in steps and unknown >= MANY_UNKNOWN:
+            yield f"words: the text model does not know {unknown:.0%} of them; its reading is not to be relied on"
 
     def _clips(self, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache) -> ClipData:
         streams, numbers = {}, {}
@@ -252,6 +291,12 @@ class Predictor:
             )
             numbers[modality] = torch.tensor([-1 if key is None else distinct[key] for key in keys])
         return ClipData(table, streams, numbers, frozenset({"visual"} if self._reads_faces else ()))
+
+
+def _above_0(number: float) -> float:
+    if not 0 < number < math.inf:
+        raise ValueError(f"{number} is not above 0")
+    return number
 
 
 def _either(value: float, otherwise: float) -> float:
