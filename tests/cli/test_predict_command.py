@@ -1,18 +1,21 @@
 """`subtext-predict` as a person meets it: words and names verbatim, exit codes, one-line errors, nothing lost."""
 
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from subtext.cli.predict import main
+from subtext.cli.outcome import finish
+from subtext.cli.predict import _OneLine, main
 from subtext.errors import SubtextError
 from talking_face import write_talking_face
 
@@ -96,6 +99,51 @@ def test_sorted_by_probability(untrained_run: Path, clip: Path, capsys: pytest.C
     assert values == sorted(values, reverse=True)
 
 
+def test_sorted_lines_are_in_the_file_as_they_come(
+    untrained_run: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from subtext.prediction.predictor import Predictor
+
+    out = tmp_path / "out.jsonl"
+    out.write_text("earlier results, longer than any line that is written now\n" * 99)
+    seen: list[int] = []
+    predict = Predictor.predict
+
+    def watched(self: Predictor, *arguments: Any) -> Iterator[dict[str, Any]]:
+        for line in predict(self, *arguments):
+            yield line
+            seen.append(len(parsed(out.read_text(encoding="utf-8"))))
+
+    monkeypatch.setattr(Predictor, "predict", watched)
+    turns = tmp_path / "turns.csv"
+    turns.write_text("start,end,transcript\n0,0.7,awful\n0.7,1.4,wonderful\n1.4,2,the bus é🙃\n")
+    assert main([str(untrained_run), str(clip), "--turns", str(turns), "--sort", "probability", "--out", str(out)]) == 0
+    assert seen == [1, 2, 3]
+    values = [line["prob_incongruent"] for line in parsed(out.read_text(encoding="utf-8"))]
+    assert len(values) == 3
+    assert values == sorted(values, reverse=True)
+
+
+def test_names_with_line_breaks_stay_on_one_line(
+    untrained_run: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = logging.LogRecord("subtext", logging.WARNING, "", 0, "%s: odd", ("a\nb\x1b[31m.mp4",), None)
+    assert _OneLine("%(message)s").format(record) == "a\\nb\\x1b[31m.mp4: odd"
+    assert main([str(untrained_run), "gone\n.mp4"]) == 2
+    assert capsys.readouterr().err == "ConfigError: no such file or folder: gone\\n.mp4\n"
+
+
+def test_what_nothing_foresaw_about_a_file_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise PermissionError(13, "Permission denied", "a\nb")
+
+    assert finish(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("PermissionError: a\\nb: Permission denied; check the path")
+    with pytest.raises(PermissionError):
+        finish(command, debug=True)
+
+
 def test_a_terminal_gets_readable_lines(
     untrained_run: Path, clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +169,10 @@ def test_a_recording_that_fails_is_reported_and_the_others_are_done(
     assert "Traceback" not in told.err
 
 
+def contents(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.iterdir() if path.is_file()}
+
+
 def latin(folder: Path) -> Path:
     (folder / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     return folder / "latin.txt"
@@ -129,6 +181,14 @@ def latin(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["RUN", "what was said, in place of a file " * 9], "words are given with --transcript"),
+        (["x" * 300, "CLIP"], "no run folder x"),
+        (["RUN", "CLIP", "--out", "x" * 300], "(File name too long); write to another place"),
+        (["RUN", "CLIP", "--out", "RUN/model.json"], "is a file of the run"),
+        (["RUN", "BESIDE", "--out", "BESIDE.srt"], "is one of the inputs"),
+        (["RUN", "LISTED", "--out", "BESIDE"], "is one of the inputs"),
+        (["RUN", "LISTED", "--out", "OLD", "--transcript", "x"], "brings its own words"),
+        (["RUN", "TWICE", "--out", "OLD"], "'a'"),
         (["RUN", "gone.mp4"], "no such file or folder: gone.mp4"),
         (["gone", "CLIP"], "no run folder gone"),
         (["RUN", "CLIP", "--transcript-file", "gone.txt"], "gone.txt: cannot read the transcript"),
@@ -154,12 +214,25 @@ def test_what_cannot_be_done_ends_in_one_line_and_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty").mkdir()
+    latin(tmp_path)
     (tmp_path / "m.csv").write_text("video,transcript\na.mp4,b\n")
     (tmp_path / "t.csv").write_text("start,end,transcript\n0,1,a\n")
+    shutil.copy(clip, tmp_path / "beside.mp4")
+    (tmp_path / "beside.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhi\n")
+    (tmp_path / "listed.csv").write_text("id,video,transcript\na,beside.mp4,b\n")
+    (tmp_path / "twice.csv").write_text("id,transcript\na,b\na,c\n")
+    (tmp_path / "old.jsonl").write_text("earlier results\n")
+    before = contents(tmp_path, untrained_run, clip.parent)
     names = {
         "RUN": untrained_run,
+        "RUN/model.json": untrained_run / "model.json",
+        "BESIDE": tmp_path / "beside.mp4",
+        "BESIDE.srt": tmp_path / "beside.srt",
+        "LISTED": tmp_path / "listed.csv",
+        "TWICE": tmp_path / "twice.csv",
+        "OLD": tmp_path / "old.jsonl",
         "CLIP": clip,
-        "LATIN": latin(tmp_path),
+        "LATIN": tmp_path / "latin.txt",
         "TURNS": tmp_path / "t.csv",
         "EMPTY": tmp_path / "empty",
         "MANIFEST": tmp_path / "m.csv",
@@ -170,6 +243,7 @@ def test_what_cannot_be_done_ends_in_one_line_and_code_2(
     assert says in line
     with pytest.raises(SubtextError):
         main([*[str(names.get(a, a)) for a in arguments], "--debug"])
+    assert contents(tmp_path, untrained_run, clip.parent) == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["RUN"], ["RUN", "x", "--sort", "size"], ["RUN", "x", "--trans", "y"]])

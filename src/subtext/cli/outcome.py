@@ -20,14 +20,15 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
         debug: let errors through with their traceback.
 
     Returns:
-        0, or what the command gave; 2 for an error that the user can act on; 130 after Ctrl-C.
+        0, or what the command gave; 2 for an error that the user can act on, as one about a file or folder is even
+        where nothing foresaw it; 130 after Ctrl-C.
     """
     try:
         return command() or OK
     except SubtextError as error:
         if debug:
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _tell(error, str(error))
         return UNUSABLE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -36,3 +37,16 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
         # The reader of our output (head, less) has gone: not our error, and flushing at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        if debug:
+            raise
+        names = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        what = f"{names or 'a file'}: {error.strerror or error}"
+        _tell(error, f"{what}; check the path, its rights, and that the disk is not full")
+        return UNUSABLE
+
+
+def _tell(error: Exception, message: str) -> None:
+    from subtext.transcripts import printable
+
+    print(printable(f"{type(error).__name__}: {message}"), file=sys.stderr)

@@ -4,16 +4,18 @@ import argparse
 import contextlib
 import logging
 import os
+import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from subtext import __version__
 from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
-log = logging.getLogger("subtext")
+if TYPE_CHECKING:
+    from subtext.run_folder import RunFolder
 
 DESCRIPTION: Final = """\
 Predict for each turn of recordings whether words and face, and words and voice, disagree.
@@ -33,7 +35,9 @@ Exit code: 0 done, 1 some turns or inputs could not be done (their lines say why
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = _parser().parse_intermixed_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     return finish(lambda: _predict(options), debug=options.debug)
 
 
@@ -71,9 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _OneLine(logging.Formatter):
+    """Messages name files, whose names may hold anything that a terminal would take for a command."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message without a line break."""
+        from subtext.transcripts import printable
+
+        return printable(super().formatMessage(record))
+
+
 def _predict(options: argparse.Namespace) -> int:
-    from subtext.prediction.inputs import Words, find_inputs
-    from subtext.prediction.lines import sort_value
+    from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests
+    from subtext.run_folder import RunFolder
 
     words = Words(
         options.transcript,
@@ -84,9 +98,9 @@ def _predict(options: argparse.Namespace) -> int:
     # Everything that can be wrong with the command line is found before anything expensive begins.
     given = words.read()
     found = find_inputs(options.inputs, words)
+    manifests = read_manifests(found)
     if options.out is not None:
-        texts = [path for path in (words.transcript_file, words.turns) if path is not None]
-        _check_out(Path(options.out), [*(path for _, path in found), *texts])
+        _check_out(Path(options.out), files_read(found, words, manifests), RunFolder(options.run))
 
     from subtext.prediction.predictor import Predictor
 
@@ -94,55 +108,91 @@ def _predict(options: argparse.Namespace) -> int:
         Path(options.run), device=options.device, models=None if options.models is None else Path(options.models)
     )
     failed = False
-    kept: list[dict[str, Any]] = []
-    with _Output(options.out, options.json) as output:
-        try:
-            for line in predictor.predict(found, given, options.encoding):
-                failed |= "error" in line or bool(line["failed"])
-                if options.sort == "time":
-                    output.write(line)
-                else:
-                    kept.append(line)
-        finally:
-            # Sorted lines can only be written at the end, and an interruption is an end.
-            for line in sorted(kept, key=sort_value):
-                output.write(line)
+    with _Output(options.out, options.json, by_probability=options.sort == "probability") as output:
+        for line in predictor.predict(found, given, options.encoding, manifests):
+            failed |= "error" in line or bool(line["failed"])
+            output.write(line)
     return SOME_FAILED if failed else OK
 
 
 class _Output:
-    """Where lines go: JSON to a file or a pipe, readable lines to a terminal; failures to stderr as well."""
+    """Where lines go: JSON to a file or a pipe, readable lines to a terminal; failures to stderr as well.
 
-    def __init__(self, out: str | None, json: bool) -> None:
+    The file is left as it was until there is a first line to write. Sorted lines are shown at the end, and an
+    interruption is an end; the file has them as they come, so that a process that is killed loses none, and in their
+    order at the end.
+    """
+
+    def __init__(self, out: str | None, json: bool, by_probability: bool) -> None:
         self._path = out
         self._json = json or (out is None and not sys.stdout.isatty())
         self._file: TextIO | None = None
+        self._kept: list[dict[str, Any]] | None = [] if by_probability else None
+        self._again = False  # whether what is in the file can be written over
+        self._began = False
 
     def __enter__(self) -> "_Output":
         if self._path is not None:
             with _told(self._path):
-                self._file = Path(self._path).open("w", encoding="utf-8")
+                self._file = open(self._path, "w", encoding="utf-8", opener=_open_untouched)
+                self._again = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         # Whatever the terminal's encoding, JSON is UTF-8, and a name that cannot be shown is no reason to fail.
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(**({"encoding": "utf-8"} if self._json else {"errors": "backslashreplace"}))
         return self
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write one line everywhere it belongs, at once."""
+        """Write one line everywhere it belongs, at once or, what has to wait for its place, at the end."""
+        if self._kept is None:
+            self._write_file([line])
+            self._show(line)
+        else:
+            self._kept.append(line)
+            if self._again:
+                self._write_file([line])
+
+    def _write_file(self, lines: Sequence[dict[str, Any]]) -> None:
+        from subtext.prediction.lines import to_json
+
+        if self._file is None:
+            return
+        with _told(self._path):
+            if self._again and not self._began:
+                self._file.truncate(0)
+            self._began = True
+            self._file.write("".join(f"{to_json(line)}\n" for line in lines))
+            self._file.flush()
+
+    def _show(self, line: dict[str, Any]) -> None:
         from subtext.prediction.lines import readable, to_json
 
-        if self._file is not None:
-            with _told(self._path):
-                print(to_json(line), file=self._file, flush=True)
         if "error" in line and (self._json or not sys.stdout.isatty()):
             print(readable(line), file=sys.stderr)
         with _told(None):
             print(to_json(line) if self._json else readable(line), flush=True)
 
+    def _end(self) -> None:
+        from subtext.prediction.lines import sort_value
+
+        if self._kept:
+            ordered = sorted(self._kept, key=sort_value)
+            if self._file is not None and self._again:
+                self._file.seek(0)  # the same lines take the same room
+            self._write_file(ordered)
+            for line in ordered:
+                self._show(line)
+
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk was reported when the line was written
-                self._file.close()
+        try:
+            self._end()
+        finally:
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # a full disk was reported when the line was written
+                    self._file.close()
+
+
+def _open_untouched(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
 
 
 @contextlib.contextmanager
@@ -161,13 +211,18 @@ def _told(path: str | None) -> Iterator[None]:
         ) from error
 
 
-def _check_out(out: Path, inputs: Sequence[Path]) -> None:
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder; name a file in it")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
-    if out.exists() and any(path.exists() and os.path.samefile(out, path) for path in inputs):
-        raise ConfigError(f"--out {out} is one of the inputs and would be overwritten; choose another name")
+def _check_out(out: Path, read: Iterable[Path], run: "RunFolder") -> None:
+    try:
+        if out.is_dir():
+            raise ConfigError(f"--out {out} is a folder; name a file in it")
+        if not out.absolute().parent.is_dir():
+            raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it first")
+        if run.owns(out):
+            raise ConfigError(f"--out {out} is a file of the run and would be overwritten; choose another name")
+        if out.exists() and any(path.exists() and os.path.samefile(out, path) for path in read):
+            raise ConfigError(f"--out {out} is one of the inputs and would be overwritten; choose another name")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out} ({error.strerror}); write to another place") from error
 
 
 if __name__ == "__main__":
