@@ -1,5 +1,6 @@
 """Scheduling of extraction: once, side by side, nothing lost."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -49,6 +50,8 @@ class ByteExtractor(Extractor):
             raise MediaError(f"{path}: is cut off; copy it again")
         if data == b"bug":
             raise ValueError("shapes\ndo not match")
+        if data == b"odd bug":
+            raise AttributeError("no codec_context")
         if data == b"no weights":
             raise WeightsError("weights are gone; fetch them")
         for number, source in enumerate(sources):
@@ -172,6 +175,7 @@ def test_what_fails_is_reported_and_costs_nothing_else(corpus: Corpus, cache: Fe
     corpus.add("no picture", b"no stream")
     corpus.add("no face", b"empty")
     corpus.add("bug", b"bug")
+    corpus.add("odd bug", b"odd bug")
     corpus.add("inside", b"long", name="long.bin", start=1, end=2)
     corpus.add("outside", b"long", name="long.bin", start=101, end=102)
     corpus.add("kept", b"forgets", name="forgets.bin", start=0, end=1)
@@ -179,6 +183,8 @@ def test_what_fails_is_reported_and_costs_nothing_else(corpus: Corpus, cache: Fe
     corpus.rows.append({"id": "nothing", "transcript": "words only"})
     (corpus.root / "folder.bin").mkdir()
     corpus.add("folder")
+    os.mkfifo(corpus.root / "pipe.bin")
+    corpus.add("pipe")
     index = corpus.extract(cache, workers=workers)
     assert results(index) == {
         "good": ("ok", ""),
@@ -187,15 +193,20 @@ def test_what_fails_is_reported_and_costs_nothing_else(corpus: Corpus, cache: Fe
         "no picture": ("absent", "has no video stream; name one"),
         "no face": ("absent", "no face found"),
         "bug": ("failed", "ValueError while it was decoded: shapes do not match"),
+        "odd bug": ("failed", "AttributeError while it was decoded: no codec_context"),
         "inside": ("ok", ""),
         "outside": ("failed", "segment starts at 101.0 s, past the end; correct it"),
         "kept": ("ok", ""),
         "forgotten": ("failed", "no part of the file could be used"),
         "nothing": ("absent", "the row names no video or image"),
-        "folder": ("failed", "the file cannot be read (Is a directory); check its rights"),
+        "folder": ("failed", "it is a folder, not a file; correct the manifest"),
+        "pipe": (
+            "failed",
+            "the file cannot be read (a pipe or device, not a file); correct the manifest or copy the file again",
+        ),
     }
-    assert index.n_failed == 6
-    assert index.missing() == {"visual": 9}
+    assert index.n_failed == 8
+    assert index.missing() == {"visual": 11}
     ok = index.table["status"] == "ok"
     assert index.table.loc[ok, "key"].notna().all()
     assert index.table.loc[~ok, "key"].isna().all()
@@ -375,6 +386,72 @@ def test_an_index_survives_its_file(corpus: Corpus, cache: FeatureCache, tmp_pat
     assert back.quality("visual")["face_share"].dropna().to_dict() == {"a": 1.0, "b": 0.0}
     with pytest.raises(CacheError, match="run subtext-extract"):
         FeatureIndex.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("extraction.parquet", b"PAR1 half a table"),
+        ("extraction.parquet", b""),
+        ("extraction.json", b"{"),
+        ("extraction.json", b"[]"),
+        ("extraction.json", b"\xff"),
+    ],
+)
+def test_a_damaged_index_is_one_line(
+    corpus: Corpus, cache: FeatureCache, tmp_path: Path, name: str, data: bytes
+) -> None:
+    corpus.add("a", b"good")
+    corpus.extract(cache).save(tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(data)
+    with pytest.raises(CacheError, match=r"cannot be read .*; run subtext-extract for this corpus again") as raised:
+        FeatureIndex.load(tmp_path / "out")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_index_that_cannot_be_written_leaves_the_earlier_one(
+    corpus: Corpus, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.add("a", b"good")
+    out = tmp_path / "out"
+    corpus.extract(cache).save(out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    corpus.add("b", b"other")
+    index = corpus.extract(cache)
+
+    def full(self: pd.DataFrame, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"id,modality")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(CacheError, match=r"No space left on device; .* set paths.features to a folder that can be"):
+        index.save(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_a_file_may_be_a_picture_for_one_row_and_a_recording_for_another(
+    corpus: Corpus, cache: FeatureCache, kind: str
+) -> None:
+    corpus.add("recording", b"abc", name="a.gif")
+    corpus.rows.append({"id": "picture", "image": "a.gif"})
+    index = corpus.extract(cache if kind == "folder" else MemoryCache())  # type: ignore[arg-type]
+    assert corpus.passes() == ["a.gif 1", "a.gif 1"]
+    assert index.key("recording", "visual") != index.key("picture", "visual")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+def test_a_folder_whose_name_is_not_text(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    root.mkdir()
+    corpus = Corpus(root)
+    corpus.add("a", b"good")
+    for cache in (FeatureCache(root / "cache"), MemoryCache()):
+        assert results(corpus.extract(cache)) == {"a": ("ok", "")}  # type: ignore[arg-type]
+    passes = corpus.passes()
+    again = FeatureCache(root / "cache")
+    assert results(corpus.extract(again)) == {"a": ("ok", "")}
+    assert corpus.passes() == passes
 
 
 def test_a_summary_counts_reasons_apart_from_their_figures(corpus: Corpus, cache: FeatureCache) -> None:

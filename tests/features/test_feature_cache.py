@@ -90,6 +90,20 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path, damage: object, settle
     assert cache.has(KEY)
 
 
+def test_a_damaged_file_whose_date_is_kept_is_mended_by_extracting_again(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.write(KEY, crops())
+    cache.settle([KEY])
+    path = cache.path(KEY)
+    before = path.stat()
+    path.write_bytes(flipped(path.read_bytes()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.has(KEY)  # judged by its date
+    with pytest.raises(CacheError, match=r"half-written or altered; run subtext-extract"):
+        cache.read(KEY)
+    assert not cache.has(KEY)
+
+
 def test_a_file_under_another_key_counts_as_altered(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     cache.write(KEY, crops())
@@ -162,6 +176,7 @@ def test_a_key_depends_on_content_segment_and_settings() -> None:
     keys = {stream_key(c, s, f) for c in "ab" for s in segments for f in "cd"}
     assert len(keys) == 2 * len(segments) * 2
     assert stream_key("a", Segment(None, 2), "c") == stream_key("a", Segment(0, 2.0), "c")
+    assert stream_key("a", Segment(), "c", is_picture=True) not in keys
 
 
 def test_a_missing_stream_says_what_to_run(tmp_path: Path) -> None:

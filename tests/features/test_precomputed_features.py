@@ -1,5 +1,6 @@
 """Streams of other tools, from files that the manifest names."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,11 @@ def test_times_cut_the_recording_into_segments(tmp_path: Path) -> None:
     [
         ({"prosody": np.full((3, 2), np.nan)}, "6 values that are not finite"),
         ({"prosody": np.array([[1.0, np.inf]])}, "1 values that are not finite"),
-        ({"prosody": np.zeros(5)}, "of shape (5,); save numbers as [time, dim]"),
+        ({"prosody": np.zeros(5)}, "of shape (5,); save real numbers as [time, dim]"),
+        ({"prosody": np.ones((3, 2), complex)}, "is complex128 of shape (3, 2); save real numbers"),
+        ({"prosody": np.zeros((3, 2)), "prosody_times": np.ones(3, complex)}, "must hold 3 finite times"),
         ({"prosody": np.zeros((2, 3, 4))}, "of shape (2, 3, 4)"),
-        ({"prosody": np.array([["a"]])}, "save numbers as [time, dim]"),
+        ({"prosody": np.array([["a"]])}, "save real numbers as [time, dim]"),
         ({"prosody": np.array([[{}]], dtype=object)}, "allow_pickle"),
         ({"prosody": np.zeros((3, 2)), "prosody_times": np.zeros(2)}, "must hold 3 finite times"),
     ],
@@ -97,6 +100,14 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, data: by
     status, said = result(run(tmp_path, [{"id": "a", "features": name}]))
     assert status == "failed"
     assert reason in said
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    assert result(run(tmp_path, [{"id": "a", "features": "a.npz"}])) == (
+        "failed",
+        "is not a file; name one that holds features",
+    )
 
 
 def test_an_array_without_steps_is_an_absent_stream(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -27,15 +28,17 @@ _STALE: Final = 24 * 3600
 """Age in s after which an unfinished file is taken for left over."""
 
 
-def stream_key(content: str, segment: Segment, fingerprint: str) -> str:
+def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False) -> str:
     """The name of a stream: what it was made of, and how.
 
     Args:
         content: digest of the source (a file's or a text's bytes).
         segment: the part of it; a missing start counts as 0.
         fingerprint: digest of every setting and weight that shapes the stream.
+        is_picture: the file is read as one picture; the same file may be a recording for another row.
     """
-    written = json.dumps([content, float(segment.start or 0), segment.end and float(segment.end), fingerprint])
+    part = "picture" if is_picture else [float(segment.start or 0), segment.end and float(segment.end)]
+    written = json.dumps([content, part, fingerprint])
     return hashlib.sha256(written.encode()).hexdigest()[:40]
 
 
@@ -157,6 +160,12 @@ class FeatureCache(Cache):
             raise CacheError(
                 f"no stream {key} in the feature cache {self.folder}; run subtext-extract for this corpus again"
             ) from None
+        except CacheError:
+            # Its date may still be that of the intact file, by which `check` takes it for whole: extracting the corpus
+            # again would change nothing.
+            with suppress(OSError):
+                self.path(key).unlink(missing_ok=True)
+            raise
         except OSError as error:
             raise CacheError(f"cannot read {self.path(key)}: {error.strerror}; check the folder's rights") from error
 
@@ -254,4 +263,5 @@ def _identity(path: Path) -> str | OSError:
         status = path.stat()
     except OSError as error:
         return error
-    return hashlib.sha256(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    state = f" {status.st_size} {status.st_mtime_ns}"
+    return hashlib.sha256(os.fsencode(path.absolute()) + state.encode()).hexdigest()

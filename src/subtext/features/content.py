@@ -1,8 +1,10 @@
 """Content hashes of files, remembered so that an unchanged file is read only once."""
 
+import errno
 import hashlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,13 +13,20 @@ from typing import Final
 
 _LOOK_UP: Final = "SELECT size, mtime_ns, digest FROM files WHERE path = ?"
 _STORE: Final = "INSERT OR REPLACE INTO files (path, size, mtime_ns, digest) VALUES (?, ?, ?, ?)"
-_TABLE: Final = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
+_TABLE: Final = "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
 _WAIT: Final = 60.0
 """Seconds to wait while another process writes."""
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """sha256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or device, which might never end.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -44,7 +53,7 @@ class DigestMemory:
                 sqlite3.connect(f"{self._database.absolute().as_uri()}?mode=ro", _WAIT, uri=True)
             ) as connection:
                 for path in paths:
-                    row = connection.execute(_LOOK_UP, (str(path.absolute()),)).fetchone()
+                    row = connection.execute(_LOOK_UP, (_name(path),)).fetchone()
                     if row and row[:2] == _state(path):
                         known[path] = row[2]
         except sqlite3.DatabaseError:
@@ -59,7 +68,7 @@ class DigestMemory:
             states: (size, modification time in ns) of each file before it was read; its present state where not given.
         """
         rows = [
-            (str(path.absolute()), *state, digest)
+            (_name(path), *state, digest)
             for path, digest in digests.items()
             if (state := (states or {}).get(path) or _state(path)) is not None
         ]
@@ -72,7 +81,7 @@ class DigestMemory:
         except sqlite3.DatabaseError:
             self._database.unlink(missing_ok=True)  # not a database (any more): begin a new one
 
-    def _write(self, rows: list[tuple[str, int, int, str]]) -> None:
+    def _write(self, rows: list[tuple[bytes, int, int, str]]) -> None:
         self._database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._database, _WAIT)) as connection, connection:
             connection.execute(_TABLE)
@@ -97,6 +106,10 @@ class DigestMemory:
             computed = dict(zip(unknown, pool.map(_digest_or_error, unknown), strict=True))
         self.store({path: d for path, d in computed.items() if isinstance(d, str)}, states)
         return {path: {**found, **computed}[path] for path in wanted}
+
+
+def _name(path: Path) -> bytes:
+    return os.fsencode(path.absolute())  # a path need not be text
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -155,19 +155,19 @@ class _Plan:
             given = self.is_given[row]
             if given not in prints:
                 prints[given] = (self.given if given else self.extractor).stream_fingerprint()
-            self.keys[row] = stream_key(content, source.segment, prints[given])
+            self.keys[row] = stream_key(content, source.segment, prints[given], is_picture=source.is_picture)
 
     def jobs(self) -> list[Job]:
         """What is not there yet: the streams of one file together, texts in large portions."""
-        files: dict[tuple[str, Path | None], dict[str, Source]] = {}
+        files: dict[tuple[str, Path | None, bool], dict[str, Source]] = {}
         seen = set(self.outcomes)
         for key, source, given in zip(self.keys, self.sources, self.is_given, strict=True):
             if key is not None and key not in seen and isinstance(source, Source):
                 seen.add(key)
                 name = f"{self.extractor.modality} given" if given else self.extractor.modality
-                files.setdefault((name, source.path), {})[key] = source
+                files.setdefault((name, source.path, source.is_picture), {})[key] = source
         jobs = []
-        for (name, path), streams in files.items():
+        for (name, path, _), streams in files.items():
             items = sorted(streams.items(), key=lambda item: len("".join(item[1].texts)))
             step = len(items) if path else _TEXTS_AT_ONCE
             jobs += [Job(name, tuple(items[first : first + step])) for first in range(0, len(items), step)]
@@ -221,7 +221,10 @@ def _text_digest(texts: Sequence[str]) -> str:
 def _unreadable(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file; correct the manifest or put the file there"
-    return f"the file cannot be read ({error.strerror}); check its rights"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, not a file; correct the manifest"
+    remedy = "check its rights" if isinstance(error, PermissionError) else "correct the manifest or copy the file again"
+    return f"the file cannot be read ({error.strerror}); {remedy}"
 
 
 def _size(job: Job) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -35,6 +35,11 @@ class Source:
     segment: Segment = WHOLE
     column: str = ""
     texts: tuple[str, ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the file is one picture, which has no segments."""
+        return self.column == "image"
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,8 @@ def file_sources(manifest: Manifest, columns: Sequence[str], nothing: str) -> li
         if pd.isna(name):
             out.append(NoSource("absent", nothing))
             continue
-        segment = WHOLE if which == "image" else Segment(_seconds(start), _seconds(end))
-        out.append(Source(paths[name], segment, which))
+        source = Source(paths[name], column=which)
+        out.append(source if source.is_picture else replace(source, segment=Segment(_seconds(start), _seconds(end))))
     return out
 
 

@@ -87,7 +87,7 @@ class FaceExtractor(Extractor):
         if self.threads:
             cv2.setNumThreads(self.threads)
         try:
-            if sources[0].column == "image":
+            if sources[0].is_picture:
                 crops = image_crop(path, detector=self.detector, size=self.size, margin=self.margin, grey=self.grey)
                 yield from ((number, _stream(crops)) for number in range(len(sources)))
                 return

@@ -1,9 +1,11 @@
 """Which stream belongs to which row, and what became of every extraction."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pandas as pd
@@ -13,6 +15,9 @@ from subtext.labels import MODALITIES
 
 INDEX_COLUMNS: Final = ("id", "modality", "key", "status", "reason", "n_steps", "step_shape")
 """The columns that every index has; figures about quality, such as `face_share`, follow."""
+_TABLE: Final = "extraction.parquet"
+_FOR_PEOPLE: Final = "extraction.csv"
+_DESCRIBED: Final = "extraction.json"
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -76,35 +81,48 @@ class FeatureIndex:
     def save(self, folder: Path) -> Path:
         """Write `extraction.parquet` (which `load` reads), `extraction.csv` for people, and the fingerprints as JSON.
 
+        What is there from an earlier extraction is replaced only when all is written.
+
         Raises:
             CacheError: the folder cannot be written.
         """
-        path = folder / "extraction.parquet"
+        described = json.dumps({"fingerprints": self.fingerprints}, indent=2) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.table.to_parquet(path, index=False)
-            self.table.to_csv(folder / "extraction.csv", index=False)
-            (folder / "extraction.json").write_text(
-                json.dumps({"fingerprints": self.fingerprints}, indent=2) + "\n", "utf-8"
-            )
+            with TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
+                unfinished = Path(name)
+                self.table.to_parquet(unfinished / _TABLE, index=False)
+                self.table.to_csv(unfinished / _FOR_PEOPLE, index=False)
+                (unfinished / _DESCRIBED).write_text(described, "utf-8")
+                for file in (_TABLE, _FOR_PEOPLE, _DESCRIBED):
+                    os.replace(unfinished / file, folder / file)
         except OSError as error:
-            raise CacheError(f"cannot write the table of results to {folder}: {error.strerror or error}") from error
-        return path
+            raise CacheError(
+                f"cannot write the table of results to {folder}: {error.strerror or error}; "
+                "free some space or set paths.features to a folder that can be written"
+            ) from error
+        return folder / _TABLE
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureIndex":
         """Read what `save` wrote.
 
         Raises:
-            CacheError: it is not there.
+            CacheError: it is not there, or damaged.
         """
         try:
-            described = json.loads((folder / "extraction.json").read_text("utf-8"))
-            return cls(pd.read_parquet(folder / "extraction.parquet"), described["fingerprints"])
+            described = json.loads((folder / _DESCRIBED).read_text("utf-8"))
+            return cls(pd.read_parquet(folder / _TABLE), described["fingerprints"])
         except FileNotFoundError:
             raise CacheError(
                 f"no table of extraction results in {folder}; run subtext-extract for this corpus"
             ) from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise CacheError(
+                f"the table of extraction results in {folder} cannot be read ({type(error).__name__}: {reason}); "
+                "run subtext-extract for this corpus again"
+            ) from error
 
 
 def _general(reason: str) -> str:

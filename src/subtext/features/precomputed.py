@@ -18,6 +18,8 @@ from subtext.media.segment import Segment
 
 VERSION: Final = 1
 _SUFFIXES: Final = (".npz", ".safetensors")
+_REAL: Final = "iuf"
+"""Kinds of numbers that can be steps; complex ones would lose a part of theirs."""
 _EMPTY: Final = "the features file's array has no step"
 
 
@@ -71,14 +73,14 @@ class PrecomputedFeatures(Extractor):
         arrays = _arrays(path, (self.modality, f"{self.modality}_times"))
         values, times = arrays[self.modality], arrays.get(f"{self.modality}_times")
         what = f"{path}: array '{self.modality}'"
-        if not np.issubdtype(values.dtype, np.number) or values.ndim != 2 or not values.shape[1]:
-            raise MediaError(f"{what} is {values.dtype} of shape {values.shape}; save numbers as [time, dim]")
+        if values.dtype.kind not in _REAL or values.ndim != 2 or not values.shape[1]:
+            raise MediaError(f"{what} is {values.dtype} of shape {values.shape}; save real numbers as [time, dim]")
         steps = values.astype(np.float32)
         if wrong := np.count_nonzero(~np.isfinite(steps)):
             raise MediaError(f"{what} holds {wrong} values that are not finite; replace them")
         if times is None:
             return steps, None
-        if not np.issubdtype(times.dtype, np.number) or times.shape != values.shape[:1] or not np.isfinite(times).all():
+        if times.dtype.kind not in _REAL or times.shape != values.shape[:1] or not np.isfinite(times).all():
             raise MediaError(f"{path}: array '{self.modality}_times' must hold {len(values)} finite times in s")
         return steps, times.astype(np.float64)
 
@@ -116,6 +118,8 @@ def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, npt.NDArray[np.gener
     """
     if path.suffix not in _SUFFIXES:
         raise MediaError(f"{path}: features are read from {' and '.join(_SUFFIXES)}; save them as one of these")
+    if path.exists() and not path.is_file():
+        raise MediaError(f"{path}: is not a file; name one that holds features")  # a pipe would be waited for
     nothing = np.zeros(0)
     try:
         if path.suffix == ".npz":

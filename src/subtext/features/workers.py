@@ -62,8 +62,10 @@ def do_job(job: Job, extractor: Extractor, cache: Cache) -> Iterator[tuple[str, 
                 yield key, outcome
     except MediaError as error:
         problem = _problem(error, todo[0][1])
-    except (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        # One file that trips a decoder must not cost the others.
+    except SubtextError:
+        raise
+    except Exception as error:
+        # One file that trips a decoder, in whatever way, must not cost the others.
         reason = " ".join(str(error).split())
         problem = NoSource("failed", f"{type(error).__name__} while it was decoded: {reason}")
     for key, reason in left.items():
