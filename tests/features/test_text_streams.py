@@ -105,6 +105,19 @@ def test_any_other_model_goes_through_the_library(other_model: Path, output: str
     assert streams[3].quality["n_chunks"] == 2  # 54 tokens, 46 at once
 
 
+@pytest.mark.parametrize("output", ["sentence", "tokens"])
+def test_a_prompt_of_the_models_own_is_left_out(other_model: Path, tmp_path: Path, output: Any) -> None:
+    prompted = tmp_path / "model"
+    shutil.copytree(other_model, prompted)
+    config = prompted / "config_sentence_transformers.json"
+    described = {"prompts": {"q": "query: a long prompt "}, "default_prompt_name": "q"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | described))
+    texts = ["I am fine", "very good " * 40]
+    expected = embed(TextExtractor(model=str(other_model), output=output), texts)
+    for got, plain in zip(embed(TextExtractor(model=str(prompted), output=output), texts), expected, strict=True):
+        np.testing.assert_allclose(got.values, plain.values, atol=1e-5)
+
+
 def test_the_order_and_company_of_texts_do_not_matter(folder: Path) -> None:
     extractor = TextExtractor(batch_size=2)
     together = embed(extractor, TEXTS)
@@ -167,10 +180,11 @@ def test_the_turn_before_comes_first(folder: Path) -> None:
         ("", "absent", "the transcript is empty"),
         (" \t\n ", "absent", "the transcript is empty"),
         ("\u200b\u200b", "absent", "the transcript has no word to read"),
-        ("🙂", "ok", ""),
+        ("😡🎉", "absent", "the text model knows none of its words; use a model of their language"),
+        ("x" * 5000, "absent", "the text model knows none of its words; use a model of their language"),
+        ("fine 🙂", "ok", ""),
         ("مرحبا", "ok", ""),
         ("a\x00b", "ok", ""),
-        ("x" * 5000, "ok", ""),
     ],
 )
 def test_odd_transcripts(folder: Path, transcript: str | None, status: str, reason: str) -> None:
@@ -178,6 +192,11 @@ def test_odd_transcripts(folder: Path, transcript: str | None, status: str, reas
     manifest = build_manifest(pd.DataFrame(rows), root=Path(), name="own", groups=())
     index = extract(manifest, {"text": TextExtractor()}, MemoryCache())
     assert index.table.iloc[0][["status", "reason"]].tolist() == [status, reason]
+
+
+def test_a_turn_before_that_the_model_does_not_know_adds_no_step(folder: Path) -> None:
+    stream = embed(TextExtractor(context=True), [("😡🎉", "I am fine 🙂")])[0]
+    assert (len(stream), stream.quality["n_context_steps"], stream.quality["unknown_share"]) == (1, 0, 1 / 4)
 
 
 def test_the_same_words_share_a_stream(folder: Path) -> None:
@@ -197,14 +216,21 @@ def test_the_fingerprint_knows_settings_and_weights_but_not_the_place(folder: Pa
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "_name_or_path": "elsewhere", "transformers_version": "9"}))
     assert TextExtractor(model=str(copy)).fingerprint() == base
-    (copy / "sentence_bert_config.json").write_text('{"max_seq_length": 128}')
-    others = {TextExtractor(model=str(copy)).fingerprint(), TextExtractor(output="tokens").fingerprint()}
+    (copy / "data_config.json").write_text("[]")
+    assert TextExtractor(model=str(copy)).fingerprint() == base
+    others = {TextExtractor(output="tokens").fingerprint()}
+    shaping = ("sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer_config.json")
+    for name in (*shaping, "special_tokens_map.json", "merges.txt", "added_tokens.json"):
+        (copy / name).write_text('{"max_seq_length": 128}')
+        others.add(TextExtractor(model=str(copy)).fingerprint())
+    (copy / "tokenizer_config.json").write_text("{ half a file")
+    others.add(TextExtractor(model=str(copy)).fingerprint())
     others |= {TextExtractor(context=True).fingerprint(), TextExtractor(max_tokens=32).fingerprint()}
     data = bytearray((copy / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (copy / "model.safetensors").write_bytes(data)
     others.add(TextExtractor(model=str(copy)).fingerprint())
-    assert len(others | {base}) == 6
+    assert len(others | {base}) == 12
 
 
 def test_a_model_that_is_nowhere_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

