@@ -342,7 +342,7 @@ def test_a_stream_that_begins_in_mid_file_does_not_end_the_reading(
         self.container = Container(self.container)
 
     monkeypatch.setattr(video.Recording, "__init__", opened)
-    assert len(frames_of(recording, [Segment()])) == SECONDS * 5
+    assert len(frames_of(recording, [Segment()], rate=FPS)) == SECONDS * FPS
 
 
 def test_a_video_track_shorter_than_the_sound(tmp_path: Path) -> None:
