@@ -80,8 +80,11 @@ def test_a_run_that_ended_before_it_counted_as_begun_is_no_obstacle(tmp_path: Pa
 
 
 def test_a_folder_in_which_nothing_can_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, whom no mode stops
-    with pytest.raises(RunError, match=r"cannot write to the run folder .*Permission denied; .*set paths\.runs"):
+    def full(**_: object) -> None:  # the tests may run as root, whom no mode stops
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("subtext.run_folder.TemporaryFile", full)
+    with pytest.raises(RunError, match=r"cannot write to the run folder .*Read-only file system; .*set paths\.runs"):
         RunFolder(tmp_path / "run").make()
 
 

@@ -3,7 +3,6 @@
 Nothing in this module imports Lightning: prediction reads run folders too.
 """
 
-import errno
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.errors import ConfigError, RunError, WeightsError
@@ -160,8 +160,8 @@ class RunFolder:
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with TemporaryFile(dir=self.path):
+                pass
 
     def settings(self) -> dict[str, Any]:
         """The resolved configuration of the run.

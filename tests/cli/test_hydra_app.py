@@ -87,3 +87,24 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = command("extract", "corpus=manifest", "corpus.path=missing.csv", "debug=true", cwd=tmp_path)
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("grid", [[], ["-m"]])
+def test_a_run_folder_that_cannot_be_made_is_one_line(grid: list[str], tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    done = command("train", *grid, "paths.runs=runs", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("RunError: cannot write to the run folder runs/")
+    assert "set paths.runs" in line
+
+
+@pytest.mark.parametrize("setting", ["paths.features=file", "paths.work=file"])
+def test_a_place_that_extraction_cannot_write_to_is_one_line(setting: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "m.csv").write_text("id,transcript\na,fine\n")
+    done = command("extract", "corpus=manifest", "corpus.path=m.csv", setting, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("CacheError: cannot write to the feature cache file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "m.csv"]

@@ -11,7 +11,7 @@ from subtext.cli.outcome import OK, SOME_FAILED
 
 def main() -> NoReturn:
     """Run the command."""
-    run(extract_corpus, "subtext-extract", folder="${paths.features}")
+    run(extract_corpus, "subtext-extract", has_run_folder=False)
 
 
 def extract_corpus(config: DictConfig) -> int:

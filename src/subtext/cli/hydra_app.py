@@ -9,12 +9,15 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.outcome import finish
 from subtext.errors import SubtextError
+from subtext.run_folder import RunFolder
 
 CONFIG_NAME = "config"
 
@@ -26,13 +29,33 @@ def conf_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
-def run(task: Callable[[DictConfig], int | None], name: str, folder: str | None = None) -> NoReturn:
+class FolderFirst(Callback):
+    """Makes the run folder before Hydra does, whose error would be a traceback."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the folder of one run, in which Hydra opens the log file next."""
+        HydraConfig.instance().set_config(config)  # what the folder's name is made of may be found there
+        self._make(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the folder that the runs of a grid have in common."""
+        HydraConfig.instance().set_config(config)
+        self._make(config.hydra.sweep.dir)
+
+    def _make(self, folder: str) -> None:
+        # Hydra lets nothing out of a callback but the end of the program.
+        code = finish(RunFolder(folder).make)
+        if code:
+            sys.exit(code)
+
+
+def run(task: Callable[[DictConfig], int | None], name: str, *, has_run_folder: bool = True) -> NoReturn:
     """Compose the configuration from the command line, do the task, exit.
 
     Args:
         task: gets the composed configuration; gives the exit code, None for success.
         name: the command, for `--help` and the log file.
-        folder: where the log file goes instead of a run folder, as a configuration value.
+        has_run_folder: whether there is a folder of this run for Hydra to make and to keep the log in.
     """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     composed = False
@@ -46,7 +69,12 @@ def run(task: Callable[[DictConfig], int | None], name: str, folder: str | None 
 
     if "debug=true" in sys.argv:
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    own = [f"hydra.job.name={name}", *([] if folder is None else [f"hydra.run.dir={folder}"])]
+    own = [f"hydra.job.name={name}"]
+    if has_run_folder:
+        # "++", because trainer=ddp gives our arguments to processes that add them again.
+        own.append(f"++hydra.callbacks.folder_first._target_={__name__}.FolderFirst")
+    else:
+        own += ["hydra.run.dir=.", "hydra/job_logging=console"]
     sys.argv = [name, *_with_overrides(sys.argv[1:], own)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG_NAME)(job)()
