@@ -96,7 +96,8 @@ def test_a_run_owns_what_it_writes_by_whatever_name(tmp_path: Path) -> None:
     (tmp_path / "link.yaml").symlink_to(run.file("config.yaml"))
     for path in (run.file("model.json"), run.file("logs") / "a.csv", tmp_path / "weights", tmp_path / "link.yaml"):
         assert run.owns(path)
-    for path in (run.file("found.jsonl"), tmp_path / "model.json", run.path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for path in (run.file("found.jsonl"), tmp_path / "model.json", run.path, tmp_path / "circle", Path("x" * 300)):
         assert not run.owns(path)
 
 
@@ -142,6 +143,11 @@ def test_a_description_that_lacks_parts_is_refused() -> None:
         build_classifier({"format": 1, "encoders": {}, "fusion": None, "heads": {"names": ["type"]}})
     with pytest.raises(WeightsError, match="does not describe a model"):
         build_classifier({"format": 1})
+    nested: list[object] = []
+    for _ in range(5_000):
+        nested = [nested]
+    with pytest.raises(WeightsError, match="does not describe a model"):
+        build_classifier({"encoders": {"text": {"_target_": "subtext.encoders.text.TextEncoder", "dim": nested}}})
 
 
 def test_nodes_build_what_they_name() -> None:

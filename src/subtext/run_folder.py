@@ -89,8 +89,8 @@ class RunFolder:
 
     def owns(self, path: Path) -> bool:
         """Whether a path is, or would be, a file that a run writes here, whatever links lead to it."""
-        real = path.resolve()
-        return any(real.is_relative_to(self.file(name).resolve()) for name in _WRITTEN)
+        real = Path(os.path.realpath(path))  # unlike resolve(), it bears links in a circle and names of any length
+        return any(real.is_relative_to(os.path.realpath(self.file(name))) for name in _WRITTEN)
 
     @property
     def is_trained(self) -> bool:
@@ -313,7 +313,7 @@ def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
             fusion=None if fusion is None else build(fusion, Fusion, trusted=False, modalities=list(encoders), dim=dim),
             heads=Heads(**described["heads"], dim=dim),
         )
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:
         raise WeightsError(f"model.json does not describe a model of this version of subtext: {error}") from error
 
 
@@ -343,7 +343,7 @@ def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str,
             if models is not None and "models" in node:
                 node["models"] = str(models)
             extractors[modality] = build(node, Extractor, trusted=False)
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "
             "train the run again"
