@@ -123,6 +123,14 @@ def test_any_process_renders_the_same_bytes(built: Manifest, tmp_path: Path) -> 
     assert other.read_bytes() != built.path(f"clips/{other.name}").read_bytes()
 
 
+def test_a_complete_corpus_may_lie_on_storage_that_cannot_be_written(
+    built: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subtext.corpora.studio.corpus.write_manifest", lambda *_: pytest.fail("it wrote"))
+    again = Studio(built.root, workers=0, **SETTINGS).build()
+    assert again.table.equals(built.table)
+
+
 def test_a_complete_corpus_is_taken_as_it_is(built: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Studio, "_render", lambda *_: pytest.fail("rendered again"))
     again = Studio(built.root, workers=0, **SETTINGS).build()

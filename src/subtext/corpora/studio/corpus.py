@@ -19,8 +19,8 @@ import pandas as pd
 
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
-from subtext.errors import ConfigError, SubtextError
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, write_manifest
+from subtext.errors import ConfigError, ManifestError, SubtextError
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
 
 SIZES: Final = {
     "tiny": {"train": SplitSize(40, 10), "val": SplitSize(40, 8), "test": SplitSize(40, 8)},
@@ -140,7 +140,8 @@ class Studio(Corpus):
         plan = self.plan()
         manifest = self._manifest(plan)
         if _read(done) == settings and all((self.folder / clip).is_file() for clip in manifest.table["video"]):
-            write_manifest(manifest, manifest_path)
+            if not _is_written(manifest, manifest_path):
+                write_manifest(manifest, manifest_path)
             return manifest
         clips = self.folder / _CLIPS
         if not (done.exists() or begun.exists()) and (clips.exists() or manifest_path.exists()):
@@ -230,6 +231,15 @@ def _resized(preset: SplitSize, clips: int | None, speakers: int | None) -> Spli
     if speakers is None:
         speakers = max(1, preset.speakers * clips // preset.clips)
     return SplitSize(clips, speakers)
+
+
+def _is_written(manifest: Manifest, path: Path) -> bool:
+    """Whether the file holds this very manifest, so that a complete corpus may lie on read-only storage."""
+    try:
+        there = read_manifest(path)
+    except ManifestError:
+        return False
+    return there.groups == manifest.groups and there.table.equals(manifest.table)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
