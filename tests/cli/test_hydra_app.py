@@ -67,6 +67,7 @@ def test_import_of_the_package_is_light() -> None:
         ("encoder.visual.trainble=true", "encoder.visual.trainable"),
         ("fusion=crossmodl", "fusion=crossmodal"),
         ("fusoin=concat", "fusion"),
+        ("task.lr=1", "task.optimizer.lr"),
     ],
 )
 def test_misspelt_key_names_the_nearest(slip: str, meant: str, tmp_path: Path) -> None:
@@ -74,6 +75,39 @@ def test_misspelt_key_names_the_nearest(slip: str, meant: str, tmp_path: Path) -
     assert done.returncode != 0
     assert f"did you mean '{meant}'?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_choice_of_a_grid_is_looked_at(tmp_path: Path) -> None:
+    done = command("train", "-m", "fusion=concat,crosmodal", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "did you mean 'fusion=crossmodal'?" in done.stderr
+
+
+def test_a_choice_from_the_users_folder_is_known(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "fusion").mkdir(parents=True)
+    (tmp_path / "mine" / "fusion" / "own.yaml").write_text("_target_: subtext.fusion.concat.ConcatFusion\n")
+    done = command("train", "--config-dir", "mine", "fusion=own", "sed=1", cwd=tmp_path)
+    assert "did you mean 'seed'?" in done.stderr
+    assert "fusion=own" not in done.stderr
+
+
+def test_a_grid_without_a_name_runs_its_jobs(tmp_path: Path) -> None:
+    done = command("train", "-m", "corpus=manifest", "corpus.path=missing.csv", "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("ManifestError: no manifest missing.csv")
+
+
+def test_a_group_can_be_left_out(tmp_path: Path) -> None:
+    done = command("train", "~encoder/visual", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "VisualEncoder" not in done.stdout
+    assert "TextEncoder" in done.stdout
+
+
+def test_resume_refuses_other_settings(tmp_path: Path) -> None:
+    done = command("train", "resume=somewhere", "trainer.max_epochs=50", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("leave out trainer.max_epochs=50")
 
 
 def test_error_for_a_person_is_one_line_and_exit_code_two(tmp_path: Path) -> None:

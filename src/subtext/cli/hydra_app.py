@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +11,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -88,8 +89,12 @@ def run(task: Callable[[DictConfig], int | None], name: str, *, has_run_folder: 
 
 def _with_overrides(arguments: list[str], own: list[str]) -> list[str]:
     # Overrides must stand together, and the user's after ours, so that theirs win.
-    first = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+    first = next((i for i, a in enumerate(arguments) if _is_override(a)), len(arguments))
     return [*arguments[:first], *own, *arguments[first:]]
+
+
+def _is_override(argument: str) -> bool:
+    return argument.startswith("~") or ("=" in argument and not argument.startswith("-"))
 
 
 def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> int | None:
@@ -107,32 +112,50 @@ def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> 
 
 def misspelt(arguments: list[str]) -> Iterator[str]:
     """For each override whose key or choice does not exist, a line that names the nearest that does."""
-    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     try:
-        parsed = OverridesParser.create().parse_overrides([o for o in overrides])
+        parsed = OverridesParser.create().parse_overrides([a for a in arguments if _is_override(a)])
     except HydraException:
         return
-    groups = {str(p.parent.relative_to(conf_folder())) for p in conf_folder().rglob("*.yaml")} - {"."}
-    choices = {g: [p.stem for p in (conf_folder() / g).glob("*.yaml")] for g in groups}
-    keys = groups | set(_keys(OmegaConf.to_container(_defaults(choices, parsed), resolve=False)))
+    choices: dict[str, list[str]] = {}
+    for folder in (conf_folder(), *_config_dirs(arguments)):
+        for path in folder.rglob("*.yaml"):
+            choices.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
+    choices.pop(".", None)
+    keys = choices.keys() | set(_keys(OmegaConf.to_container(_defaults(choices, parsed), resolve=False)))
     for override in parsed:
         key = override.key_or_group
-        value = override.value()
         if override.is_add() or key.startswith("hydra"):
             continue
         if key in choices:
-            if isinstance(value, str) and value not in choices[key]:
-                yield from _hint(f"{key}={value}", [f"{key}={c}" for c in choices[key]])
+            for value in _values(override):
+                if value not in choices[key]:
+                    yield from _hint(f"{key}={value}", [f"{key}={c}" for c in choices[key]])
         elif key not in keys:
-            yield from _hint(key, keys)
+            # The setting itself is oftener right than where it is said to be.
+            same = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+            yield from _hint(key, same or keys)
 
 
-def _defaults(choices: dict[str, list[str]], parsed: list[Any]) -> DictConfig:
+def _config_dirs(arguments: list[str]) -> Iterator[Path]:
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            yield from (Path(v) for v in ([value] if equals else arguments[place + 1 : place + 2]))
+
+
+def _values(override: Override) -> list[str]:
+    """What a group is set to: one choice, or those of a grid."""
+    value = override.value()
+    return [str(v) for v in (value.list if isinstance(value, ChoiceSweep) else [value]) if isinstance(v, str)]
+
+
+def _defaults(choices: dict[str, list[str]], parsed: list[Override]) -> DictConfig:
     # The chosen groups decide which keys exist, so the valid choices among the overrides are kept.
     valid = [
-        o.input_line or ""
+        f"{o.key_or_group}={value}"
         for o in parsed
-        if o.key_or_group in choices and isinstance(o.value(), str) and o.value() in choices[o.key_or_group]
+        for value in _values(o)[:1]
+        if o.key_or_group in choices and (conf_folder() / o.key_or_group / f"{value}.yaml").is_file()
     ]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(CONFIG_NAME, overrides=valid)
@@ -145,7 +168,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def _hint(written: str, valid: list[str] | set[str]) -> Iterator[str]:
+def _hint(written: str, valid: Iterable[str]) -> Iterator[str]:
     nearest = difflib.get_close_matches(written, sorted(valid), n=1, cutoff=0.5)
     if nearest:
         yield f"'{written}' is not known; did you mean '{nearest[0]}'?"

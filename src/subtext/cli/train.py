@@ -18,12 +18,16 @@ def train_run(config: DictConfig) -> None:
     """Train as configured; with `resume`, as the interrupted run was configured."""
     from hydra.core.hydra_config import HydraConfig
 
+    from subtext.errors import ConfigError
     from subtext.run_folder import RunFolder
     from subtext.training import is_main_process, train
 
     # trainer=ddp starts its other processes from this file and this process's arguments.
     sys.argv[0] = str(Path(__file__).resolve())
     if config.resume is not None:
+        others = [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in ("resume", "debug")]
+        if others:
+            raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
         folder = RunFolder(config.resume)
         train(folder.settings(), folder.path, resume=True)
     else:
