@@ -45,6 +45,8 @@ def write_talking_face(
     )
     made = render_clip(clip, 7, PictureFormat(width, height, fps))
     if not picture:
-        ((_, waveform),) = read_segments(made, [Segment()], SAMPLE_RATE)
-        write_mp4(path, None, waveform=waveform, sample_rate=SAMPLE_RATE)
+        ((_, sound),) = read_segments(made, [Segment()], SAMPLE_RATE)
+        if isinstance(sound, Exception):
+            raise sound
+        write_mp4(path, None, waveform=sound.samples, sample_rate=SAMPLE_RATE)
     return path

@@ -115,6 +115,7 @@ class _Run:
         """All of it."""
         with self._timed("corpus"):
             manifest = self._manifest()
+        self.corpus = manifest.name
         specs = head_specs(self.task_settings["heads"])
         self.nodes = self._encoder_nodes(specs)
         with self._timed("extraction"):
@@ -429,7 +430,7 @@ class _Run:
             "model.json",
             {
                 "format": MODEL_FORMAT,
-                "corpus": self.settings["corpus"].get("name", ""),
+                "corpus": self.corpus,
                 "modalities": list(classifier.modalities),
                 "encoders": {
                     m: {k: v for k, v in self.nodes[m].items() if k != "extractor"} for m in classifier.modalities

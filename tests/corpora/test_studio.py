@@ -259,7 +259,7 @@ def test_settings_that_cannot_be_used(tmp_path: Path, setting: dict[str, object]
 def test_the_config_states_the_defaults(tmp_path: Path) -> None:
     config = OmegaConf.create({"corpus": OmegaConf.load(CONF), "paths": {"corpora": str(tmp_path)}})
     studio = instantiate(config.corpus)
-    plain = Studio(tmp_path / "studio" / "demo")
+    plain = Studio(tmp_path / "studio" / "demo-0")
     assert {**vars(studio), "folder": None} == {**vars(plain), "folder": None}
     assert studio.folder == plain.folder
     given = set(config.corpus) - {"_target_"}

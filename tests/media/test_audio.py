@@ -19,7 +19,7 @@ def sounds(path: Path, segments: list[Segment], sample_rate: int = SAMPLE_RATE) 
     found = dict(read_segments(path, segments, sample_rate))
     assert sorted(found) == list(range(len(segments)))
     assert all(isinstance(sound, Sound) for sound in found.values()), found
-    return [np.asarray(found[index]) for index in range(len(segments))]
+    return [found[index].samples for index in range(len(segments))]
 
 
 def lag(values: np.ndarray, reference: np.ndarray) -> int:
@@ -154,7 +154,7 @@ def test_wrong_segments_are_reported_and_the_others_read(tone_file: Path) -> Non
     segments = [Segment(20, 21), Segment(1, 2), Segment(3, 3), Segment(5, 4), Segment(5.9, 6)]
     found = dict(read_segments(tone_file, segments))
     assert {index for index, result in found.items() if isinstance(result, MediaError)} == {0, 2, 3}
-    assert len(np.asarray(found[4])) == 1600
+    assert len(found[4].samples) == 1600
 
 
 def test_a_file_that_breaks_off_gives_what_is_whole_and_says_the_rest(cut_off: Path) -> None:

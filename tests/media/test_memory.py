@@ -20,7 +20,7 @@ from subtext.media.segment import Segment
 path, minutes = Path(sys.argv[1]), int(sys.argv[2])
 segments = [Segment(begin, begin + 6) for begin in range(0, 60 * minutes, 6)]
 pictures = sum(crops.n_frames for _, crops in face_crops(path, segments, detector=HaarDetector(side=80), rate=5))
-sounds = sum(len(prosody_frames(waveform, hop=0.02)) for _, waveform in read_segments(path, segments))
+sounds = sum(len(prosody_frames(sound.samples, hop=0.02)) for _, sound in read_segments(path, segments))
 whole = dict(face_crops(path, [Segment()], detector=HaarDetector(side=80)))[0]
 # Not ru_maxrss, which a process inherits from the one that started it.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]

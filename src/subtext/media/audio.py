@@ -40,9 +40,6 @@ class Sound:
     start: float
     share: float
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(self.samples, dtype=dtype, copy=copy)
-
 
 def read_segments(
     path: Path, segments: Sequence[Segment], sample_rate: int = 16_000, *, max_duration: float = 900.0

@@ -32,7 +32,17 @@ SIZES: Final = {
 T = TypeVar("T")
 
 _CLIPS: Final = "clips"
-_GENERATOR: Final = ("sentences.py", "speakers.py", "plan.py", "face.py", "voice.py", "render.py")
+_GENERATOR: Final = (
+    "corpora/studio/sentences.py",
+    "corpora/studio/speakers.py",
+    "corpora/studio/plan.py",
+    "corpora/studio/face.py",
+    "corpora/studio/voice.py",
+    "corpora/studio/render.py",
+    "corpora/cells.py",
+    "media/write.py",
+)
+"""What shapes the clips, within the package."""
 _FEWEST: Final = 8
 """Clips for which another process is worth its start."""
 _LEFT_BEHIND: Final = 600.0
@@ -254,7 +264,7 @@ def _generator_hash() -> str:
     """Changes with the code and the sentences that make the corpus."""
     digest = hashlib.sha256()
     for name in _GENERATOR:
-        digest.update(resources.files(__package__).joinpath(name).read_bytes())
+        digest.update(resources.files("subtext").joinpath(name).read_bytes())
     return digest.hexdigest()
 
 
