@@ -19,7 +19,7 @@ def write_run(folder: Path, seed: int = 0, **changes) -> Path:
     predictions.to_parquet(folder / "predictions.parquet")
     controls.to_parquet(folder / "controls.parquet")
     facts = {
-        "command": ["/bin/subtext-train", "experiment=studio"],
+        "command": ["/bin/cli/train.py", "hydra.job.name=subtext-train", "experiment=studio"],
         "seed": seed,
         "commit": "abc",
         "groups": ["speaker"],

@@ -103,11 +103,19 @@ def _made(run: RunFolder) -> dict[str, Any]:
     """How a run was made, without what belongs to one machine."""
     facts = run.run() if run.file("run.json").is_file() else {}
     if facts.get("command"):
-        facts["command"] = [Path(facts["command"][0]).name, *facts["command"][1:]]
+        facts["command"] = _command(facts["command"])
     if run.is_trained:
         model = run.model()
         facts |= {key: model[key] for key in ("parameters", "flops_per_clip", "best", "calibration")}
     return facts
+
+
+def _command(command: Sequence[str]) -> list[str]:
+    """A run's command as a person would give it: without its place on one machine, and what it told Hydra itself."""
+    name = Path(command[0]).name
+    if name.endswith(".py"):  # where a run begins again in processes of its own
+        name = f"subtext-{name.removesuffix('.py')}"
+    return [name, *(argument for argument in command[1:] if not argument.lstrip("+").startswith("hydra."))]
 
 
 def _check_settings(runs: Sequence[RunFolder]) -> None:
@@ -170,10 +178,8 @@ def _best_epoch(run: RunFolder) -> int | None:
 def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     """How the run was made, label -> text."""
     told: dict[str, str] = {}
-    command = facts.get("command") or []
-    if command:
-        # The script's own folder belongs to one machine.
-        told["command"] = " ".join(["`" + Path(command[0]).name, *command[1:]]) + "`"
+    if facts.get("command"):
+        told["command"] = f"`{' '.join(_command(facts['command']))}`"
     if run.is_begun:
         digest = hashlib.sha256(run.file(CONFIG).read_bytes()).hexdigest()
         told["configuration"] = f"`{CONFIG}`, sha256 {digest[:16]}"
