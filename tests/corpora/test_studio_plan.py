@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from subtext.corpora.cells import CELL_SHARES
 from subtext.corpora.studio import Nuisance
 from subtext.corpora.studio.corpus import SIZES
-from subtext.corpora.studio.plan import SplitSize, draw_plan
+from subtext.corpora.studio.plan import SplitSize, _every, draw_plan
 from subtext.corpora.studio.sentences import SENTENCES
 from subtext.errors import ConfigError
 from subtext.labels import IncongruenceRule
@@ -193,3 +193,29 @@ def test_sentences_are_many_and_balanced() -> None:
     assert len(counts) == 30
     assert counts.nunique() == 1
     assert all(sentence.text[-1] == "." and sentence.text[0].isupper() for sentence in SENTENCES)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_conditions_are_independent_of_each_other(seed: int) -> None:
+    plan = plan_of("full", seed, weak_expression=0.25, no_face=0.1, no_sound=0.15)
+    flags = {
+        "weak_face": plan["weak_face"],
+        "weak_voice": plan["weak_voice"],
+        "missing": ~(plan["face_shown"] & plan["sound_recorded"]),
+        "no_sound": ~plan["sound_recorded"],
+    }
+    for split in SPLITS:
+        rows = plan["split"] == split
+        for one, other in [("weak_face", "weak_voice"), ("weak_face", "missing"), ("weak_voice", "no_sound")]:
+            a, b = flags[one][rows], flags[other][rows]
+            assert a.any()
+            assert b.any()
+            # Pairs of twins share their conditions, so that half as many clips are independent.
+            pairs, expected = rows.sum() / 2, a.mean() * b.mean()
+            spread = np.sqrt(expected * (1 - expected) / pairs)
+            assert abs((a & b).mean() - expected) < 4 * spread, (split, one, other)
+
+
+@pytest.mark.parametrize(("share", "total"), [(0.0, 40), (0.05, 40), (0.1, 600), (0.37, 41), (0.5, 40), (1.0, 7)])
+def test_a_share_is_met_exactly(share: float, total: int) -> None:
+    assert _every(share, total, np.random.default_rng(0)).sum() == round(share * total)

@@ -185,11 +185,13 @@ def _voices(face: int, count: int, follows: float, rng: np.random.Generator) -> 
 
 
 def _every(share: float, total: int, rng: np.random.Generator) -> np.ndarray:
-    """`[total]` bool with a fixed number of True, evenly spread over the (sorted) rows."""
-    count = round(share * total)
+    """`[total]` bool with a fixed number of True, one at random in each of as many stretches of the (sorted) rows.
+
+    At a fixed step two conditions of the same share would meet always or never.
+    """
     chosen = np.zeros(total, dtype=bool)
-    if count:
-        chosen[((np.arange(count) + rng.random()) * total / count).astype(int) % total] = True
+    edges = np.linspace(0, total, round(share * total) + 1).astype(int)
+    chosen[rng.integers(edges[:-1], edges[1:])] = True
     return chosen
 
 
