@@ -100,8 +100,8 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
     _print_clusters(metrics, console)
     if metrics["heads"]:
         console.print(
-            "Contradiction and mismatch with 0, each against congruent clips: not balanced on their own, so a single\n"
-            "modality can tell them in part; report.md gives the controls' figures.",
+            "Contradiction and mismatch with 0 are each held against congruent clips and not balanced on their own: a "
+            "single modality can tell them in part. report.md gives the controls' figures.",
             style="dim",
         )
     for note in metrics["notes"]:
