@@ -189,6 +189,7 @@ def figure_at(entry: Mapping[str, Any], *path: str) -> Mapping[str, Any] | None:
 def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) -> None:
     """Print the mean AUROC of several seeds with its interval, beside the controls."""
     from rich.console import Console
+    from rich.markup import escape
 
     console = console or Console()
     for head, subsets in pooled["auroc"].items():
@@ -211,6 +212,8 @@ def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) ->
                 )
             console.print(table)
     _print_clusters(pooled, console)
+    for note in pooled["notes"]:
+        console.print(f"Note: {escape(note)}", style="yellow")
 
 
 def _print_clusters(metrics: Mapping[str, Any], console: "Console") -> None:
