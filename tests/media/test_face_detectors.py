@@ -139,3 +139,15 @@ def test_the_hub_is_asked_only_where_allowed(
 def test_an_unknown_detector_is_named() -> None:
     with pytest.raises(ConfigError, match="unknown face detector 'mtcnn'; use one of yunet, haar"):
         make_detector("mtcnn")
+
+
+@pytest.mark.parametrize("shape", [(2, 300, 3), (16, 320, 3), (300, 2, 3), (16, 16, 3)])
+def test_a_narrow_picture_gives_the_same_whatever_was_in_memory(shape: tuple[int, ...], shared_models: Path) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+    found = []
+    for seed in range(12):
+        detector = YuNetDetector(shared_models, score=0.3)
+        left_behind = [np.full(n, 1e30, np.float32) for n in np.random.default_rng(seed).integers(1000, 200_000, 20)]
+        del left_behind
+        found.append([face.box for face in detector.detect(noise)])
+    assert all(boxes == found[0] for boxes in found)

@@ -18,6 +18,8 @@ YUNET_SHA256: Final = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed
 YUNET_REPOSITORY: Final = "opencv/face_detection_yunet"
 YUNET_REVISION: Final = "main"
 """The checksum above pins the content whatever the revision serves."""
+_YUNET_LEAST: Final = 64
+"""Least side of a picture, px: at 32 the coarsest map has one row, and OpenCV reads memory that it has not written."""
 
 DETECTORS: Final = ("yunet", "haar")
 
@@ -79,12 +81,17 @@ class YuNetDetector(FaceDetector):
         self._model: Any = None
 
     def fingerprint(self) -> str:
-        return f"yunet sha256={YUNET_SHA256} score={self.score:g} side={self.side} opencv={cv2.__version__}"
+        return (
+            f"yunet sha256={YUNET_SHA256} score={self.score:g} side={self.side} least={_YUNET_LEAST} "
+            f"opencv={cv2.__version__}"
+        )
 
     def detect(self, image: Image) -> list[Face]:
         if self._model is None:
             self._model = self._load()
         small, scale = shrink(image, self.side)
+        below, beside = (max(0, _YUNET_LEAST - side) for side in small.shape[:2])
+        small = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT)
         self._model.setInputSize((small.shape[1], small.shape[0]))
         _, found = self._model.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         faces = [
