@@ -141,13 +141,14 @@ def test_an_unknown_detector_is_named() -> None:
         make_detector("mtcnn")
 
 
-@pytest.mark.parametrize("shape", [(2, 300, 3), (16, 320, 3), (300, 2, 3), (16, 16, 3)])
-def test_a_narrow_picture_gives_the_same_whatever_was_in_memory(shape: tuple[int, ...], shared_models: Path) -> None:
-    noise = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+def test_a_narrow_picture_gives_the_same_whatever_was_in_memory(shared_models: Path) -> None:
+    rng = np.random.default_rng(5)
+    shapes = [(2, 300, 3), (16, 320, 3), (300, 2, 3), (240, 320, 3)]
+    noise = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     found = []
-    for seed in range(12):
+    for seed in range(80):
         detector = YuNetDetector(shared_models, score=0.3)
         left_behind = [np.full(n, 1e30, np.float32) for n in np.random.default_rng(seed).integers(1000, 200_000, 20)]
         del left_behind
-        found.append([face.box for face in detector.detect(noise)])
+        found.append([[face.box for face in detector.detect(picture)] for picture in noise])
     assert all(boxes == found[0] for boxes in found)
