@@ -9,8 +9,7 @@ import pytest
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.run_folder import RunFolder
 from subtext.training import train
-from test_training import changed
-from tiny_runs import settings, write_corpus
+from tiny_runs import changed, settings, write_corpus
 
 
 @pytest.fixture(scope="module")

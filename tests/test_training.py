@@ -18,7 +18,7 @@ from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
 from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
 from subtext.training import _Run, chosen_controls, train
-from tiny_runs import settings, write_corpus
+from tiny_runs import changed, settings, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,6 @@ def run(place: Path, base: dict[str, Any]) -> RunFolder:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out metrics, figures and report, for runs of which only the training matters."""
     monkeypatch.setattr("subtext.training._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
-
-
-def changed(base: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """A copy with `part__key=value` set."""
-    out = copy.deepcopy(base)
-    for name, value in values.items():
-        node = out
-        *path, last = name.split("__")
-        for part in path:
-            node = node[part]
-        node[last] = value
-    return out
 
 
 def test_a_run_leaves_everything_behind(run: RunFolder) -> None:

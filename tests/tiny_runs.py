@@ -1,5 +1,6 @@
 """A corpus of a hundred rows of precomputed streams, and settings that train on it within seconds."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,15 @@ def settings(folder: Path, manifest: Path, **task: Any) -> dict[str, Any]:
         "logger": {},
         "paths": {"features": str(folder / "features")},
     }
+
+
+def changed(base: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """A copy with `part__key=value` set."""
+    out = copy.deepcopy(base)
+    for name, value in values.items():
+        node = out
+        *path, last = name.split("__")
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return out

@@ -45,7 +45,7 @@ def build(node: Mapping[str, Any], kind: type | None = None, *, trusted: bool = 
         result = partial(target, **arguments) if waits else target(**arguments)
     except SubtextError:
         raise
-    except (TypeError, ValueError) as error:  # Lightning's MisconfigurationException aside, what libraries raise
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
     if kind is not None and not isinstance(result, kind):
         raise ConfigError(f"{name} is no {kind.__name__}; name a class that is")

@@ -7,6 +7,7 @@ from prediction_tables import run_tables
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.seeds import Run, figures_of, per_seed_rows, pool_seeds, summarise_seeds
+from subtext.report.table import rests_on_few
 
 
 def run(seed: int, **changes) -> Run:
@@ -40,6 +41,25 @@ def test_differences_are_averaged_over_seeds_with_an_interval(runs: list[Run]) -
     difference = pooled["visual+text"]["fused_minus_control"]
     assert difference["value"] == pytest.approx(pooled["fused"]["value"] - pooled["visual+text"]["value"])
     assert difference["low"] < difference["value"] < difference["high"]
+
+
+def test_shuffled_pairs_have_an_interval_over_draws_alone() -> None:
+    drawn = []
+    for seed in (3, 4, 5):
+        predictions, controls = run_tables(seed=seed, val=100, test=300)
+        controls = controls[controls["control"] == "shuffled"]
+        # Few clusters, whose mark must not stand beside an interval that has nothing to do with them.
+        drawn.append(
+            Run(f"s{seed}", predictions, controls, evaluate(predictions, controls, ("actor",), n_bootstrap=10))
+        )
+    alone = drawn[0].metrics["controls"]["shuffled"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]
+    assert alone["value"] is not None
+    assert alone["low"] is None
+    found = pool_seeds(drawn, ("actor",))["auroc"]["incongruent"]["all"]["shuffled"]
+    half = 4.302653 * np.std(found["per_seed"], ddof=1) / np.sqrt(3)
+    assert (found["low"], found["high"]) == pytest.approx((found["value"] - half, found["value"] + half), abs=1e-5)
+    assert not rests_on_few(found)
+    assert "fused_minus_control" not in found
 
 
 def test_one_run_pools_to_its_own_interval(runs: list[Run]) -> None:

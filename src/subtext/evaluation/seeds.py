@@ -161,14 +161,16 @@ def _pool_subset(systems: Mapping[str, list[Floats]], labels: pd.Series, mask: B
 
 
 def _over_draws(values: Sequence[float]) -> dict[str, Any]:
-    """A t interval over seeds, of a control that each seed draws anew."""
+    """A t interval over seeds, of a control that each seed draws anew; it replaces all that is said of clusters."""
     from scipy.stats import t
 
+    none: dict[str, Any] = {"units": [], "clusters": {}}
     if len(values) < 2:
-        return {"low": None, "high": None, "reason": REDRAWN_REASON}
+        return none | {"low": None, "high": None, "reason": REDRAWN_REASON}
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     mean = float(np.mean(values))
-    return {"low": max(0.0, mean - half), "high": min(1.0, mean + half), "method": f"t over {len(values)} draws"}
+    ends = {"low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return none | ends | {"method": f"t over {len(values)} draws"}
 
 
 def _mean_interval(
