@@ -22,6 +22,7 @@ import pandas as pd
 
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.description import Description
 from subtext.corpora.faces import read_photographs
 from subtext.corpora.meld import read_utterances
 from subtext.corpora.ravdess import read_voices
@@ -68,6 +69,22 @@ class Collage(Corpus):
         image_size: side of the photographs in px.
         jpeg_quality: 1 to 100.
     """
+
+    description = Description(
+        title="Collage: photographs (LFW), voices (RAVDESS) and utterances (MELD) put together",
+        nature="constructed",
+        licence="that of its parts: RAVDESS CC BY-NC-SA 4.0, MELD's repository GPL-3.0, LFW for research",
+        citation="Livingstone & Russo 2018 (RAVDESS); Poria et al. 2019 (MELD); Huang et al. 2007 (LFW)",
+        source="the three corpora under paths.data",
+        labels="verbal_polarity from MELD's sentiment, visual_polarity from the emotion people named on the "
+        "photograph, vocal_polarity from RAVDESS's intended emotion; incongruent and type by the rule",
+        layout="official layouts of the three parts",
+        cautions=(
+            "The photographs do not move and the voices speak other words: nothing about timing or synchrony.",
+            "vocal_incongruent is not balanced against the words' polarity; read it beside its controls.",
+            "Parts are independent given their labels, so a product of unimodal posteriors is near optimal.",
+        ),
+    )
 
     def __init__(
         self,

@@ -1,12 +1,21 @@
 """What every corpus module provides."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
+from subtext.corpora.description import CardSection, Description
 from subtext.manifest import Manifest
 
 
 class Corpus(ABC):
-    """A source of segments: official files or a generator on one side, a manifest on the other."""
+    """A source of segments: official files or a generator on one side, a manifest on the other.
+
+    Attributes:
+        description: licence, citation, labels and cautions, for the dataset card.
+    """
+
+    description: ClassVar[Description]
 
     @abstractmethod
     def build(self) -> Manifest:
@@ -15,3 +24,11 @@ class Corpus(ABC):
         Raises:
             DatasetNotFound: its files are not where its official layout puts them.
         """
+
+    def card_sections(self, manifest: Manifest) -> Sequence[CardSection]:
+        """What the dataset card says of this corpus beyond what it says of every one.
+
+        Args:
+            manifest: what `build` gave.
+        """
+        return ()

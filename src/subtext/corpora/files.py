@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.description import Description
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
@@ -40,6 +41,16 @@ class ManifestCorpus(Corpus):
         allow_links: accept files that symbolic links bring in from outside `root`.
         count_unvoiced_warmth: count a smile under neutral words as incongruent.
     """
+
+    description = Description(
+        title="Your own table of segments",
+        nature="your own",
+        licence="yours: say it on the card before you share anything",
+        citation="none",
+        source="your own recordings",
+        labels="whatever the table carries; polarities are filled in from emotions, incongruence from polarities",
+        layout="the manifest's columns, see DESIGN and the README",
+    )
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.description import Description
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
@@ -90,6 +91,20 @@ class Studio(Corpus):
     Raises:
         ConfigError: a setting that cannot be used.
     """
+
+    description = Description(
+        title="Studio: drawn faces, source-filter voices, written sentences",
+        nature="constructed",
+        licence="Apache-2.0, as Subtext itself",
+        citation="Subtext (CITATION.cff)",
+        source="generated on the spot",
+        labels="polarities of words, face and voice as they were drawn; incongruent and type by the rule",
+        layout="none: it is generated",
+        cautions=(
+            "It tests the machine, not psychology.",
+            "vocal_incongruent is not balanced against the words' polarity; read it beside its controls.",
+        ),
+    )
 
     def __init__(
         self,

@@ -1,0 +1,43 @@
+"""`subtext-data COMMAND ...`: build, describe, check and divide corpora. One module a command."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from subtext import __version__
+from subtext.cli.data import build, card
+from subtext.cli.outcome import finish
+
+COMMANDS = (build, card)
+"""In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return finish(lambda: options.run(options), debug=options.debug)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with every command's own options."""
+    top = argparse.ArgumentParser(
+        prog="subtext-data",
+        description="Corpora: from official files or your own recordings and rater files to a checked, split table.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"subtext {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(sub)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(run=command.run)
+    return top

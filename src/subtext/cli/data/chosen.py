@@ -1,0 +1,92 @@
+"""Which corpus a command is about: a name under `conf/corpus`, or a table of one's own."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from subtext.corpora.corpus import Corpus
+    from subtext.manifest import Manifest
+
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A corpus that is configured but not built.
+
+    Attributes:
+        name: as on the command line; a table's stem.
+        corpus: the object that builds it.
+        folder: where what is made of it goes by default.
+    """
+
+    name: str
+    corpus: "Corpus"
+    folder: Path
+
+    def build(self) -> "Manifest":
+        """The corpus's manifest."""
+        return self.corpus.build()
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
+    """CORPUS, settings of it, and where configs and data are."""
+    parser.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        help="a corpus by name (the files of conf/corpus), or a table: .csv, .tsv, .parquet, .jsonl",
+    )
+    parser.add_argument(
+        "settings",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="settings as for subtext-train, such as paths.data=FOLDER or corpus.agreement=0.7",
+    )
+    parser.add_argument("--config-dir", metavar="FOLDER", type=Path, help="a folder of your own configs")
+
+
+def chosen_corpus(options: argparse.Namespace) -> Chosen:
+    """The corpus that the options name, with its settings composed as for training.
+
+    Raises:
+        ConfigError: there is no such corpus, or a setting cannot be used.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from subtext.building import build
+    from subtext.cli.hydra_app import CONFIG_NAME, conf_folder, misspelt
+    from subtext.corpora.corpus import Corpus
+    from subtext.errors import ConfigError
+
+    name, overrides = options.corpus, list(options.settings)
+    if name.lower().endswith(TABLES):
+        path = Path(name)
+        name = path.parent.name if path.name == "manifest.parquet" else path.stem
+        overrides = ["corpus=manifest", f"corpus.path={_quoted(options.corpus)}", *overrides]
+    else:
+        overrides = [f"corpus={name}", *overrides]
+    if options.config_dir is not None:
+        overrides.append(f"hydra.searchpath=[{_quoted(f'file://{options.config_dir.resolve()}')}]")
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = compose(CONFIG_NAME, overrides=overrides)
+        node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)  # type: ignore[assignment]
+        folder = Path(config.paths.corpora) / name
+    except (HydraException, OmegaConfBaseException) as error:
+        hints = [*misspelt(overrides)]
+        known = sorted(path.stem for path in (conf_folder() / "corpus").glob("*.yaml"))
+        reason = " ".join(str(error).split())
+        remedy = hints[0] if hints else f"the corpora are {', '.join(known)}"
+        raise ConfigError(f"{reason[:300]}; {remedy}") from error
+    return Chosen(name, build(node, Corpus), folder)
+
+
+def _quoted(text: str) -> str:
+    """A value that Hydra's grammar takes as it is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
