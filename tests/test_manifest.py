@@ -104,6 +104,10 @@ def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
         ({"start": [5], "end": [4]}, ["'end'", "4.0 s", "5.0 s"]),
         ({"end": [-4]}, ["'end'", "-4.0 s"]),
         ({"start": pd.to_datetime(["2024-01-01"])}, ["'start'", "number"]),
+        ({"fold": [0, -1]}, ["row 2", "'fold'", "'-1'", "0, 1, 2"]),
+        ({"fold": ["0.5"]}, ["'fold'", "'0.5'", "0, 1, 2"]),
+        ({"fold": ["first"]}, ["'fold'", "'first'", "0, 1, 2"]),
+        ({"fold": ["inf"]}, ["'fold'", "'inf'"]),
         ({"engagement": ["high"]}, ["'engagement'", "'high'"]),
         ({"transcript": [["a", "b"]]}, ["row 1", "'transcript'", "list"]),
         ({"transcript": [b"a"]}, ["'transcript'", "bytes"]),
@@ -143,6 +147,14 @@ def test_numbers_as_text_are_read_and_empty_ones_missing(tmp_path: Path) -> None
     assert table["start"].tolist()[0] == 1.5
     assert table["start"].isna().tolist() == [False, True, True]
     assert table["end"].isna().tolist() == [False, True, False]
+
+
+def test_folds_are_whole_numbers_where_the_source_has_them(tmp_path: Path) -> None:
+    folds = build(tmp_path, fold=["2", "", None, "0.0"]).table["fold"]
+    assert folds.dtype == "Int64"
+    assert folds.tolist() == [2, pd.NA, pd.NA, 0]
+    assert build(tmp_path, fold=[1, 0]).table["fold"].dtype == "Int64"
+    assert "fold" not in build(tmp_path).table
 
 
 def test_type_names_may_be_written_as_words(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ class Manifest:
     """A validated table of segments and where its files are.
 
     Attributes:
-        table: one row a segment; every column of the contract is there, unknown ones are carried through.
+        table: one row a segment; every column of the contract is there, unknown ones are carried through. `fold`
+            (Int64, null = in no fold) is there where the source has one.
         root: folder that the path columns are relative to.
         name: the corpus's name.
         groups: columns whose values are reused between rows (speaker, identity, dialogue ...): the units that
@@ -147,6 +148,8 @@ def build_manifest(
     for column in BINARY_COLUMNS:
         out[column] = _binary(out, column, name)
     out["engagement"] = _number(out, "engagement", name)
+    if "fold" in out:
+        out["fold"] = _fold(out, name)
     out = derive_labels(out, rule)
     out["corpus"] = out["corpus"].fillna(name)
     for column in groups:
@@ -371,6 +374,18 @@ def _polarity(table: pd.DataFrame, column: str, name: str) -> pd.Series:
             f"or leave it empty and fill {column}"
         )
     return values.astype("Int64").fillna(words.map(EMOTION_POLARITY).astype("Int64"))
+
+
+def _fold(table: pd.DataFrame, name: str) -> pd.Series:
+    remedy = "number folds 0, 1, 2 ... or leave it empty"
+    values = _number(table, "fold", name, remedy)
+    bad = table.index[values.notna() & ((values < 0) | (values != values.round()))]
+    if len(bad):
+        raise ManifestError(
+            f"{_where(table, bad[0], 'fold', name)}: {_quoted(table['fold'].iloc[bad[0]])} is not the number of a fold "
+            f"({len(bad)} such rows); {remedy}"
+        )
+    return values.astype("Int64")
 
 
 def _binary(table: pd.DataFrame, column: str, name: str) -> pd.Series:
