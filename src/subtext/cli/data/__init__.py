@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from subtext import __version__
-from subtext.cli.data import build, card
+from subtext.cli.data import build, card, join, split
 from subtext.cli.outcome import finish
 
-COMMANDS = (build, card)
+COMMANDS = (build, card, split, join)
 """In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
 
 

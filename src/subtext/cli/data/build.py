@@ -15,9 +15,7 @@ HELP = "official files -> manifest"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     add_corpus_arguments(parser)
-    parser.add_argument(
-        "--out", metavar="FILE.parquet", type=Path, help="default: work/corpora/CORPUS/manifest.parquet"
-    )
+    parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="default: work/data/CORPUS/manifest.parquet")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ HELP = "a dataset card: counts, durations, missing streams, licence, cautions"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     add_corpus_arguments(parser)
-    parser.add_argument("--out", metavar="FILE.md", type=Path, help="default: work/corpora/CORPUS/card.md")
+    parser.add_argument("--out", metavar="FILE.md", type=Path, help="default: work/data/CORPUS/card.md")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -76,7 +76,7 @@ def chosen_corpus(options: argparse.Namespace) -> Chosen:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=overrides)
         node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)  # type: ignore[assignment]
-        folder = Path(config.paths.corpora) / name
+        folder = Path(config.paths.work) / "data" / name
     except (HydraException, OmegaConfBaseException) as error:
         hints = [*misspelt(overrides)]
         known = sorted(path.stem for path in (conf_folder() / "corpus").glob("*.yaml"))
