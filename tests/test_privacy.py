@@ -1,0 +1,86 @@
+"""What leaves the group: no formulas for spreadsheets, and text that comes back as it was."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from subtext.privacy import escape, unescape, unescaped, write_csv
+
+# What begins formulas, apostrophes and digits, often in front.
+TRICKY = st.text(st.sampled_from("'=+-@\t\r\n1.eE a\uff1d\u0661"), max_size=8)
+
+
+@given(st.one_of(TRICKY, st.text()))
+def test_unescaping_gives_the_text_back(text: str) -> None:
+    assert unescape(escape(text)) == text
+
+
+@given(TRICKY, TRICKY)
+def test_escaping_keeps_texts_apart(one: str, other: str) -> None:
+    assert (escape(one) == escape(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("- No.", "'- No."),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("-1", "-1"),
+        ("+4.5e-3", "+4.5e-3"),
+        ("-1+1", "'-1+1"),
+        ("-1\n", "'-1\n"),
+        ("-", "'-"),
+        ("'=1", "''=1"),
+        ("'-1", "'-1"),
+        ("'tis", "'tis"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_formulas_get_an_apostrophe(text: str, cell: str) -> None:
+    assert escape(text) == cell
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(st.one_of(TRICKY.filter(bool), st.none()), min_size=1, max_size=5))
+def test_written_cells_hold_no_formula_and_come_back(tmp_path: Path, cells: list[str | None]) -> None:
+    table = pd.DataFrame({"id": range(len(cells)), "=note": pd.Series(cells, dtype=object)})
+    path = write_csv(table, tmp_path / "deep" / "table.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["id", "'=note"]
+    for row in rows:
+        for cell in row:
+            assert cell[:1] not in tuple("=@\t\r\n\uff1d") or cell == ""
+            if cell[:1] in ("+", "-"):
+                float(cell)
+    again = unescaped(pd.DataFrame(rows[1:], columns=rows[0]))
+    assert list(again.columns) == ["id", "=note"]
+    assert again["=note"].tolist() == [cell or "" for cell in cells]
+
+
+def test_numbers_and_missing_cells_are_written_as_they_are(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "polarity": pd.array([-1, None], dtype="Int64"),
+            "sure": pd.array([True, None], dtype="boolean"),
+            "start": [-0.5, float("nan")],
+            "words": pd.array(["-1 is cold", None], dtype="string"),
+            "kind": pd.Categorical(["@x", None]),
+            "mixed": [-2, "=2"],
+        }
+    )
+    before = table.copy(deep=True)
+    text = write_csv(table, tmp_path / "t.csv").read_text(encoding="utf-8")  # line ends become \n
+    assert text == "polarity,sure,start,words,kind,mixed\n-1,True,-0.5,'-1 is cold,'@x,-2\n,,,,,'=2\n"
+    pd.testing.assert_frame_equal(table, before)
