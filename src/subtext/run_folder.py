@@ -60,6 +60,7 @@ _WRITTEN: Final = (
     "extraction.json",
     "figures",
     "controls",
+    "folds",
     "logs",
 )
 """What a run writes, and so what `overwrite` may remove. Anything else in the folder is the user's."""
@@ -234,6 +235,8 @@ class RunFolder:
             raise RunError(f"no run folder {self.path}; give the folder that subtext-train wrote")
         if not os.path.isfile(self.file(name)):
             advice = f"finish the run with: subtext-train resume={self.path}" if self.is_begun else "give a run folder"
+            if self.is_finished and os.path.isdir(self.file("folds")):
+                advice = f"it is cross-validated: give the run of one fold, such as {self.file('folds') / '0'}"
             raise RunError(f"{self.path} holds no {name}; {advice}")
         try:
             content = json.loads(self.file(name).read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ from subtext.building import build
 from subtext.checkpoints import BEST, Checkpoints, SafeCheckpointIO, resumable
 from subtext.classifier import IncongruenceClassifier
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.splits import fold_as_test, with_folds
 from subtext.data import ClipData, SwappedClips, load_clips, loader, mix
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
@@ -73,6 +74,10 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         ConfigError: a setting cannot be used.
     """
     run = RunFolder(folder)
+    if settings.get("cv") is not None and settings.get("fold") is None:
+        from subtext.cross_validation import train_folds
+
+        return train_folds(settings, run, resume=resume)
     check_stage(settings)
     if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
@@ -169,6 +174,10 @@ class _Run:
         manifest: Manifest = build(node, Corpus).build()
         disjoint = node.get("disjoint")
         disjoint = manifest.groups if disjoint is None else disjoint
+        if self.settings.get("cv") is not None:
+            manifest = fold_as_test(
+                with_folds(manifest, self.settings["cv"]), self.settings["fold"], self.settings["cv"]
+            )
         for column in disjoint:
             if column in manifest.table and manifest.table[column].isna().all():
                 log.warning(

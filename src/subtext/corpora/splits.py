@@ -1,4 +1,4 @@
-"""Divide a corpus so that no speaker, session or other unit stands on two sides; the result is a column of the table."""
+"""Divide a corpus so that no speaker, session or other unit stands on two sides; the result is a column."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import ConfigError, ManifestError
-from subtext.manifest import PATH_COLUMNS, SPLITS, Manifest
+from subtext.manifest import LABEL_COLUMNS, PATH_COLUMNS, SPLITS, Manifest
 
 SHARES: Final[Mapping[str, float]] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -23,7 +23,7 @@ def split_by_shares(
 ) -> Manifest:
     """Fill the column `split` so that the units of `by` stay together and the label's shares are alike.
 
-    Units that share a row belong together too: with `by=[speaker, session]` whole sessions with all their speakers move.
+    Units that share a row belong together too: with `by=[speaker, session]` whole sessions move with all their speakers.
 
     Args:
         manifest: the corpus; a split that it has is replaced, its `fold` column removed.
@@ -108,6 +108,19 @@ def fold_as_test(manifest: Manifest, fold: int, folds: int) -> Manifest:
     split[column.isin(validation)] = "val"
     split[column == fold] = "test"
     return manifest.with_table(manifest.table.assign(split=split))
+
+
+def with_folds(manifest: Manifest, folds: int) -> Manifest:
+    """The corpus with folds: its own where it has some, else made, speaker by speaker where speakers are known.
+
+    Raises:
+        ManifestError: there are fewer speakers than folds.
+    """
+    if "fold" in manifest.table and manifest.table["fold"].notna().any():
+        return manifest
+    by = [] if manifest.table["speaker"].isna().all() else ["speaker"]
+    label = next((column for column in LABEL_COLUMNS if manifest.table[column].notna().any()), None)
+    return split_into_folds(manifest, folds, by, label)
 
 
 def describe_parts(table: pd.DataFrame, column: str, by: Sequence[str], label: str | None) -> pd.DataFrame:

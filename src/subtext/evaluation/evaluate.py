@@ -120,6 +120,8 @@ def evaluate(
     if controls is not None:
         for name, rows in controls.groupby("control", sort=False):
             result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
+    if "fold" in test and test["fold"].nunique() > 1:
+        result["folds"] = {head: _folds(head, test, validation) for head in result["heads"]}
     absent = [name for name in CONTROLS if name not in result["controls"]]
     if absent and result["heads"]:
         result["notes"].append(f"controls that were not run: {', '.join(absent)}")
@@ -201,7 +203,10 @@ def _check(predictions: pd.DataFrame) -> None:
         raise RunError(
             f"predictions mix {seeds} seeds; evaluate one run each and pool them with subtext-evaluate RUN RUN ..."
         )
-    repeated = predictions["id"][predictions.duplicated(["split", "id"])]
+    # A row may serve for validation in several folds; it is tested once.
+    validated = predictions["split"] == "val"
+    fold = predictions["fold"].where(validated) if "fold" in predictions else None
+    repeated = predictions["id"][predictions[["split", "id"]].assign(fold=fold).duplicated()]
     if len(repeated):
         raise RunError(
             f"predictions hold id '{repeated.iloc[0]}' twice ({len(repeated)} such rows); one row a clip is expected"
@@ -268,11 +273,41 @@ def _binary_head(
     return result
 
 
+def _folds(head: str, test: pd.DataFrame, validation: pd.DataFrame) -> dict[str, Any]:
+    """Figures of each fold, by its own threshold, with mean and standard deviation over the folds.
+
+    No interval: folds share training rows, so their spread is not the error of their mean.
+    """
+    _, decided = _decide(head, test, validation)
+    known = _usable(test, head)
+    rows: list[dict[str, Any]] = []
+    for fold in sorted(test["fold"].dropna().unique()):
+        at = known & (test["fold"] == fold).fillna(False).to_numpy(dtype=bool)
+        labels, p = _labels(test.loc[at], head), _probabilities(test.loc[at], head)
+        row: dict[str, Any] = {"fold": int(fold), "clips": int(at.sum()), "positive": int(labels.sum())}
+        try:
+            found = decision_metrics(labels, decided[at])
+            row |= {"auroc": auroc(labels, p).value, "macro_f1": found["macro_f1"].value}
+        except UndefinedMetricError as error:
+            row |= {"auroc": None, "macro_f1": None, "reason": str(error)}
+        rows.append(row)
+    summary = {}
+    for name in ("auroc", "macro_f1"):
+        values = [row[name] for row in rows if row[name] is not None]
+        summary[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "folds": len(values),
+        }
+    return {"each": rows} | summary
+
+
 def _control(
     name: str, control: pd.DataFrame, test: pd.DataFrame, validation: pd.DataFrame, scorer: _Scorer
 ) -> dict[str, Any]:
     mine = control.loc[control["split"] == "test"].drop_duplicates("id")
-    held_out = control.loc[control["split"] == "val"].drop_duplicates("id")
+    row = ["id", "fold"] if "fold" in control and "fold" in validation else ["id"]
+    held_out = control.loc[control["split"] == "val"].drop_duplicates(row)
     result: dict[str, Any] = {}
     for head in BINARY_HEADS:
         column = f"prob_{head}"
@@ -281,7 +316,7 @@ def _control(
         # Labels, units and presence are the run's own, so that both systems are judged on the very same clips.
         table = test.drop(columns=[column], errors="ignore").merge(mine[["id", column]], on="id", how="left")
         table_val = validation.drop(columns=[column], errors="ignore").merge(
-            held_out[["id", column]], on="id", how="left"
+            held_out[[*row, column]], on=row, how="left"
         )
         thresholds, decided = _decide(head, table, table_val)
         known, fused_known = _usable(table, head), _usable(test, head)

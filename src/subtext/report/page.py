@@ -142,6 +142,24 @@ def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
         yield from _kinds(entry)
     yield ""
     yield from _abstention(result["abstention"])
+    if "folds" in metrics:
+        yield from _folds(metrics["folds"][head])
+
+
+def _folds(result: Mapping[str, Any]) -> Iterator[str]:
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    yield ""
+    yield "Fold by fold, with the fused model; no interval, since folds share training rows:"
+    yield ""
+    yield "| fold | clips | incongruent | AUROC | macro-F1 |"
+    yield "|---|---|---|---|---|"
+    for row in result["each"]:
+        counts = f"{row['fold']} | {row['clips']} | {row['positive']}"
+        yield f"| {counts} | {cell(row['auroc'])} | {cell(row['macro_f1'])} |"
+    for name, key in (("mean", "mean"), ("standard deviation", "sd")):
+        yield f"| {name} | | | {cell(result['auroc'][key])} | {cell(result['macro_f1'][key])} |"
 
 
 def _cells(entry: Mapping[str, Any]) -> list[str]:
