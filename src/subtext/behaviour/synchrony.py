@@ -1,0 +1,250 @@
+"""Whether two speakers' voices go up and down together, who follows, and how much of it chance would give.
+
+Voices of two people in one room resemble each other for many reasons, so no figure here stands alone: each comes with
+what pseudo-interactions made of the same two recordings give. Synchrony is not sympathy. Reich, Berman, Dale & Levitt
+2014, "Vocal synchrony in psychotherapy", found more pitch synchrony with poorer relationships, and the association of
+F0 synchrony with rated empathy (Imel et al. 2014, "The association of therapist empathy and synchrony in vocally
+encoded arousal") was not replicated in two larger samples ("Modeling empathy as synchrony in clinician and patient
+vocally encoded emotional arousal: a failure to replicate", 2019).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from subtext.errors import ConfigError
+
+Values = npt.NDArray[np.float64]
+
+LEAST_POINTS = 5
+"""Pairs of values below which a correlation is not computed."""
+LEAST_SEGMENTS = 4
+"""Segments below which there are too few ways of exchanging them."""
+LEAST_EXCHANGES = 10
+"""Exchanges below which turn-level synchrony is missing: fewer leave too few shifts to compare with."""
+
+
+@dataclass(frozen=True)
+class SynchronySettings:
+    """How `lagged_synchrony` sees two voices.
+
+    Attributes:
+        window: s of speech around a point that its value is the mean of; it must span several turns.
+        step: s between points.
+        segment: s within which values are correlated.
+        max_lag: s by which one may trail the other.
+        surrogates: pseudo-interactions.
+        seed: of their choice.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    window: float = 20.0
+    step: float = 5.0
+    segment: float = 120.0
+    max_lag: float = 20.0
+    surrogates: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("window", "step", "segment", "surrogates"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"synchrony: {name}={getattr(self, name)} must be above 0")
+        if not 0 <= 2 * self.max_lag <= self.segment:
+            raise ConfigError(
+                f"synchrony: max_lag={self.max_lag:g} s needs a segment of at least twice that, not "
+                f"{self.segment:g} s; shorten the lag or lengthen the segment"
+            )
+
+
+@dataclass(frozen=True)
+class LaggedSynchrony:
+    """What `lagged_synchrony` finds; everything but the curve is missing (NaN) where there are too few segments.
+
+    Attributes:
+        value: mean absolute Fisher z over lags and segments, from 0.
+        chance: the same for the pseudo-interactions, on average.
+        effect: (value - chance) / standard deviation of the pseudo-interactions.
+        p: (1 + pseudo-interactions with at least this value) / (1 + pseudo-interactions).
+        lag: s at which the mean correlation is highest; positive = the second follows the first.
+        peak: that correlation, -1 to 1. It is the best of several lags and so is above 0 by chance too.
+        lags: s, `[lags]`.
+        curve: mean correlation at each of them, `[lags]`.
+        segments: number of segments.
+    """
+
+    value: float
+    chance: float
+    effect: float
+    p: float
+    lag: float
+    peak: float
+    lags: Values
+    curve: Values
+    segments: int
+
+
+@dataclass(frozen=True)
+class TurnSynchrony:
+    """What `turn_synchrony` finds.
+
+    Attributes:
+        value: Pearson's r over the exchanges, -1 to 1; missing (NaN) below `LEAST_EXCHANGES`.
+        chance: the same on average over shifted exchanges.
+        p: (1 + shifts with at least this r) / (1 + shifts); near 1 where the voices go against each other.
+        exchanges: number of exchanges.
+    """
+
+    value: float
+    chance: float
+    p: float
+    exchanges: int
+
+
+def moving_average(times: Values, values: Values, grid: Values, window: float, *, least: int = LEAST_POINTS) -> Values:
+    """Means of the values around each point of a grid, `[points]`; missing where fewer than `least` are known.
+
+    After the time-aligned moving average of Kousidis et al. 2008: overlapping windows, the same for both speakers,
+    give two series on one clock although the two speak in turn.
+
+    Args:
+        times: s, ascending, `[n]`.
+        values: NaN = unknown, `[n]`.
+        grid: s, `[points]`.
+        window: width in s.
+    """
+    known = np.isfinite(values)
+    times, values = times[known], values[known]
+    first, last = np.searchsorted(times, grid - window / 2), np.searchsorted(times, grid + window / 2)
+    middle = values.mean() if len(values) else 0.0  # sums of what is near 0 lose no digits
+    sums = np.concatenate([[0.0], np.cumsum(values - middle)])
+    count = last - first
+    return np.where(count >= least, middle + (sums[last] - sums[first]) / np.maximum(count, 1), np.nan)
+
+
+def lagged_synchrony(first: Values, second: Values, settings: SynchronySettings | None = None) -> LaggedSynchrony:
+    """Windowed, lagged correlation of two series with a chance level.
+
+    The series are cut into segments. In each, Pearson's r at every lag up to `max_lag` both ways becomes Fisher's z;
+    `value` is the mean of |z| over lags, then over segments. Each pseudo-interaction pairs the first's segments with
+    other segments of the second, drawn so that none keeps its partner.
+
+    Source: Boker, Rotondo, Xu & King 2002, "Windowed cross-correlation and peak picking for the analysis of variability
+    in the association between behavioral time series"; Ramseyer & Tschacher 2011, "Nonverbal synchrony in
+    psychotherapy" (pseudo-interactions by shuffled segments); aggregated as in Tschacher & Meier 2020 (SUSY).
+
+    A slow change that both share over the session (both tire, a gain is turned) falls out within segments only as far as
+    it is slower than a segment. One shared event, such as a noise on both channels, counts as synchrony.
+
+    Args:
+        first: one value every `settings.step` s, NaN = unknown, `[points]`.
+        second: on the same clock, `[points]`.
+        settings: see `SynchronySettings`.
+
+    Raises:
+        ValueError: the series differ in length.
+    """
+    settings = settings or SynchronySettings()
+    if len(first) != len(second):
+        raise ValueError(f"series of {len(first)} and {len(second)} points are not on one clock")
+    length = round(settings.segment / settings.step)
+    count = len(first) // length
+    steps = np.arange(-round(settings.max_lag / settings.step), round(settings.max_lag / settings.step) + 1)
+    one, two = (series[: count * length].reshape(count, length) for series in (first, second))
+    z = np.stack([_fisher_z(one, two, lag) for lag in steps])  # [lags, segments of one, segments of two]
+    curve = np.tanh(_mean(np.diagonal(z, axis1=1, axis2=2), axis=1))
+    strength = _mean(np.abs(z), axis=0)
+    # A segment in which somebody is silent tells nothing, whichever other it is paired with.
+    told = np.flatnonzero(np.isfinite(np.diagonal(strength)))
+    lags = steps * settings.step
+    if len(told) < LEAST_SEGMENTS:
+        nan = float("nan")
+        return LaggedSynchrony(nan, nan, nan, nan, nan, nan, lags, curve, len(told))
+    strength = strength[np.ix_(told, told)]
+    value = float(np.diagonal(strength).mean())
+    generator = np.random.default_rng(settings.seed)
+    own = np.arange(len(told))
+    pseudo = np.array(
+        [float(_mean(strength[own, _derangement(len(told), generator)], axis=0)) for _ in range(settings.surrogates)]
+    )
+    pseudo = pseudo[np.isfinite(pseudo)]
+    spread = float(pseudo.std(ddof=1)) if len(pseudo) > 1 else float("nan")
+    best = int(np.nanargmax(curve))
+    return LaggedSynchrony(
+        value=value,
+        chance=float(pseudo.mean()) if len(pseudo) else float("nan"),
+        effect=(value - float(pseudo.mean())) / spread if spread > 0 else float("nan"),
+        p=(1 + int(np.count_nonzero(pseudo >= value))) / (1 + len(pseudo)),
+        lag=float(lags[best]),
+        peak=float(curve[best]),
+        lags=lags,
+        curve=curve,
+        segments=len(told),
+    )
+
+
+def turn_synchrony(first: Values, second: Values) -> TurnSynchrony:
+    """Correlation of the two speakers' values over their exchanges, with a chance level.
+
+    Formula: Pearson's r over pairs of adjacent turns by different speakers. Source: local synchrony in Levitan &
+    Hirschberg 2011, "Measuring acoustic-prosodic entrainment with respect to multiple levels and dimensions"; there the
+    values are of the inter-pausal units on both sides of the exchange, here of whole turns.
+
+    Chance: the second speaker's values slid along the exchanges, around the end, by every number of places from 3 on (a
+    turn stands in up to two exchanges, so smaller shifts keep real neighbours). Sliding keeps how each voice changes
+    slowly; it is one of the surrogates of Moulder, Boker, Ramseyer & Tschacher 2018, "Determining synchrony between
+    behavioral time series".
+
+    Args:
+        first: of the one speaker at each exchange, in order of time, `[exchanges]`; NaN = unknown.
+        second: of the other, `[exchanges]`.
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    one, two = first[known], second[known]
+    value = _pearson(one, two) if len(one) >= LEAST_EXCHANGES else float("nan")
+    if not np.isfinite(value):
+        return TurnSynchrony(float("nan"), float("nan"), float("nan"), len(one))
+    pseudo = np.array([_pearson(one, np.roll(two, shift)) for shift in range(3, len(one) - 2)])
+    return TurnSynchrony(
+        value, float(pseudo.mean()), (1 + int(np.count_nonzero(pseudo >= value))) / (1 + len(pseudo)), len(one)
+    )
+
+
+def _pearson(one: Values, two: Values) -> float:
+    one, two = one - one.mean(), two - two.mean()
+    size = float(np.sqrt(np.square(one).sum() * np.square(two).sum()))
+    return float((one * two).sum()) / size if size > 1e-12 else float("nan")
+
+
+def _fisher_z(one: Values, two: Values, lag: int) -> Values:
+    """z of each segment of `one` with each of `two` read `lag` points later, `[segments, segments]`."""
+    length = one.shape[1]
+    one, two = one[:, max(0, -lag) : length - max(0, lag)], two[:, max(0, lag) : length - max(0, -lag)]
+    known_one, known_two = (np.isfinite(values).astype(float) for values in (one, two))
+    # Means of what is there first, so that squares of large values lose no digits.
+    one, two = (np.where(np.isfinite(values), values - _mean(values, axis=1)[:, None], 0.0) for values in (one, two))
+    count = known_one @ known_two.T
+    sum_one, sum_two = one @ known_two.T, known_one @ two.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = one @ two.T - sum_one * sum_two / count
+        variances = (np.square(one) @ known_two.T - sum_one**2 / count) * (
+            known_one @ np.square(two).T - sum_two**2 / count
+        )
+        r = covariance / np.sqrt(np.where(variances > 1e-18, variances, np.nan))
+    return np.where(count >= LEAST_POINTS, np.arctanh(np.clip(r, -0.9999, 0.9999)), np.nan)
+
+
+def _mean(values: Values, axis: int) -> Values:
+    """Mean of what is known; NaN, without a warning, where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1), np.nan)
+
+
+def _derangement(count: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    while True:
+        order = generator.permutation(count)
+        if np.all(order != np.arange(count)):
+            return order
