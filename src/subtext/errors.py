@@ -38,3 +38,7 @@ class RunError(SubtextError):
 
 class TranscriptError(SubtextError):
     """A transcript or subtitle file cannot be read."""
+
+
+class AnnotationError(SubtextError):
+    """A codebook, a file of ratings or an annotation tool's file cannot be used."""
