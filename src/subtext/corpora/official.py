@@ -1,0 +1,122 @@
+"""Official files as a corpus distributes them: found, or missed with a remedy; their cells checked, not guessed."""
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from subtext.corpora.files import read_table
+from subtext.errors import DatasetNotFound, ManifestError
+
+
+def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    """A corpus's own CSV file, every cell as text, the empty one missing.
+
+    UTF-8 with or without mark, Windows-1252 and Latin-1, any line ends and line breaks inside quotes are read.
+
+    Args:
+        path: the file.
+        columns: what it must have; others are carried along.
+        remedy: where to get it.
+
+    Raises:
+        DatasetNotFound: it is missing or lacks columns.
+        ManifestError: it cannot be read as CSV.
+    """
+    if not path.is_file():
+        raise DatasetNotFound(f"no {path.name} under {path.parent}. {remedy}")
+    table = read_table(path)
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise DatasetNotFound(f"{path} lacks the columns {', '.join(lacking)}; it needs {', '.join(columns)}. {remedy}")
+    if table.empty:
+        raise DatasetNotFound(f"{path} has column names but no rows. {remedy}")
+    return table
+
+
+def recode(table: pd.DataFrame, column: str, codes: Mapping[str, Any], path: Path, empty: bool = False) -> pd.Series:
+    """A column's official codes as our values, whatever their case and the blanks around them.
+
+    Args:
+        table: as read from `path`.
+        column: its column.
+        codes: official code in lower case -> our value.
+        path: for messages.
+        empty: whether an empty cell is allowed; it stays missing.
+
+    Raises:
+        ManifestError: a cell holds something else; naming row, column, value and what is allowed.
+    """
+    words = table[column].astype("string").str.strip().str.lower()
+    words = words.mask(words == "")
+    wrong = words.notna() & ~words.isin(list(codes)) if empty else ~words.isin(list(codes))
+    _refuse(table, column, wrong, path, f"use one of {', '.join(codes)}" + (" or leave it empty" if empty else ""))
+    return words.map(codes)
+
+
+def numbers(table: pd.DataFrame, column: str, low: float, high: float, path: Path) -> pd.Series:
+    """A column of numbers as float64, the empty cell missing.
+
+    Raises:
+        ManifestError: a cell is no number or out of `low` ... `high`; naming row, column and value.
+    """
+    words = table[column].astype("string").str.strip()
+    values = pd.to_numeric(words, errors="coerce").astype("float64")
+    known = words.notna() & (words != "")
+    _refuse(table, column, known & ~values.between(low, high), path, f"write a number from {low:g} to {high:g}")
+    return values
+
+
+def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, path: Path, remedy: str) -> None:
+    rows = np.flatnonzero(wrong.fillna(False).to_numpy(dtype=bool))
+    if len(rows):
+        value = table[column].iloc[rows[0]]
+        shown = "an empty cell" if pd.isna(value) else repr(str(value))[:80]
+        raise ManifestError(
+            f"{path}: row {rows[0] + 1}, column '{column}': {shown} is not what stands there officially "
+            f"({len(rows)} such rows); {remedy}"
+        )
+
+
+def check_unique(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Refuse a file in which two rows have the same key.
+
+    Raises:
+        ManifestError: naming the rows and the key.
+    """
+    keys = table[list(columns)]
+    repeated = np.flatnonzero(keys.duplicated(keep=False).to_numpy())
+    if len(repeated):
+        first = keys.iloc[repeated[0]]
+        rows = np.flatnonzero((keys == first).all(axis=1).to_numpy())[:5] + 1
+        key = ", ".join(f"{column} '{first[column]}'" for column in columns)
+        raise ManifestError(
+            f"{path}: {key} stands in rows {', '.join(map(str, rows))} ({len(repeated)} rows share keys); "
+            "remove the repeated rows, or download the file again"
+        )
+
+
+def present(root: Path, paths: "pd.Series[str]") -> pd.Series:
+    """The paths (relative to `root`) whose files exist; missing where there is none. A folder is listed once."""
+    listed: dict[str, frozenset[str]] = {}
+    found: dict[Hashable, str] = {}
+    for label, path in paths.dropna().items():
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            where = root / folder
+            listed[folder] = frozenset(os.listdir(where)) if where.is_dir() else frozenset()
+        if name in listed[folder]:
+            found[label] = path
+    return pd.Series(found, dtype="object").reindex(paths.index).astype("string")
+
+
+def lines_before(texts: pd.Series, groups: pd.Series, turns: int) -> pd.Series:
+    """For every row the `turns` texts before it in its group, a line each, oldest first; missing where there is none."""
+    earlier = [texts.groupby(groups, sort=False).shift(step) for step in range(turns, 0, -1)]
+    joined = [
+        "\n".join(text for text in row if isinstance(text, str) and text) for row in zip(*earlier, strict=True)
+    ] or [""] * len(texts)
+    return pd.Series([text or None for text in joined], index=texts.index, dtype="string")
