@@ -142,7 +142,7 @@ def test_parts_are_described() -> None:
     made = split_by_shares(corpus(), ["speaker"], "incongruent")
     described = describe_parts(made.table, "split", ["speaker"], "incongruent").set_index("split")
     assert described["rows"].sum() == 400
-    assert described["speakers"].sum() == 40
+    assert described["distinct speaker"].sum() == 40
     assert described.loc["train", "incongruent=True"] == pytest.approx(
         made.table.loc[made.table["split"] == "train", "incongruent"].mean(), abs=1e-3
     )

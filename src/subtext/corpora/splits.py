@@ -23,7 +23,7 @@ def split_by_shares(
 ) -> Manifest:
     """Fill the column `split` so that the units of `by` stay together and the label's shares are alike.
 
-    Units that share a row belong together too: with `by=[speaker, session]` whole sessions move with all their speakers.
+    Units that share a row belong together too: with `by=[speaker, session]` whole sessions move with their speakers.
 
     Args:
         manifest: the corpus; a split that it has is replaced, its `fold` column removed.
@@ -132,7 +132,7 @@ def describe_parts(table: pd.DataFrame, column: str, by: Sequence[str], label: s
     rows = []
     for part, chosen in table.groupby(column, sort=column == "fold"):
         row: dict[str, object] = {column: part, "rows": len(chosen)}
-        row |= {f"{unit}s": int(chosen[unit].nunique()) for unit in by}
+        row |= {f"distinct {unit}": int(chosen[unit].nunique()) for unit in by}
         if label is not None:
             shares = chosen[label].astype("string").fillna("none").value_counts(normalize=True).sort_index()
             row |= {f"{label}={value}": round(float(share), 3) for value, share in shares.items()}

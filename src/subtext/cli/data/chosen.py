@@ -69,6 +69,7 @@ def chosen_corpus(options: argparse.Namespace) -> Chosen:
         name = path.parent.name if path.name == "manifest.parquet" else path.stem
         overrides = ["corpus=manifest", f"corpus.path={_quoted(options.corpus)}", *overrides]
     else:
+        _check_name(name, options.config_dir)
         overrides = [f"corpus={name}", *overrides]
     if options.config_dir is not None:
         overrides.append(f"hydra.searchpath=[{_quoted(f'file://{options.config_dir.resolve()}')}]")
@@ -78,12 +79,26 @@ def chosen_corpus(options: argparse.Namespace) -> Chosen:
         node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)  # type: ignore[assignment]
         folder = Path(config.paths.work) / "data" / name
     except (HydraException, OmegaConfBaseException) as error:
-        hints = [*misspelt(overrides)]
-        known = sorted(path.stem for path in (conf_folder() / "corpus").glob("*.yaml"))
         reason = " ".join(str(error).split())
-        remedy = hints[0] if hints else f"the corpora are {', '.join(known)}"
-        raise ConfigError(f"{reason[:300]}; {remedy}") from error
+        hints = "; ".join(misspelt(overrides)) or "correct the setting"
+        raise ConfigError(f"{reason[:300]}; {hints}") from error
     return Chosen(name, build(node, Corpus), folder)
+
+
+def _check_name(name: str, config_dir: Path | None) -> None:
+    from difflib import get_close_matches
+
+    from subtext.cli.hydra_app import conf_folder
+    from subtext.errors import ConfigError
+
+    folders = [conf_folder(), *([] if config_dir is None else [config_dir])]
+    known = sorted({path.stem for folder in folders for path in (folder / "corpus").glob("*.yaml")})
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(
+            f"no corpus '{name}'; {hint}It is one of {', '.join(known)}, or a table ({', '.join(TABLES)})"
+        )
 
 
 def _quoted(text: str) -> str:
