@@ -61,7 +61,7 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
             if tables:
                 pd.concat(tables, ignore_index=True).to_parquet(run.file(name), index=False)
     facts = parts[0].run()
-    run.add_facts({key: facts[key] for key in ("groups", "metadata") if key in facts})
+    run.add_facts({key: facts[key] for key in ("groups", "labels", "metadata") if key in facts})
     print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console())
     return run
 

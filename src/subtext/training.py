@@ -150,6 +150,7 @@ class _Run:
             self.run.add_facts(
                 {
                     "groups": list(manifest.groups),
+                    "labels": self.labels,
                     "missing": index.missing(),
                     "rows": len(data),
                     "metadata": self.metadata,
@@ -171,7 +172,9 @@ class _Run:
 
     def _manifest(self) -> Manifest:
         node = dict(self.settings["corpus"])
-        manifest: Manifest = build(node, Corpus).build()
+        corpus: Corpus = build(node, Corpus)
+        self.labels = corpus.description.labels
+        manifest = corpus.build()
         disjoint = node.get("disjoint")
         disjoint = manifest.groups if disjoint is None else disjoint
         if self.settings.get("cv") is not None:

@@ -91,3 +91,10 @@ def test_what_is_missing_is_on_the_page(tmp_path: Path) -> None:
     assert "n/a" in page
     assert "controls that were not run: majority" in page
     assert "show (no such column)" in page
+
+
+def test_what_the_labels_are_stands_at_the_top(metrics: dict, tmp_path: Path) -> None:
+    page = write_page(tmp_path / "r.md", metrics, title="x", provenance={"labels": "sarcasm, a proxy", "commit": "abc"})
+    text = page.read_text()
+    assert text.index("What the labels of this corpus are: sarcasm, a proxy.") < text.index("## Reading")
+    assert "- labels:" not in text

@@ -17,6 +17,11 @@ class Corpus(ABC):
 
     description: ClassVar[Description]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not hasattr(cls, "description"):
+            raise TypeError(f"{cls.__name__} needs a class attribute `description`, a subtext Description")
+
     @abstractmethod
     def build(self) -> Manifest:
         """Read or make the corpus and describe it.

@@ -183,6 +183,8 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     if run.is_begun:
         digest = hashlib.sha256(run.file(CONFIG).read_bytes()).hexdigest()
         told["configuration"] = f"`{CONFIG}`, sha256 {digest[:16]}"
+    if facts.get("labels"):
+        told["labels"] = str(facts["labels"])
     told["commit"] = str(facts.get("commit") or "not known")
     if "seed" in facts:
         told["seed"] = str(facts["seed"])

@@ -89,6 +89,9 @@ def _page(
     if metrics["presence"]:
         shares = ", ".join(f"{MODALITY_NAMES[m]} {share:.1%}" for m, share in metrics["presence"].items())
         yield f"Share of test clips in which a stream is present: {shares}."
+    if "labels" in provenance:
+        yield ""
+        yield f"What the labels of this corpus are: {provenance['labels']}."
     yield ""
     yield "## Reading"
     yield ""
@@ -106,7 +109,8 @@ def _page(
     yield ""
     settings = metrics["settings"]
     for label, text in provenance.items():
-        yield f"- {label}: {text}"
+        if label != "labels":
+            yield f"- {label}: {text}"
     yield f"- evaluation: {settings['n_bootstrap']} bootstrap resamples, seed {settings['seed']}"
     yield "- intervals: " + _methods(metrics)
 
