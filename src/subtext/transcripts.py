@@ -47,6 +47,7 @@ class Turn:
         speaker: who speaks, where the file says so.
         role: client, counsellor ..., where the file says so.
         problem: why the turn cannot be used, None where it can.
+        id: what other files, such as ratings, call the turn, where the file says so.
     """
 
     start: float | None
@@ -55,6 +56,7 @@ class Turn:
     speaker: str | None = None
     role: str | None = None
     problem: str | None = None
+    id: str | None = None
 
 
 def read_turns(path: Path, encoding: str = "utf-8") -> list[Turn]:
@@ -144,9 +146,15 @@ def _clock_seconds(parts: Sequence[str | None]) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{int(whole or 0)}.{fraction or 0}")
 
 
-def _checked(
-    start: float | None, end: float | None, transcript: str | None, speaker: str | None, role: str | None
+def checked_turn(
+    start: float | None,
+    end: float | None,
+    transcript: str | None,
+    speaker: str | None = None,
+    role: str | None = None,
+    id: str | None = None,
 ) -> Turn:
+    """A turn that carries its problem if its times are impossible; empty texts become None."""
     problem = None
     if start is not None and start < 0:
         problem = f"the turn starts at {start:g} s, before the recording; correct its times"
@@ -154,7 +162,7 @@ def _checked(
         problem = f"the turn ends at {end:g} s before it starts at {start or 0.0:g} s; exchange or correct its times"
     elif end is not None and end == (start or 0.0):
         problem = f"the turn starts and ends at {end:g} s and so holds nothing; correct its times"
-    return Turn(start, end, transcript or None, speaker or None, role or None, problem)
+    return Turn(start, end, transcript or None, speaker or None, role or None, problem, id or None)
 
 
 def _cues(text: str, make: Callable[[float, float, str], Turn], blank_ends_cue: bool) -> list[Turn]:
@@ -184,14 +192,14 @@ def _cues(text: str, make: Callable[[float, float, str], Turn], blank_ends_cue: 
 
 
 def _srt_turn(start: float, end: float, words: str) -> Turn:
-    return _checked(start, end, _STYLE_TAGS.sub("", words).strip(), None, None)
+    return checked_turn(start, end, _STYLE_TAGS.sub("", words).strip())
 
 
 def _vtt_turn(start: float, end: float, words: str) -> Turn:
     voices = list(dict.fromkeys(html.unescape(v).strip() for v in _VOICE.findall(words)))
     plain = html.unescape(_VTT_TAGS.sub("", words)).strip()
     # A cue in which two people speak belongs to neither.
-    return _checked(start, end, plain, voices[0] if len(voices) == 1 else None, None)
+    return checked_turn(start, end, plain, voices[0] if len(voices) == 1 else None)
 
 
 def _table(path: Path, text: str) -> list[Turn]:
@@ -203,7 +211,7 @@ def _table(path: Path, text: str) -> list[Turn]:
         if missing:
             raise TranscriptError(
                 f"{path}: turn {number} has no {', '.join(missing)} (it has {', '.join(map(str, row)) or 'nothing'}); "
-                "name the columns start, end (s), transcript and, if known, speaker and role"
+                "name the columns start, end (s), transcript and, if known, speaker, role and turn (its id)"
             )
         times = []
         for column in ("start", "end"):
@@ -213,10 +221,10 @@ def _table(path: Path, text: str) -> list[Turn]:
                 raise TranscriptError(
                     f"{path}: turn {number}, {column}: '{row[column]}' is not a time; write seconds or hh:mm:ss.fff"
                 ) from error
-        written = [None if row.get(c) is None else str(row[c]) for c in ("transcript", "speaker", "role")]
-        words, speaker, role = (None if text is None else with_whole_characters(text) for text in written)
-        halved += [words, speaker, role] != written
-        turns.append(_checked(times[0], times[1], (words or "").strip(), speaker, role))
+        written = [None if row.get(c) is None else str(row[c]) for c in ("transcript", "speaker", "role", "turn")]
+        words, speaker, role, id = (None if text is None else with_whole_characters(text) for text in written)
+        halved += [words, speaker, role, id] != written
+        turns.append(checked_turn(times[0], times[1], (words or "").strip(), speaker, role, (id or "").strip()))
     if halved:
         log.warning("%s: %d turns hold halves of characters, which became U+FFFD", path, halved)
     return turns
@@ -248,15 +256,20 @@ def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
 
 def _json_rows(path: Path, text: str) -> list[dict[str, object]]:
     if path.suffix.lower() == ".jsonl":
-        rows = [_json(path, line, above) for above, line in enumerate(text.split("\n")) if line.strip()]
+        rows = [parse_json(path, line, above) for above, line in enumerate(text.split("\n")) if line.strip()]
     else:
-        rows = _json(path, text, 0)
+        rows = parse_json(path, text)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise TranscriptError(f"{path}: expected a list of turns, each an object with start, end and transcript")
     return rows
 
 
-def _json(path: Path, text: str, lines_above: int) -> Any:
+def parse_json(path: Path, text: str, lines_above: int = 0) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        TranscriptError: it is not JSON, with the line of the file.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -211,3 +211,9 @@ def test_manifest_parts_keep_each_recording_together() -> None:
     parts = list(manifest_batches("m.csv", build_manifest(table, root=Path(), name="m", groups=()), size=3))
     ids = [part.manifest.table["id"].tolist() for part in parts if part.manifest is not None]
     assert ids == [["r0", "r2"], ["r1", "r3", "r5"], ["r4", "r6"]]
+
+
+def test_turns_of_a_session_may_be_diarised_speech(tmp_path: Path) -> None:
+    turns = tmp_path / "turns.json"
+    turns.write_text('{"segments": [{"start": 0.5, "end": 2, "text": " Fine.", "speaker": "SPEAKER_00"}]}')
+    assert Words(turns=turns).read() == [Turn(0.5, 2.0, "Fine.", "SPEAKER_00")]

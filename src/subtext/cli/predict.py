@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--transcript", metavar="TEXT", help="what is said; each recording is then one turn")
     words.add_argument("--transcript-file", metavar="FILE", help="plain text file of what is said")
     words.add_argument(
-        "--turns", metavar="FILE", help=".srt, .vtt, .csv, .tsv, .json or .jsonl file of the one recording"
+        "--turns",
+        metavar="FILE",
+        help=".srt, .vtt, .csv, .tsv, .json, .jsonl, .eaf or .rttm file of the one recording; JSON also as WhisperX and Label Studio write it",
     )
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="of text files, such as latin-1 (default utf-8)"

@@ -12,7 +12,8 @@ import pandas as pd
 
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
-from subtext.transcripts import TURN_SUFFIXES, Turn, is_unicode, read_text, read_turns
+from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
+from subtext.transcripts import Turn, is_unicode, read_text, read_turns
 
 MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -94,7 +95,7 @@ class Words:
             TranscriptError: their file cannot be read.
         """
         if self.turns is not None:
-            return read_turns(self.turns, self.encoding)
+            return read_session_turns(self.turns, encoding=self.encoding)
         if self.transcript_file is not None:
             if self.transcript_file.suffix.lower() in (".srt", ".vtt"):
                 raise ConfigError(
@@ -126,7 +127,7 @@ def find_inputs(inputs: Sequence[str], words: Words) -> list[tuple[str, Path]]:
                     f"no recording in the folder {name}; expected files such as .mp4, .mov, .mkv, .webm, .wav, .mp3"
                 )
             found += [(str(p), p) for p in inside]
-        elif path.suffix.lower() in TURN_SUFFIXES and path.suffix.lower() not in MANIFEST_SUFFIXES:
+        elif path.suffix.lower() in SESSION_SUFFIXES and path.suffix.lower() not in MANIFEST_SUFFIXES:
             raise ConfigError(
                 f"{name} is a transcript, not a recording; name the recording, and this file with --turns"
             )

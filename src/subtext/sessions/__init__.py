@@ -1,0 +1,1 @@
+"""Sessions: long recordings of two people with the turns they take, read in place."""

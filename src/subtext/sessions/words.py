@@ -1,0 +1,188 @@
+"""Words with times of their own, and which speaker's turn each belongs to.
+
+Three kinds of file are read: NIST's CTM (`<file> <channel> <begin> <duration> <word> [<confidence>]`, `;;` begins a
+comment; usnistgov/SCTK, doc/infmts.htm), JSON as WhisperX writes it (segments with `words`, each `word`, `start`,
+`end`), and a table (.csv, .tsv) with the columns word, start, end (s).
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from subtext.errors import TranscriptError
+from subtext.transcripts import Turn, parse_json, read_text, seconds, with_whole_characters
+
+WORD_SUFFIXES: Final = (".ctm", ".json", ".csv", ".tsv")
+_ALTERNATIVES: Final = ("<ALT_BEGIN>", "<ALT>", "<ALT_END>")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A spoken word.
+
+    Attributes:
+        start: s from the beginning of the recording.
+        end: s.
+        text: as written, without outer white space.
+    """
+
+    start: float
+    end: float
+    text: str
+
+
+def read_words(path: Path, encoding: str = "utf-8") -> list[Word]:
+    """The words of a file, in order of time.
+
+    Raises:
+        TranscriptError: the file cannot be read, is of an unknown kind, or holds no word with a time.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WORD_SUFFIXES:
+        raise TranscriptError(f"{path}: unknown kind of words '{path.suffix}'; use one of {', '.join(WORD_SUFFIXES)}")
+    text = read_text(path, encoding)
+    if suffix == ".ctm":
+        words = list(_ctm(path, text))
+    elif suffix == ".json":
+        words = json_words(parse_json(path, text), path)
+    else:
+        words = list(_table(path, text, "\t" if suffix == ".tsv" else ","))
+    if not words:
+        raise TranscriptError(f"{path}: no word with a time in it; check that it is the file of words")
+    return sorted(words, key=lambda word: (word.start, word.end))
+
+
+def json_words(content: Any, path: Path) -> list[Word]:
+    """The words of JSON as WhisperX or pyannoteAI write it; a word that could not be aligned has no time and is left
+    out.
+
+    Raises:
+        TranscriptError: it holds no such words, or a time is none.
+    """
+    found: list[Word] = []
+    untimed = 0
+    for number, entry in enumerate(_json_entries(content, path), 1):
+        text = entry.get("word", entry.get("text"))
+        if entry.get("start") is None or entry.get("end") is None:
+            untimed += 1
+        elif text is not None and str(text).strip():
+            found.append(_word(path, f"word {number}", entry["start"], entry["end"], with_whole_characters(str(text))))
+    if untimed:
+        log.warning("%s: %d words have no time and were left out", path, untimed)
+    return found
+
+
+def assign_words(turns: Sequence[Turn], words: Sequence[Word], path: Path, reach: float = 0.5) -> list[Turn]:
+    """Give each word to the turn that it overlaps most (as WhisperX's `assign_word_speakers` does), the earlier one on
+    a tie.
+
+    A word beside all turns goes to the nearest one within `reach` s, because speaker segments are often cut tightly;
+    one further away belongs to nobody, which is reported.
+
+    Returns:
+        The turns, with their words as transcript; None where a turn got none.
+    """
+    begins = np.array([0.0 if turn.start is None else turn.start for turn in turns])
+    ends = np.array([np.inf if turn.end is None else turn.end for turn in turns])
+    usable = np.array([turn.problem is None for turn in turns], dtype=bool)
+    spoken: list[list[str]] = [[] for _ in turns]
+    lost = 0
+    for word in words:
+        if not usable.any():
+            lost += 1
+            continue
+        # Negative beside a turn: minus the distance to it.
+        overlap = np.where(usable, np.minimum(ends, word.end) - np.maximum(begins, word.start), -np.inf)
+        best = int(overlap.argmax())
+        if overlap[best] < -reach:
+            lost += 1
+        else:
+            spoken[best].append(word.text)
+    if lost:
+        log.warning("%s: %d of %d words lie in no speaker's segment and were left out", path, lost, len(words))
+    return [
+        replace(turn, transcript=" ".join(texts) or None) if turn.problem is None else turn
+        for turn, texts in zip(turns, spoken, strict=True)
+    ]
+
+
+def _json_entries(content: Any, path: Path) -> Iterator[Mapping[str, Any]]:
+    if isinstance(content, dict) and isinstance(content.get("output"), dict):
+        content = content["output"]
+    if isinstance(content, dict):
+        named = content.get("word_segments") or content.get("wordLevelTranscription") or content.get("words")
+        if named is None:
+            named = [
+                word
+                for segment in content.get("segments") or ()
+                if isinstance(segment, dict)
+                for word in segment.get("words") or ()
+            ]
+        content = named
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise TranscriptError(
+            f"{path}: no words in it; expected WhisperX's segments with words, each with word, start and end"
+        )
+    yield from content
+
+
+def _ctm(path: Path, text: str) -> Iterator[Word]:
+    files: set[str] = set()
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = line.split()
+        if not fields or line.lstrip().startswith(";;"):
+            continue
+        if len(fields) not in (5, 6) or fields[4] in _ALTERNATIVES:
+            what = "alternatives are not read" if len(fields) > 4 and fields[4] in _ALTERNATIVES else "no CTM line"
+            raise TranscriptError(
+                f"{path}: line {number}: {what}; write FILE CHANNEL BEGIN DURATION WORD [CONFIDENCE], one word a line"
+            )
+        files.add(fields[0])
+        if len(files) > 1:
+            raise TranscriptError(
+                f"{path}: line {number}: words of a second recording, '{fields[0]}'; give each session a "
+                "file of its own"
+            )
+        begin = _time(path, f"line {number}", fields[2])
+        yield Word(begin, begin + _time(path, f"line {number}", fields[3]), fields[4])
+
+
+def _table(path: Path, text: str, delimiter: str) -> Iterator[Word]:
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    missing = [column for column in ("word", "start", "end") if column not in (reader.fieldnames or ())]
+    if missing:
+        raise TranscriptError(
+            f"{path}: no column {', '.join(missing)} (it has {', '.join(reader.fieldnames or ()) or 'none'}); "
+            "name the columns word, start, end (s)"
+        )
+    for number, row in enumerate(reader, 1):
+        if row["word"] and row["word"].strip():
+            yield _word(path, f"row {number}", row["start"], row["end"], row["word"])
+
+
+def _word(path: Path, where: str, start: object, end: object, text: str) -> Word:
+    word = Word(_time(path, f"{where}, start", start), _time(path, f"{where}, end", end), text.strip())
+    if word.end < word.start:
+        raise TranscriptError(
+            f"{path}: {where} ends at {word.end:g} s before it starts at {word.start:g} s; exchange or "
+            "correct its times"
+        )
+    return word
+
+
+def _time(path: Path, where: str, written: object) -> float:
+    try:
+        value = seconds(written)
+        if value is None or value < 0:
+            raise ValueError(written)
+    except ValueError:
+        raise TranscriptError(f"{path}: {where}: '{written}' is not a time; write seconds from 0 up") from None
+    return value
