@@ -18,11 +18,10 @@ import pandas as pd
 
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
-from subtext.corpora.official import present
+from subtext.corpora.official import official_text, present
 from subtext.corpora.splits import split_by_shares
-from subtext.errors import ConfigError, DatasetNotFound, ManifestError
+from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
-from subtext.transcripts import read_text
 
 Folds = Literal["speaker_independent", "official"]
 TEST_SHOW: Final = "FRIENDS"
@@ -176,9 +175,7 @@ def with_validation(manifest: Manifest, by: Sequence[str], seed: int) -> Manifes
 
 
 def _read_items(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        raise DatasetNotFound(f"no {path.name} under {path.parent}. {_REMEDY}")
-    items = _read_json(path)
+    items = _read_json(path, _REMEDY)
     if not isinstance(items, dict) or not items:
         raise ManifestError(f"{path}: expected one object with an entry an utterance; download the file again")
     for name, item in items.items():
@@ -204,14 +201,14 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
 
 def _read_folds(path: Path, n: int) -> list[int]:
     """The fold in whose test part each of `n` utterances is."""
-    if not path.is_file():
-        raise DatasetNotFound(
-            f"no {path.name} under {path.parent}. It is data/split_indices.p of github.com/soujanyaporia/MUStARD as "
-            "JSON, a list of five {train, test}; see the text of subtext.corpora.mustard, or set "
-            "corpus.folds=speaker_independent"
-        )
-    folds = _read_json(path)
-    if not isinstance(folds, list) or not all(isinstance(fold, dict) and {"train", "test"} <= set(fold) for fold in folds):
+    remedy = (
+        "It is data/split_indices.p of github.com/soujanyaporia/MUStARD as JSON, a list of five {train, test}; see the "
+        "text of subtext.corpora.mustard, or set corpus.folds=speaker_independent"
+    )
+    folds = _read_json(path, remedy)
+    if not isinstance(folds, list) or not all(
+        isinstance(fold, dict) and {"train", "test"} <= set(fold) for fold in folds
+    ):
         raise ManifestError(f"{path}: expected a list of folds, each with train and test; convert the file again")
     of_row: dict[int, int] = {}
     for number, fold in enumerate(folds):
@@ -232,7 +229,7 @@ def _read_folds(path: Path, n: int) -> list[int]:
     return [of_row[row] for row in range(n)]
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, remedy: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -242,7 +239,7 @@ def _read_json(path: Path) -> Any:
         return found
 
     try:
-        return json.loads(read_text(path), object_pairs_hook=unique)
+        return json.loads(official_text(path, remedy), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ManifestError(
             f"{path}: not readable as JSON at line {error.lineno}, column {error.colno} ({error.msg}); "

@@ -29,7 +29,13 @@ EMOTIONS: Final = (
     "frustration",
     "ridicule",
 )
-SARCASM_TYPES: Final = {"none": None, "pro": "propositional", "emb": "embedded", "ill": "illocutionary", "lik": "like_prefixed"}
+SARCASM_TYPES: Final = {
+    "none": None,
+    "pro": "propositional",
+    "emb": "embedded",
+    "ill": "illocutionary",
+    "lik": "like_prefixed",
+}
 
 _COLUMNS: Final = (
     "SCENE",
@@ -166,7 +172,9 @@ class MustardPlusPlus(Corpus):
         rows = []
         for name, chosen in (("sarcastic", table["sarcasm"]), ("not sarcastic", ~table["sarcasm"])):
             n, k = int(chosen.sum()), int((differs & chosen).sum())
-            rows.append({"utterances": name, "n": n, "implicit differs from explicit": k, "share": round(k / max(1, n), 3)})
+            rows.append(
+                {"utterances": name, "n": n, "implicit differs from explicit": k, "share": round(k / max(1, n), 3)}
+            )
         same = float((differs == table["sarcasm"]).mean())
         repaired = int(manifest.table["key_repaired"].sum())
         return [

@@ -37,6 +37,26 @@ def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFr
     return table
 
 
+def official_text(path: Path, remedy: str) -> str:
+    """A corpus's own text file (UTF-8 with or without mark), with Unix line ends.
+
+    Raises:
+        DatasetNotFound: it is missing.
+        ManifestError: it is not UTF-8.
+    """
+    if not path.is_file():
+        raise DatasetNotFound(f"no {path.name} under {path.parent}. {remedy}")
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); download the file again"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def recode(table: pd.DataFrame, column: str, codes: Mapping[str, Any], path: Path, empty: bool = False) -> pd.Series:
     """A column's official codes as our values, whatever their case and the blanks around them.
 

@@ -103,7 +103,9 @@ class Ravdess(Corpus):
                 "statement": by_modality["statement"].astype(int),
                 "repetition": by_modality["repetition"].astype(int),
                 "gender": _gender(actor),
-                "split": rank.map(lambda place: "train" if place < n * 2 / 3 else "val" if place < n * 5 / 6 else "test"),
+                "split": rank.map(
+                    lambda place: "train" if place < n * 2 / 3 else "val" if place < n * 5 / 6 else "test"
+                ),
                 "fold": rank * min(_FOLDS, n) // n,
             }
         )
