@@ -1,1 +1,1 @@
-"""Behavioural measures computed from the recording of a session: turn-taking, faces, and voices that follow each other."""
+"""Measures of behaviour from a session's turns and recordings: turn-taking, faces, and vocal synchrony."""

@@ -86,10 +86,10 @@ def facing(track: FaceTrack, rule: FacingRule | None = None) -> Values:
     then down. Its thresholds are ours and not fitted to gaze recordings.
     """
     rule = rule or FacingRule()
-    known = np.isfinite(track.yaw)
-    if not known.any():
+    known = track.present & ~np.isnan(track.yaw)
+    if not np.isfinite(track.pitch).any():
         return np.full(len(track.times), np.nan)
-    level = float(np.median(track.pitch[known]))
+    level = float(np.nanmedian(track.pitch[known]))
     with np.errstate(invalid="ignore"):
         turned = (np.abs(track.yaw) <= rule.yaw) & (np.abs(track.pitch - level) <= rule.pitch)
     return np.where(known, turned.astype(float), np.nan)

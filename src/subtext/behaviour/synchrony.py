@@ -114,6 +114,7 @@ def moving_average(times: Values, values: Values, grid: Values, window: float, *
         values: NaN = unknown, `[n]`.
         grid: s, `[points]`.
         window: width in s.
+        least: known values that a mean needs.
     """
     known = np.isfinite(values)
     times, values = times[known], values[known]
@@ -135,8 +136,8 @@ def lagged_synchrony(first: Values, second: Values, settings: SynchronySettings 
     in the association between behavioral time series"; Ramseyer & Tschacher 2011, "Nonverbal synchrony in
     psychotherapy" (pseudo-interactions by shuffled segments); aggregated as in Tschacher & Meier 2020 (SUSY).
 
-    A slow change that both share over the session (both tire, a gain is turned) falls out within segments only as far as
-    it is slower than a segment. One shared event, such as a noise on both channels, counts as synchrony.
+    What changes far more slowly than a segment (both tire, a gain is turned) is in the pseudo-interactions too and so
+    adds to chance, not to the difference. A noise on both channels is synchrony here.
 
     Args:
         first: one value every `settings.step` s, NaN = unknown, `[points]`.
@@ -219,7 +220,7 @@ def _pearson(one: Values, two: Values) -> float:
 
 
 def _fisher_z(one: Values, two: Values, lag: int) -> Values:
-    """z of each segment of `one` with each of `two` read `lag` points later, `[segments, segments]`."""
+    """Fisher's z of each segment of `one` with each of `two` read `lag` points later, `[segments, segments]`."""
     length = one.shape[1]
     one, two = one[:, max(0, -lag) : length - max(0, lag)], two[:, max(0, lag) : length - max(0, -lag)]
     known_one, known_two = (np.isfinite(values).astype(float) for values in (one, two))

@@ -5,7 +5,7 @@ Every function takes a table of the turns of one session with the columns `perso
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -179,14 +179,25 @@ def backchannels(turns: pd.DataFrame, rule: BackchannelRule | None = None) -> pd
     return pd.Series(found, index=timed.index, dtype="boolean").reindex(turns.index)
 
 
-def latencies(turns: pd.DataFrame, backchannel: pd.Series | None = None) -> pd.Series:
-    """For each turn that takes the floor from somebody else the floor transfer offset in s.
+@dataclass(frozen=True)
+class Exchange:
+    """The floor passes from one person to another.
 
-    Formula: start of the turn - end of the turn before it, where the two are by different persons; negative = overlap,
-    positive = gap. Backchannels, and turns that begin and end while another goes on, transfer no floor and have none.
-    Source: Levinson & Torreira 2015, "Timing in turn-taking and its implications for processing models of language".
-    It is as exact as the turns' times, and a long one may be thought, hesitation or a pause of the other who then said
-    no more.
+    Attributes:
+        before: index label of the last turn of the person who had it.
+        after: of the turn that takes it.
+        offset: s from the end of the one's speech to the start of the other's; negative = overlap.
+    """
+
+    before: Hashable
+    after: Hashable
+    offset: float
+
+
+def exchanges(turns: pd.DataFrame, backchannel: pd.Series | None = None) -> list[Exchange]:
+    """Where the floor passes from one person to another, in order of time.
+
+    Backchannels, and turns that begin and end while somebody else's goes on, transfer no floor.
 
     Args:
         turns: of one session.
@@ -194,19 +205,29 @@ def latencies(turns: pd.DataFrame, backchannel: pd.Series | None = None) -> pd.S
     """
     timed = _timed(turns)
     passed = (backchannels(timed) if backchannel is None else backchannel.reindex(timed.index)).fillna(False)
-    out = pd.Series(np.nan, index=timed.index, dtype="float64")
-    holder: object = None
-    until = -np.inf
+    found = []
+    holder, last, until = None, None, -np.inf
     for label, person, start, end in zip(timed.index, timed["person"], timed["start"], timed["end"], strict=True):
         if passed[label] or (person != holder and end <= until):
             continue
-        if holder is not None and person != holder:
-            out[label] = start - until
+        if last is not None and person != holder:
+            found.append(Exchange(last, label, float(start - until)))
             until = end
-        else:
-            until = max(until, end)
-        holder = person
-    return out.reindex(turns.index)
+        until = max(until, end)
+        holder, last = person, label
+    return found
+
+
+def latencies(turns: pd.DataFrame, backchannel: pd.Series | None = None) -> pd.Series:
+    """For each turn that takes the floor from somebody else the floor transfer offset in s.
+
+    Formula: start of the turn - end of the speech of the person who had the floor; see `exchanges`. Negative = overlap,
+    positive = gap; other turns have none. Source: Levinson & Torreira 2015, "Timing in turn-taking and its implications
+    for processing models of language". It is as exact as the turns' times, and a long one may be thought, hesitation or
+    a pause of the other who then said no more.
+    """
+    offsets = {exchange.after: exchange.offset for exchange in exchanges(turns, backchannel)}
+    return pd.Series(offsets, dtype="float64").reindex(turns.index)
 
 
 def _timed(turns: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,396 @@
+"""All behavioural measures of a session, from its turns and, where there are any, its recordings."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from subtext.behaviour.face import FaceTrack, FacingRule, Side, facing, read_faces, speeds
+from subtext.behaviour.measures import names
+from subtext.behaviour.synchrony import (
+    LaggedSynchrony,
+    SynchronySettings,
+    TurnSynchrony,
+    lagged_synchrony,
+    moving_average,
+    turn_synchrony,
+)
+from subtext.behaviour.turns import (
+    BackchannelRule,
+    Exchange,
+    backchannels,
+    exchanges,
+    merged,
+    overlap_share,
+    overlap_shares,
+    speaking_time,
+)
+from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
+from subtext.errors import ManifestError, MediaError
+from subtext.manifest import Manifest
+from subtext.media.faces import FaceDetector
+
+log = logging.getLogger(__name__)
+
+LEAST_VOICED: Final = 0.1
+"""Seconds of voice that a turn's F0 and level need."""
+LEAST_VOICED_WINDOW: Final = 1.0
+"""Seconds of voice that a point of the moving averages needs."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BehaviourSettings:
+    """What the measures depend on."""
+
+    backchannel: BackchannelRule = field(default_factory=BackchannelRule)
+    facing: FacingRule = field(default_factory=FacingRule)
+    synchrony: SynchronySettings = field(default_factory=SynchronySettings)
+
+
+@dataclass(frozen=True)
+class SessionBehaviour:
+    """The measures of one session.
+
+    Attributes:
+        session: the measures of the session, then of each person (`client_talk_share` ...), by column.
+        turns: `id`, `session`, the person's column and the measures of each turn; the rows' index.
+    """
+
+    session: dict[str, float]
+    turns: pd.DataFrame
+
+
+def measure_session(
+    rows: pd.DataFrame,
+    *,
+    voices: Mapping[str, VoiceTrack] | None = None,
+    faces: Mapping[tuple[str, str], FaceTrack] | None = None,
+    by: str = "role",
+    settings: BehaviourSettings | None = None,
+) -> SessionBehaviour:
+    """Every measure of `MEASURES` for one session; what cannot be known is missing (NaN), never 0.
+
+    Args:
+        rows: one turn a row, of every person who speaks, with unique index labels: `start` and `end` in s of the
+            recording, the column that `by` names, and where there are any `id`, `session`, `transcript`, `audio`,
+            `video`. Where the persons' recordings do not share a clock, `session_start` and `session_end` (s) place
+            the turns on one.
+        voices: by the file of the rows' `audio`, else `video`.
+        faces: by the file of the rows' `video` and the person.
+        by: column that says who speaks: a role or a name.
+        settings: see `BehaviourSettings`.
+
+    Raises:
+        ManifestError: a column is missing, or nobody is named in the column `by`.
+    """
+    settings = settings or BehaviourSettings()
+    turns = _on_one_clock(rows, by)
+    out = pd.DataFrame(index=turns.index)
+    timed = turns[(turns["end"] > turns["start"]) & turns["person"].notna()]
+    is_backchannel = backchannels(turns, settings.backchannel)
+    passed = exchanges(turns, is_backchannel)
+    out["duration"] = (rows["end"].astype(float) - rows["start"].astype(float)).where(lambda s: s > 0)
+    out["latency"] = pd.Series({e.after: e.offset for e in passed}, dtype="float64").reindex(out.index)
+    out["overlap_share"] = overlap_shares(turns)
+    out["backchannel"] = is_backchannel
+    _measure_voices(out, turns, timed, voices or {})
+    _measure_turn_faces(out, turns, faces or {}, settings.facing)
+    people = sorted(turns["person"].dropna().unique())
+    session = dict.fromkeys(names("session"), float("nan"))
+    if len(timed):
+        session["duration"] = float(timed["end"].max() - timed["start"].min())
+        session["turn_count"] = float(len(timed))
+        session["overlap_share"] = overlap_share(turns)
+    if len(people) == 2:
+        session |= _synchrony(turns, out, passed, people, voices or {}, settings.synchrony)
+    seconds = speaking_time(turns)
+    for person in people:
+        own = _person(person, turns, out, seconds, session["duration"])
+        own |= _person_face(person, faces or {}, settings.facing)
+        session |= {f"{person}_{name}": own[name] for name in names("person")}
+    keys = rows.reindex(columns=["id", "session", by])
+    return SessionBehaviour(session, pd.concat([keys, out[names("turn")]], axis=1))
+
+
+def measure_manifest(
+    manifest: Manifest,
+    *,
+    detector: FaceDetector | None = None,
+    sides: Mapping[str, Side] | None = None,
+    by: str = "role",
+    settings: BehaviourSettings | None = None,
+    sound: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The measures of every session of a corpus, reading each recording once for its sound and once for its picture.
+
+    Args:
+        manifest: one turn a row; rows without a session are left out.
+        detector: what finds faces; None = pictures are not read.
+        sides: who sits in which half of the picture, where two people are in view of one camera. Without it a
+            recording of two people's turns gives no measures of faces, because nothing tells whose face is whose.
+        by: column that says who speaks.
+        settings: see `BehaviourSettings`.
+        sound: whether recordings are listened to.
+
+    Returns:
+        The table of sessions (`session` and `SessionBehaviour.session`), and that of turns in the manifest's order.
+
+    Raises:
+        ManifestError: no row has a session, or nobody is named in the column `by`.
+        WeightsError: the detector's weights are missing.
+    """
+    table = manifest.table
+    if by not in table or table[by].isna().all():
+        raise ManifestError(
+            f"{manifest.name}: column '{by}' says of no turn who speaks; fill it, or name another column (--by speaker)"
+        )
+    if table["session"].isna().all():
+        raise ManifestError(f"{manifest.name}: no row has a session; fill the column 'session'")
+    sessions, turns = [], []
+    for session, rows in table.groupby("session", sort=False):
+        voices = _read_voices(manifest, rows) if sound else {}
+        faces = {} if detector is None else _read_faces(manifest, rows, by, detector, sides)
+        measured = measure_session(rows, voices=voices, faces=faces, by=by, settings=settings)
+        sessions.append({"session": session, **measured.session})
+        turns.append(measured.turns)
+    everyone = pd.DataFrame(sessions)
+    everyone["session"] = everyone["session"].astype("string")
+    return everyone, pd.concat(turns).sort_index().reset_index(drop=True)
+
+
+def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Person, start and end on the session's clock, transcript, files of sound and picture, times in the file."""
+    for column in ("start", "end", by):
+        if column not in rows:
+            raise ManifestError(f"a session's turns need the column '{column}'; it has {', '.join(map(str, rows))}")
+    turns = pd.DataFrame(index=rows.index)
+    turns["person"] = rows[by].astype("string")
+    columns = rows.reindex(columns=["transcript", "audio", "video"])
+    turns["transcript"] = columns["transcript"].astype("string")
+    turns["sound"] = columns["audio"].astype("string").fillna(columns["video"].astype("string"))
+    turns["picture"] = columns["video"].astype("string")
+    turns["file_start"], turns["file_end"] = rows["start"].astype(float), rows["end"].astype(float)
+    if {"session_start", "session_end"} <= set(rows.columns):
+        turns["start"], turns["end"] = rows["session_start"].astype(float), rows["session_end"].astype(float)
+        return turns
+    turns["start"], turns["end"] = turns["file_start"], turns["file_end"]
+    files = turns.groupby("person")["sound"].nunique()
+    if (files > 1).any():
+        log.warning(
+            "session %s: the turns of '%s' are in %d recordings, so nothing tells when one turn was after another; "
+            "turn-taking is missing (give session_start and session_end)",
+            rows["session"].iloc[0] if "session" in rows else "",
+            files.idxmax(),
+            files.max(),
+        )
+        turns[["start", "end"]] = np.nan
+    return turns
+
+
+def _measure_voices(
+    out: pd.DataFrame, turns: pd.DataFrame, timed: pd.DataFrame, voices: Mapping[str, VoiceTrack]
+) -> None:
+    """Fill in F0, level and voiced share of each turn, from the frames in which nobody else speaks."""
+    out[["f0", "energy", "voiced_share"]] = np.nan
+    for label, inside, track in _own_frames(turns, timed, voices):
+        voiced = inside & np.isfinite(track.log_f0)
+        if inside.any():
+            out.loc[label, "voiced_share"] = voiced.sum() / inside.sum()
+        if voiced.sum() >= LEAST_VOICED / HOP:
+            out.loc[label, "f0"] = float(np.exp(track.log_f0[voiced].mean()))
+            out.loc[label, "energy"] = float(track.energy[voiced].mean())
+
+
+def _own_frames(
+    turns: pd.DataFrame, timed: pd.DataFrame, voices: Mapping[str, VoiceTrack]
+) -> list[tuple[object, npt.NDArray[np.bool_], VoiceTrack]]:
+    """Each turn with the frames of its recording in which its person alone speaks."""
+    others = {
+        person: merged(timed.loc[timed["person"] != person, ["start", "end"]].to_numpy(float))
+        for person in timed["person"].unique()
+    }
+    found = []
+    for label, turn in turns.iterrows():
+        track = voices.get(turn["sound"]) if isinstance(turn["sound"], str) else None
+        if track is None or not len(track.times):
+            continue
+        begin = turn["file_start"] if turn["file_start"] == turn["file_start"] else 0.0
+        stop = turn["file_end"] if turn["file_end"] == turn["file_end"] else float(track.times[-1]) + HOP
+        excluded = None
+        if turn["person"] in others and turn["start"] == turn["start"]:
+            excluded = others[turn["person"]] - turn["start"] + begin
+        found.append((label, track.within(begin, stop, excluded), track))
+    return found
+
+
+def _measure_turn_faces(
+    out: pd.DataFrame, turns: pd.DataFrame, faces: Mapping[tuple[str, str], FaceTrack], rule: FacingRule
+) -> None:
+    """Fill in the measures of the speaker's face during each turn."""
+    out[["facing_share", "head_speed", "face_share"]] = np.nan
+    known = {key: (track, facing(track, rule), speeds(track)) for key, track in faces.items()}
+    for label, turn in turns.iterrows():
+        if pd.isna(turn["picture"]) or pd.isna(turn["person"]) or (turn["picture"], turn["person"]) not in known:
+            continue
+        track, turned, speed = known[turn["picture"], turn["person"]]
+        begin = 0.0 if pd.isna(turn["file_start"]) else turn["file_start"]
+        part = track.between(begin, np.inf if pd.isna(turn["file_end"]) else turn["file_end"])
+        out.loc[label, ["facing_share", "head_speed", "face_share"]] = _face_values(
+            turned[part], speed[part], track.present[part]
+        )
+
+
+def _person_face(person: str, faces: Mapping[tuple[str, str], FaceTrack], rule: FacingRule) -> dict[str, float]:
+    own = [track for (_, whose), track in faces.items() if whose == person]
+    if not own:
+        return dict.fromkeys(("facing_share", "head_speed", "face_share"), float("nan"))
+    values = _face_values(
+        np.concatenate([facing(track, rule) for track in own]),
+        np.concatenate([speeds(track) for track in own]),
+        np.concatenate([track.present for track in own]),
+    )
+    return dict(zip(("facing_share", "head_speed", "face_share"), values, strict=True))
+
+
+def _face_values(turned: Values, speed: Values, present: npt.NDArray[np.bool_]) -> list[float]:
+    """Facing share, median head speed and face share of some pictures."""
+    turned, speed = turned[np.isfinite(turned)], speed[np.isfinite(speed)]
+    nan = float("nan")
+    return [
+        float(turned.mean()) if len(turned) else nan,
+        float(np.median(speed)) if len(speed) else nan,
+        float(present.mean()) if len(present) else nan,
+    ]
+
+
+def _person(
+    person: str, turns: pd.DataFrame, measured: pd.DataFrame, seconds: pd.Series, duration: float
+) -> dict[str, float]:
+    """The person's measures from turns alone."""
+    nan = float("nan")
+    if person not in seconds:
+        return dict.fromkeys(names("person"), nan)
+    own = (turns["person"] == person).fillna(False) & (turns["end"] > turns["start"])
+    back = measured["backchannel"].fillna(False).astype(bool)
+    held = own & ~back
+    others = turns[(turns["person"] != person).fillna(False) & (turns["end"] > turns["start"])]
+    others_speak = float(np.diff(merged(others[["start", "end"]].to_numpy(float)), axis=1).sum())
+    return {
+        "speaking_time": float(seconds[person]),
+        "talk_share": float(seconds[person] / seconds.sum()),
+        "turn_rate": float(held.sum()) / (duration / 60) if duration > 0 else nan,
+        "turn_duration": float(measured.loc[held, "duration"].median()),
+        "latency": float(measured.loc[own, "latency"].median()),
+        "backchannel_rate": float((own & back).sum()) / (others_speak / 60) if others_speak > 0 else nan,
+    }
+
+
+def _synchrony(
+    turns: pd.DataFrame,
+    measured: pd.DataFrame,
+    passed: list[Exchange],
+    people: list[str],
+    voices: Mapping[str, VoiceTrack],
+    settings: SynchronySettings,
+) -> dict[str, float]:
+    """Vocal synchrony of two persons, in both signals."""
+    timed = turns[(turns["end"] > turns["start"]) & turns["person"].notna()]
+    out: dict[str, float] = {}
+    frames: dict[str, list[tuple[Values, Values, Values]]] = {person: [] for person in people}
+    for label, inside, track in _own_frames(timed, timed, voices):
+        voiced = inside & np.isfinite(track.log_f0)
+        turn = timed.loc[label]
+        begin = 0.0 if pd.isna(turn["file_start"]) else turn["file_start"]
+        frames[turn["person"]].append(
+            (track.times[voiced] - begin + turn["start"], track.log_f0[voiced], track.energy[voiced])
+        )
+    for place, signal in ((1, "f0"), (2, "energy")):
+        values = np.log(measured["f0"]) if signal == "f0" else measured["energy"]
+        pairs = [
+            (e.before, e.after) if turns.loc[e.before, "person"] == people[0] else (e.after, e.before) for e in passed
+        ]
+        one = np.array([values[first] for first, _ in pairs], dtype=np.float64)
+        two = np.array([values[second] for _, second in pairs], dtype=np.float64)
+        local: TurnSynchrony = turn_synchrony(one, two)
+        out |= {
+            f"{signal}_turn_synchrony": local.value,
+            f"{signal}_turn_synchrony_chance": local.chance,
+            f"{signal}_turn_synchrony_p": local.p,
+        }
+        if not all(frames.values()):
+            continue
+        grid = np.arange(timed["start"].min() + settings.window / 2, timed["end"].max(), settings.step)
+        series = []
+        for person in people:
+            times = np.concatenate([part[0] for part in frames[person]])
+            signal_values = np.concatenate([part[place] for part in frames[person]])
+            order = np.argsort(times, kind="stable")
+            series.append(
+                moving_average(
+                    times[order],
+                    signal_values[order],
+                    grid,
+                    settings.window,
+                    least=round(LEAST_VOICED_WINDOW / HOP),
+                )
+            )
+        lagged: LaggedSynchrony = lagged_synchrony(series[0], series[1], settings)
+        out |= {
+            f"{signal}_synchrony": lagged.value,
+            f"{signal}_synchrony_chance": lagged.chance,
+            f"{signal}_synchrony_effect": lagged.effect,
+            f"{signal}_synchrony_p": lagged.p,
+            f"{signal}_synchrony_peak": lagged.peak,
+            f"{signal}_synchrony_lag": lagged.lag,
+        }
+    return out
+
+
+def _read_voices(manifest: Manifest, rows: pd.DataFrame) -> dict[str, VoiceTrack]:
+    """The sound of the session's recordings, by file; one that has none or cannot be read is left out and logged."""
+    voices = {}
+    for file, own in rows.groupby(rows["audio"].fillna(rows["video"]), sort=False):
+        try:
+            voices[str(file)] = read_voice(manifest.path(str(file)), _spans(own))
+        except MediaError as error:
+            log.warning("no sound: %s", error)
+    return voices
+
+
+def _read_faces(
+    manifest: Manifest, rows: pd.DataFrame, by: str, detector: FaceDetector, sides: Mapping[str, Side] | None
+) -> dict[tuple[str, str], FaceTrack]:
+    """The faces of the session's recordings, by file and person."""
+    faces = {}
+    for file, own in rows.groupby("video", sort=False):
+        people = sorted(own[by].dropna().unique())
+        if sides is None and len(people) != 1:
+            log.warning(
+                "%s: the turns of %s are in one picture; say who sits where (--left, --right) to measure their faces",
+                file,
+                " and ".join(people) or "nobody",
+            )
+            continue
+        try:
+            tracks = read_faces(manifest.path(str(file)), _spans(own), detector, sides=sides)
+        except MediaError as error:
+            log.warning("no faces: %s", error)
+            continue
+        if sides is None:
+            faces[str(file), people[0]] = tracks[""]
+        else:
+            faces |= {(str(file), person): track for person, track in tracks.items()}
+    return faces
+
+
+def _spans(rows: pd.DataFrame) -> list[tuple[float | None, float | None]]:
+    return [
+        (None if pd.isna(start) else float(start), None if pd.isna(end) else float(end))
+        for start, end in zip(rows["start"], rows["end"], strict=True)
+    ]

@@ -1,0 +1,92 @@
+"""Measure behaviour in a corpus's sessions: turn-taking, faces, vocal synchrony.
+
+CORPUS has one turn a row, of everybody who speaks, with session, role, start and end (s). Where it names recordings,
+their sound and picture are read once each. Two tables are written: FILE.parquet has one row a session,
+FILE_turns.parquet one row a turn, without any words. What cannot be known is missing, never 0. --list says what each
+column means.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+
+NAME = "behaviour"
+HELP = "talk share, latency, backchannels, facing the camera, head motion, vocal synchrony"
+
+
+class _ListMeasures(argparse.Action):
+    """Print the measures and end, as `--version` does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        from subtext.behaviour.measures import measures_table
+
+        table = measures_table()
+        print("| " + " | ".join(table.columns) + " |")
+        print("|" + "---|" * len(table.columns))
+        for row in table.astype(str).itertuples(index=False):
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        parser.exit()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    add_corpus_arguments(parser)
+    parser.add_argument(
+        "--list", nargs=0, action=_ListMeasures, help="print every measure as a Markdown table, and end"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE.parquet", type=Path, help="default: work/corpora/CORPUS/behaviour.parquet"
+    )
+    parser.add_argument("--by", metavar="COLUMN", default="role", help="column that says who speaks (default: role)")
+    parser.add_argument(
+        "--detector",
+        choices=("yunet", "haar", "none"),
+        default="yunet",
+        help="what finds faces; haar cannot tell which way they are turned (default: yunet)",
+    )
+    parser.add_argument(
+        "--models", metavar="FOLDER", type=Path, default=Path("models"), help="where YuNet's weights are"
+    )
+    parser.add_argument("--left", metavar="ROLE", help="who sits in the left half, where two are in one picture")
+    parser.add_argument("--right", metavar="ROLE", help="who sits in the right half")
+    parser.add_argument("--no-sound", action="store_true", help="do not read the recordings' sound")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Build, measure and write."""
+    from subtext.behaviour.session import measure_manifest
+    from subtext.errors import ConfigError
+    from subtext.media.faces import make_detector
+
+    if options.left is not None and options.left == options.right:
+        raise ConfigError(f"--left and --right both name '{options.left}'; name two people")
+    sides = {role: side for side in ("left", "right") if (role := getattr(options, side)) is not None}
+    chosen = chosen_corpus(options)
+    manifest = chosen.build()
+    sessions, turns = measure_manifest(
+        manifest,
+        detector=None if options.detector == "none" else make_detector(options.detector, options.models),
+        sides=sides or None,
+        by=options.by,
+        sound=not options.no_sound,
+    )
+    path = options.out or chosen.folder / "behaviour.parquet"
+    beside = path.with_name(f"{path.stem}_turns{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sessions.to_parquet(path, index=False)
+    turns.to_parquet(beside, index=False)
+    measured = sessions.drop(columns="session").notna().any().sum()
+    print(
+        f"{manifest.name}: {len(sessions):,} sessions, {len(turns):,} turns; {measured} of {sessions.shape[1] - 1} "
+        "measures known in at least one session"
+    )
+    print(f"Written: {path} and {beside}")
