@@ -63,12 +63,12 @@ class AnnoMI(Corpus):
         citation="Wu, Balloccu, Kumar, Helaoui, Reiter, Reforgiato Recupero & Riboni 2022, ICASSP, "
         "doi.org/10.1109/ICASSP43922.2022.9746035; extended: Future Internet 2023, 15(3), 110",
         source="github.com/uccollab/AnnoMI",
-        labels="main_therapist_behaviour, client_talk_type and their subtypes by majority, ties missing; mi_quality of the "
-        "session. No emotion, no polarity, no incongruence",
+        labels="main_therapist_behaviour, client_talk_type and their subtypes by majority, ties missing; mi_quality of "
+        "the session. No emotion, no polarity, no incongruence",
         layout="the repository's README and the file itself",
         cautions=(
-            "Demonstrations: 'low' sessions are mostly staged counter-examples, and the number of utterances alone tells "
-            "quality with AUROC 0.74. Group by `source` (the film) and control for length.",
+            "Demonstrations: 'low' sessions are mostly staged counter-examples, and the number of utterances alone "
+            "tells quality with AUROC 0.74. Group by `source` (the film) and control for length.",
             "9,271 of the 9,699 utterances were coded by one annotator, 428 by ten: `votes` says how many.",
             "client_talk_type is talk for or against change, not what the client feels.",
             "timestamp is in whole seconds of the film, not everywhere in order; so it is no segment's start.",
@@ -181,8 +181,8 @@ def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
         if differs.any():
             row = int(differs.to_numpy().argmax())
             raise ManifestError(
-                f"{path}: row {row + 1}, column '{column}': {str(rows[column].iloc[row])[:60]!r} is not what another row "
-                f"says of utterance {rows['utterance_id'].iloc[row]} of transcript {rows['transcript_id'].iloc[row]}; "
+                f"{path}: row {row + 1}, column '{column}': {str(rows[column].iloc[row])[:60]!r} is not what another "
+                f"row says of utterance {rows['utterance_id'].iloc[row]} of transcript {rows['transcript_id'].iloc[row]}; "
                 "correct it, or download the file again"
             )
 

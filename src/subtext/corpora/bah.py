@@ -50,9 +50,9 @@ class Bah(Corpus):
         verified=False,
         cautions=(
             "Discord within one modality counts as A/H too: it is not words against face.",
-            "Seven questions, some meant to evoke A/H: the question (column) tells the label to a degree. Control for it.",
-            "The words are an automatic transcript (Whisper).",
-            "The first release had 1,118 videos of 224 participants, the later one 1,427 of 300; say which one you used.",
+            "Seven questions, some meant to evoke A/H: the column `question` may tell the label. Control for it.",
+            "The words are an automatic transcript.",
+            "The first release had 1,118 videos of 224 participants, the later one 1,427 of 300: say which you used.",
             "Frames of one answer are no independent examples: resample participants.",
         ),
     )

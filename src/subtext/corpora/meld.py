@@ -43,8 +43,8 @@ class Meld(Corpus):
         licence="GPL-3.0 for the repository; the films are scenes of a television series",
         citation="Poria, Hazarika, Majumder, Naik, Cambria & Mihalcea 2019, ACL, arXiv 1810.02508",
         source="github.com/declare-lab/MELD; films: MELD.Raw.tar.gz, linked there",
-        labels="verbal_polarity is the official Sentiment; the official Emotion is carried as `emotion`, not as a verbal, "
-        "visual or vocal one, because the raters judged all of it together",
+        labels="verbal_polarity is the official Sentiment; the official Emotion is carried as `emotion`, not as a "
+        "verbal, visual or vocal one, because the raters judged all of it together",
         layout="tables: data/MELD of the repository, and the data itself; film names: its utils/read_meld.py "
         "(train_splits/dia0_utt0.mp4); the names of the folders dev_splits_complete and output_repeated_splits_test: "
         "programs of others that read MELD.Raw",

@@ -56,8 +56,8 @@ class Mustard(Corpus):
         data: holds `sarcasm_data.json`, `speaker_dependent_folds.json` (see the module's text) and, where present, the
             films `utterances_final/ID.mp4` and `context_final/ID_c.mp4`.
         folds: `speaker_independent`: Friends is the test split and the other series train, as in the paper; whole
-            speakers are taken out of training for validation (see `with_validation`). `official`: the authors' five folds as the column `fold`;
-            they share speakers, and a table of who speaks predicts 69 % of them.
+            speakers are taken out of training for validation (see `with_validation`). `official`: the authors' five
+            folds as the column `fold`; they share speakers, and a table of who speaks predicts 69 % of them.
         test_fold: with `official`, the fold that is the test split in the column `split`; validation rows are taken out
             of the other four, row by row. `cv=5` makes its own of every fold.
         seed: decides which rows of training are for validation.
@@ -215,8 +215,8 @@ def _read_folds(path: Path, n: int) -> list[int]:
         for row in fold["test"]:
             if not isinstance(row, int) or not 0 <= row < n or row in of_row:
                 raise ManifestError(
-                    f"{path}: fold {number}, test: {row!r} is in another fold too, or no place among the {n} utterances; "
-                    "convert the file again"
+                    f"{path}: fold {number}, test: {row!r} is in another fold too, or no place among the {n} "
+                    "utterances; convert the file again"
                 )
             of_row[row] = number
         if sorted([*fold["train"], *fold["test"]]) != list(range(n)):

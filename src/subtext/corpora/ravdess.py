@@ -29,13 +29,14 @@ class Ravdess(Corpus):
     film (02-01) and the sound (03-01) has both. `visual_emotion` is filled where there is a picture, `vocal_emotion`
     where there is sound: they are the emotion that the actor was asked for.
 
-    Split and folds are ours, disjoint in actor, half women and half men: actors 1-16 train, 17-20 val, 21-24 test; eight
-    folds of three.
+    Split and folds are ours, disjoint in actor: 1-16 train, 17-20 val, 21-24 test, each half women and half men; eight
+    folds of three actors.
 
     Args:
         data: holds `Actor_01` ... `Actor_24`.
-        neutral_words: set `verbal_polarity` to 0, as the authors state of the two sentences. Left out by default: every
-            take then counts as congruent or not by its acted emotion alone, and a model learns emotion, not incongruence.
+        neutral_words: set `verbal_polarity` to 0, as the authors state of the two sentences. Left out by default: with
+            it a take counts as congruent or not by its acted emotion alone, so a model learns emotion, not
+            incongruence.
         groups: columns of reused units, by which intervals resample.
     """
 
@@ -45,8 +46,9 @@ class Ravdess(Corpus):
         licence="CC BY-NC-SA 4.0",
         citation="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391, doi.org/10.1371/journal.pone.0196391",
         source="zenodo.org/records/1188976",
-        labels="vocal_emotion where there is sound and visual_emotion where there is a picture: the intended emotion of "
-        "the file name; polarity from it (surprise has none). verbal_polarity is empty unless corpus.neutral_words=true",
+        labels="vocal_emotion where there is sound and visual_emotion where there is a picture: the intended emotion, "
+        "read from the file name; polarity from it (surprise has none). verbal_polarity is empty unless "
+        "corpus.neutral_words=true",
         layout="the naming convention on zenodo.org/records/1188976: "
         "modality-channel-emotion-intensity-statement-repetition-actor",
         cautions=(
