@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
@@ -167,10 +168,9 @@ def _majority(rows: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
     counts = counts.groupby([rows[key] for key in _KEY], sort=False).sum()
     most = counts.max(axis=1)
     decided = (counts.eq(most, axis=0).sum(axis=1) == 1) & (most > 0)
-    names = counts.idxmax(axis=1).str.removeprefix(f"{column}_votes_").where(decided)
-    if codes == ("true", "false"):
-        names = names.map({"true": True, "false": False}).astype("boolean")
-    return counts.assign(**{column: names})
+    values = np.array([code == "true" for code in codes] if codes == ("true", "false") else codes, dtype=object)
+    majority = pd.Series(values[counts.to_numpy().argmax(axis=1)], index=counts.index).where(decided)
+    return counts.assign(**{column: majority.astype("boolean" if codes == ("true", "false") else "string")})
 
 
 def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
@@ -180,10 +180,10 @@ def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
         differs = (first != rows[column]) & ~(first.isna() & rows[column].isna())
         if differs.any():
             row = int(differs.to_numpy().argmax())
+            transcript, utterance = (rows[key].iloc[row] for key in _KEY)
             raise ManifestError(
                 f"{path}: row {row + 1}, column '{column}': {str(rows[column].iloc[row])[:60]!r} is not what another "
-                f"row says of utterance {rows['utterance_id'].iloc[row]} of transcript {rows['transcript_id'].iloc[row]}; "
-                "correct it, or download the file again"
+                f"row says of utterance {utterance} of transcript {transcript}; correct it, or download the file again"
             )
 
 
@@ -191,19 +191,18 @@ def _timestamps(utterances: pd.DataFrame, path: Path) -> pd.Series:
     """hh:mm:ss in s. What cannot be read is missing and reported: the official file has one such cell, 00:09:025."""
     values: list[float | None] = []
     unread = []
-    for label, cell in utterances["timestamp"].items():
+    for row, cell in zip(utterances.index.to_numpy() + 1, utterances["timestamp"], strict=True):
         try:
             values.append(None if pd.isna(cell) else seconds(cell))
         except ValueError:
             values.append(None)
-            unread.append((label, cell))
+            unread.append((row, cell))
     if unread:
         _log.warning(
             "%s: %d timestamps are no times and left out, the first in row %d, %r; write hh:mm:ss",
             path,
             len(unread),
-            int(unread[0][0]) + 1,
-            unread[0][1],
+            *unread[0],
         )
     return pd.Series(values, index=utterances.index, dtype="float64")
 

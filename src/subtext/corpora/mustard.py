@@ -9,8 +9,7 @@ JSON, since a pickle runs whatever is in it. Whoever trusts that file converts i
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -29,21 +28,14 @@ _VAL_SHARE: Final = 0.2
 _REMEDY: Final = "Download data/sarcasm_data.json from github.com/soujanyaporia/MUStARD, or set paths.data"
 
 
-@dataclass(frozen=True)
-class _Field:
-    key: str
-    kind: type
-    of: type | None = None
-
-
-_FIELDS: Final = (
-    _Field("utterance", str),
-    _Field("speaker", str),
-    _Field("context", list, str),
-    _Field("context_speakers", list, str),
-    _Field("show", str),
-    _Field("sarcasm", bool),
-)
+_KINDS: Final[Mapping[str, type]] = {
+    "utterance": str,
+    "speaker": str,
+    "context": list,
+    "context_speakers": list,
+    "show": str,
+    "sarcasm": bool,
+}
 
 
 class Mustard(Corpus):
@@ -181,14 +173,14 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
     for name, item in items.items():
         if not isinstance(item, dict):
             raise ManifestError(f"{path}: item '{name}' is a {type(item).__name__}, not an object; correct it")
-        for field in _FIELDS:
-            value = item.get(field.key)
-            if not isinstance(value, field.kind) or (
-                field.of is not None and not all(isinstance(part, field.of) for part in value)
+        for key, kind in _KINDS.items():
+            value = item.get(key)
+            if not isinstance(value, kind) or (
+                isinstance(value, list) and not all(isinstance(text, str) for text in value)
             ):
-                of = f" of {field.of.__name__}" if field.of else ""
+                wanted = {str: "text", list: "a list of texts", bool: "true or false"}[kind]
                 raise ManifestError(
-                    f"{path}: item '{name}', '{field.key}': {str(value)[:60]!r} is not a {field.kind.__name__}{of}; "
+                    f"{path}: item '{name}', '{key}': {str(value)[:60]!r} is not {wanted}; "
                     "correct it, or download the file again"
                 )
         if len(item["context"]) != len(item["context_speakers"]):

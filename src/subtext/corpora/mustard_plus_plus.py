@@ -73,8 +73,9 @@ class MustardPlusPlus(Corpus):
         licence="the repository states none (research); the films are scenes of television series",
         citation="Ray, Mishra, Nunna & Bhattacharyya 2022, LREC, arXiv 2206.02119",
         source="github.com/cfiltnlp/MUStARD_Plus_Plus",
-        labels="incongruent: implicit emotion differs from explicit emotion, or sarcasm (corpus.label). Neither emotion "
-        "is of one channel, so no polarity is filled; both, sarcasm, its type, valence and arousal (1-9) are carried",
+        labels="incongruent: implicit emotion differs from explicit emotion, or sarcasm (corpus.label). Neither "
+        "emotion is of one channel, so no polarity is filled. Both, sarcasm, its type, valence and arousal "
+        "(1-9) are carried",
         layout="the repository's README and the file itself; the films' folders and names: programs of others that "
         "read the archive",
         cautions=(

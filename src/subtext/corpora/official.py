@@ -134,7 +134,7 @@ def present(root: Path, paths: "pd.Series[str]") -> pd.Series:
 
 
 def lines_before(texts: pd.Series, groups: pd.Series, turns: int) -> pd.Series:
-    """For every row the `turns` texts before it in its group, a line each, the oldest first; missing at the beginning."""
+    """For every row the `turns` texts before it in its group, a line each, oldest first; missing at the beginning."""
     earlier = [texts.groupby(groups, sort=False).shift(step) for step in range(turns, 0, -1)]
     joined = [
         "\n".join(text for text in row if isinstance(text, str) and text) for row in zip(*earlier, strict=True)
