@@ -90,6 +90,14 @@ def test_same_seed_same_division_whatever_the_order_of_rows() -> None:
     assert moved.loc[made.table["id"]].tolist() == first.tolist()
 
 
+def test_seeds_differ_even_where_every_speaker_has_another_number_of_rows() -> None:
+    speakers = [f"s{n:02d}" for n in range(20) for _ in range(n + 1)]
+    made = corpus(len(speakers), 1)
+    made = made.with_table(made.table.assign(speaker=speakers))
+    divisions = {tuple(split_by_shares(made, ["speaker"], None, seed=seed).table["split"]) for seed in range(5)}
+    assert len(divisions) > 2
+
+
 def test_rows_without_a_unit_stand_for_themselves() -> None:
     table = corpus(100, 2).table
     table.loc[50:, "speaker"] = pd.NA

@@ -185,7 +185,7 @@ def _with_folds(manifest: Manifest, folds: Ints) -> Manifest:
 def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: Sequence[float], seed: int) -> Ints:
     """The part of each row.
 
-    Blocks of rows that must stay together are dealt out, the largest first, each to the part whose counts it brings
+    Blocks of rows that must stay together are dealt out, the larger ones first, each to the part whose counts it brings
     nearest to its share (as scikit-learn's StratifiedGroupKFold does for equal shares).
     """
     _check_columns(manifest, [*by, *([] if label is None else [label])])
@@ -207,8 +207,8 @@ def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: 
     counts[:, -1] = counts[:, :-1].sum(axis=1)  # the size of a part counts as much as each class
     totals = counts.sum(axis=0)
     wanted = np.outer(shares, totals)
-    order = np.random.default_rng(seed).permutation(n_blocks)
-    order = order[np.argsort(-counts[order, -1], kind="stable")]
+    # Large blocks first, yet not in one order only: else blocks of different sizes would make the seed mean nothing.
+    order = np.argsort(-counts[:, -1] * np.random.default_rng(seed).uniform(0.5, 1.5, n_blocks), kind="stable")
     held = np.zeros_like(wanted)
     parts = np.zeros(n_blocks, dtype=np.int64)
     empty = set(range(len(shares)))
