@@ -42,3 +42,11 @@ class TranscriptError(SubtextError):
 
 class AnnotationError(SubtextError):
     """A codebook, a file of ratings or an annotation tool's file cannot be used."""
+
+
+class AuditError(SubtextError):
+    """The audit raised alarms, and `strict` asks to stop on them."""
+
+
+class SessionError(SubtextError):
+    """A session's folder, its session.yaml, its turns or its recordings cannot be used."""

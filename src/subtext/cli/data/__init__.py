@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from subtext import __version__
-from subtext.cli.data import behaviour, build, card, join, split
+from subtext.cli.data import audit, behaviour, build, card, join, split
 from subtext.cli.outcome import finish
 
-COMMANDS = (build, card, split, join, behaviour)
+COMMANDS = (build, card, split, join, audit, behaviour)
 """In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
 
 

@@ -1,0 +1,111 @@
+"""The pictures of an audit: what stands on several sides, what tells the label, classes by speaker."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.report.figures import BLUE, GREY, ORANGE, VERMILION, _figure, _save
+
+_MOST: Final = 25
+
+
+def sides(overlap: pd.DataFrame, path: Path) -> Path | None:
+    """Share of judged rows whose unit or content stands on another side too; None where there is no division.
+
+    Args:
+        overlap: columns `division`, `unit`, `share`.
+        path: the PNG file.
+    """
+    if overlap.empty:
+        return None
+    divisions = list(dict.fromkeys(overlap["division"]))
+    most = max((overlap["division"] == division).sum() for division in divisions)
+    figure = _figure(3.2 + 3.6 * len(divisions), 1.2 + 0.28 * most)
+    for ax, division in zip(np.atleast_1d(figure.subplots(1, len(divisions))), divisions, strict=True):
+        rows = overlap[overlap["division"] == division].iloc[::-1]
+        places = np.arange(len(rows))
+        ax.barh(places, 100 * rows["share"], color=BLUE, height=0.7)
+        for place, share in zip(places, rows["share"], strict=True):
+            ax.text(100 * share + 1, place, f"{share:.1%}", va="center", fontsize=8)
+        ax.set_yticks(places, rows["unit"], fontsize=8)
+        ax.set(
+            xlim=(0, 115),
+            ylim=(-0.6, len(rows) - 0.4),
+            xlabel="judged rows, %",
+            title=f"on several sides of {division}",
+        )
+        ax.set_xticks([0, 25, 50, 75, 100])
+    return _save(figure, path)
+
+
+def predictability(tested: pd.DataFrame, path: Path) -> Path | None:
+    """AUROC of every variable with its interval, one panel a label, alarms in red; None where nothing was tested.
+
+    Args:
+        tested: columns `label`, `variable`, `how`, `auroc`, `low`, `high`, `alarm`.
+        path: the PNG file.
+    """
+    known = tested.dropna(subset=["auroc"]) if len(tested) else tested
+    if known.empty:
+        return None
+    labels = list(dict.fromkeys(known["label"]))
+    most = max((known["label"] == label).sum() for label in labels)
+    columns = min(len(labels), 3)
+    lines = -(-len(labels) // columns)
+    figure = _figure(1.6 + 4.4 * columns, lines * (1.2 + 0.27 * most))
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for ax, label in zip(axes, labels, strict=False):
+        rows = known[known["label"] == label].sort_values("auroc")
+        ax.axvline(0.5, color="0.7", linewidth=1)
+        for place, row in enumerate(rows.itertuples()):
+            colour = VERMILION if row.alarm else GREY
+            if not pd.isna(row.low):
+                ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
+            ax.plot(row.auroc, place, "o" if not row.alarm else "D", color=colour, markersize=5)
+        names = [
+            f"{row.variable} ({row.how})" if row.how.startswith(("own", "random")) else row.variable
+            for row in rows.itertuples()
+        ]
+        ax.set_yticks(np.arange(len(rows)), names, fontsize=8)
+        ax.set(xlabel="AUROC (diamond: alarm)", title=label, ylim=(-0.6, len(rows) - 0.4), xlim=(0.2, 1.02))
+    for ax in axes[len(labels) :]:
+        ax.set_axis_off()
+    return _save(figure, path)
+
+
+def class_counts(speakers: pd.DataFrame, path: Path) -> Path | None:
+    """Negative and positive rows of the speakers with most rows, one panel a label; None without speakers.
+
+    Args:
+        speakers: columns `label`, `value`, `negative`, `positive`, most rows first.
+        path: the PNG file.
+    """
+    if speakers.empty:
+        return None
+    labels = list(dict.fromkeys(speakers["label"]))
+    most = min(_MOST, max((speakers["label"] == label).sum() for label in labels))
+    columns = min(len(labels), 3)
+    lines = -(-len(labels) // columns)
+    figure = _figure(1.2 + 4.2 * columns, lines * (1.2 + 0.22 * most))
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for ax, label in zip(axes, labels, strict=False):
+        rows = speakers[speakers["label"] == label]
+        shown = rows.head(_MOST).iloc[::-1]
+        places = np.arange(len(shown))
+        ax.barh(places, shown["negative"], color=BLUE, label="negative", height=0.75)
+        ax.barh(places, shown["positive"], left=shown["negative"], color=ORANGE, label="positive", height=0.75)
+        ax.set_yticks(places, [_short(value) for value in shown["value"]], fontsize=7)
+        more = f", {len(shown)} of {len(rows)} speakers" if len(rows) > len(shown) else ""
+        ax.set(xlabel="labelled rows", title=f"{label}{more}", ylim=(-0.6, len(shown) - 0.4))
+        ax.legend(fontsize=8, loc="lower right")
+    for ax in axes[len(labels) :]:
+        ax.set_axis_off()
+    return _save(figure, path)
+
+
+def _short(value: object) -> str:
+    # Matplotlib takes text between two dollar signs for mathematics.
+    text = str(value).replace("$", r"\$")
+    return text if len(text) <= 24 else f"{text[:22]}..."
