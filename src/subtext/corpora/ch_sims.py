@@ -25,8 +25,7 @@ _REMEDY: Final = (
 class ChSims(Corpus):
     """Clips of CH-SIMS in the official splits, each channel labelled without the others.
 
-    This is natural incongruence: raters who saw only the silent picture, heard only the voice or read only the text
-    came to other scores.
+    Incongruence is not constructed here: the channels of one clip were rated independently and got other scores.
 
     Args:
         data: holds `label.csv` and, where present, the films `Raw/VIDEO/CLIP.mp4`.
@@ -51,9 +50,9 @@ class ChSims(Corpus):
         "github.com/thuiar/MMSA-FET",
         cautions=(
             "Chinese (Mandarin): take a text encoder that knows it.",
-            "Clips are of films, series and shows: much of it is acted.",
-            "Words were rated as text, the voice and the silent picture each alone: a difference can be the raters' "
-            "disagreement as well as the channels', and no noise ceiling can be had from label.csv.",
+            "Clips are of films, series and shows (recalled from the paper, not read again): much of it is acted.",
+            "Each channel was rated on its own: a difference can be the raters' disagreement as well as the channels', "
+            "and no noise ceiling can be had from label.csv.",
             "No speakers are named; clips of one video_id are kept together for intervals.",
         ),
     )
