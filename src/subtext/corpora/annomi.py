@@ -132,7 +132,7 @@ class AnnoMI(Corpus):
         return other["counsellor"].where(table["role"] == "client", other["client"])
 
     def card_sections(self, manifest: Manifest) -> Sequence[CardSection]:
-        """Sessions and disagreement between annotators."""
+        """Codes, disagreement between annotators, and sessions."""
         table = manifest.table
         several = table[table["votes"] > 1]
         rows = []
@@ -152,7 +152,13 @@ class AnnoMI(Corpus):
         sessions = table.groupby("session").agg(quality=("mi_quality", "first"), turns=("id", "size"))
         lengths = sessions.groupby("quality")["turns"].agg(["size", "median", "min", "max"]).reset_index()
         lengths.columns = pd.Index(["quality", "sessions", "median utterances", "least", "most"])
+        majority = [
+            {"code": column, "value": str(value).lower(), "utterances": int(n), "share": round(n / len(table), 3)}
+            for column in CODES
+            for value, n in table[column].value_counts().items()
+        ]
         return [
+            CardSection("Codes by majority", "Ties and what does not apply are left out.", pd.DataFrame(majority)),
             CardSection(
                 "Agreement of the annotators", "Utterances that more than one annotator coded.", pd.DataFrame(rows)
             ),
