@@ -301,3 +301,11 @@ def names(level: Level) -> list[str]:
 def measures_table() -> pd.DataFrame:
     """All measures, one a row."""
     return pd.DataFrame([vars(measure) for measure in MEASURES])
+
+
+def measures_markdown() -> str:
+    """All measures as a Markdown table."""
+    table = measures_table()
+    rows = [list(table.columns), ["---"] * table.shape[1]]
+    rows += [[cell.replace("|", "\\|") for cell in row] for row in table.to_numpy(dtype=str).tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -27,13 +27,9 @@ class _ListMeasures(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        from subtext.behaviour.measures import measures_table
+        from subtext.behaviour.measures import measures_markdown
 
-        table = measures_table()
-        print("| " + " | ".join(table.columns) + " |")
-        print("|" + "---|" * len(table.columns))
-        for row in table.astype(str).itertuples(index=False):
-            print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        print(measures_markdown())
         parser.exit()
 
 
