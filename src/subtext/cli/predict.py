@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--turns",
         metavar="FILE",
-        help=".srt, .vtt, .csv, .tsv, .json, .jsonl, .eaf or .rttm file of the one recording; JSON also as WhisperX and Label Studio write it",
+        help=".srt, .vtt, .csv, .tsv, .json, .jsonl, .eaf or .rttm file of the one recording; "
+        "JSON also as WhisperX, pyannoteAI and Label Studio write it",
     )
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="of text files, such as latin-1 (default utf-8)"
