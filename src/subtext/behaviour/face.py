@@ -169,7 +169,7 @@ def read_faces(
     )
     people = {"": None} if sides is None else dict(sides)
     rows: dict[str, list[tuple[float, ...]]] = {person: [] for person in people}
-    times = []
+    times: list[float] = []
     for _, frame in sample_frames(path, [whole], rate, max_side=MAX_SIDE):
         if isinstance(frame, MediaError):
             if not times:

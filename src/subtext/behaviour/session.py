@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -209,7 +209,7 @@ def _measure_voices(
 
 def _own_frames(
     turns: pd.DataFrame, timed: pd.DataFrame, voices: Mapping[str, VoiceTrack]
-) -> list[tuple[object, npt.NDArray[np.bool_], VoiceTrack]]:
+) -> list[tuple[Any, npt.NDArray[np.bool_], VoiceTrack]]:
     """Each turn with the frames of its recording in which its person alone speaks."""
     others = {
         person: merged(timed.loc[timed["person"] != person, ["start", "end"]].to_numpy(float))

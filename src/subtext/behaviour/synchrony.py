@@ -152,14 +152,15 @@ def lagged_synchrony(first: Values, second: Values, settings: SynchronySettings 
         raise ValueError(f"series of {len(first)} and {len(second)} points are not on one clock")
     length = round(settings.segment / settings.step)
     count = len(first) // length
-    steps = np.arange(-round(settings.max_lag / settings.step), round(settings.max_lag / settings.step) + 1)
+    most = round(settings.max_lag / settings.step)
+    steps = range(-most, most + 1)
     one, two = (series[: count * length].reshape(count, length) for series in (first, second))
     z = np.stack([_fisher_z(one, two, lag) for lag in steps])  # [lags, segments of one, segments of two]
     curve = np.tanh(_mean(np.diagonal(z, axis1=1, axis2=2), axis=1))
     strength = _mean(np.abs(z), axis=0)
     # A segment in which somebody is silent tells nothing, whichever other it is paired with.
     told = np.flatnonzero(np.isfinite(np.diagonal(strength)))
-    lags = steps * settings.step
+    lags = np.array([step * settings.step for step in steps])
     if len(told) < LEAST_SEGMENTS:
         nan = float("nan")
         return LaggedSynchrony(nan, nan, nan, nan, nan, nan, lags, curve, len(told))

@@ -5,9 +5,9 @@ Every function takes a table of the turns of one session with the columns `perso
 """
 
 import re
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -189,8 +189,8 @@ class Exchange:
         offset: s from the end of the one's speech to the start of the other's; negative = overlap.
     """
 
-    before: Hashable
-    after: Hashable
+    before: Any
+    after: Any
     offset: float
 
 
@@ -206,7 +206,9 @@ def exchanges(turns: pd.DataFrame, backchannel: pd.Series | None = None) -> list
     timed = _timed(turns)
     passed = (backchannels(timed) if backchannel is None else backchannel.reindex(timed.index)).fillna(False)
     found = []
-    holder, last, until = None, None, -np.inf
+    holder: Any = None
+    last: Any = None
+    until = -np.inf
     for label, person, start, end in zip(timed.index, timed["person"], timed["start"], timed["end"], strict=True):
         if passed[label] or (person != holder and end <= until):
             continue

@@ -89,5 +89,5 @@ def _analysed(sound: Sound, start: float) -> tuple[Values, Values, Values]:
     frames = prosody_frames(sound.samples, SAMPLE_RATE, hop=HOP).astype(np.float64)
     voiced = frames[:, PROSODY_NAMES.index("voicing")] > 0.5
     log_f0 = np.where(voiced, frames[:, PROSODY_NAMES.index("log_f0")], np.nan)
-    times = start + sound.start + (np.arange(len(frames)) + 0.5) * HOP
+    times = start + sound.start + (np.arange(len(frames), dtype=np.float64) + 0.5) * HOP
     return times, log_f0, frames[:, PROSODY_NAMES.index("energy")]

@@ -59,13 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build, measure and write."""
+    from subtext.behaviour.face import Side
     from subtext.behaviour.session import measure_manifest
     from subtext.errors import ConfigError
     from subtext.media.faces import make_detector
 
     if options.left is not None and options.left == options.right:
         raise ConfigError(f"--left and --right both name '{options.left}'; name two people")
-    sides = {role: side for side in ("left", "right") if (role := getattr(options, side)) is not None}
+    named: tuple[tuple[str | None, Side], ...] = ((options.left, "left"), (options.right, "right"))
+    sides = {role: side for role, side in named if role is not None}
     chosen = chosen_corpus(options)
     manifest = chosen.build()
     sessions, turns = measure_manifest(

@@ -1,0 +1,79 @@
+"""`subtext-data behaviour`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from subtext.behaviour.measures import MEASURES
+from subtext.cli.data import main
+from talking_face import write_talking_face
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A session of a client on camera and a counsellor of whom there is nothing but turns."""
+    write_talking_face(tmp_path / "client.mp4", 5.0)
+    rows = pd.DataFrame(
+        {
+            "id": ["a", "b", "c", "d"],
+            "session": "s1",
+            "role": ["client", "counsellor", "client", "counsellor"],
+            "start": [0.0, 2.1, 2.5, 4.75],
+            "end": [2.0, 2.4, 5.0, 6.0],
+            "transcript": ["I could not sleep.", "Mm-hm.", "It was the noise.", "The noise?"],
+            "video": ["client.mp4", None, "client.mp4", None],
+        }
+    )
+    path = tmp_path / "mine.csv"
+    rows.to_csv(path, index=False)
+    return path
+
+
+def test_two_tables_are_written(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = table.parent / "made" / "behaviour.parquet"
+    assert main(["behaviour", str(table), "--detector", "haar", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "mine: 1 sessions, 4 turns" in printed
+    (session,) = pd.read_parquet(out).to_dict("records")
+    turns = pd.read_parquet(out.with_name("behaviour_turns.parquet"))
+    assert session["client_talk_share"] == pytest.approx(4.5 / 6.05)
+    assert session["counsellor_backchannel_rate"] == pytest.approx(1 / (4.5 / 60))
+    assert turns["latency"].tolist() == pytest.approx([np.nan, np.nan, np.nan, -0.25], nan_ok=True)
+    assert turns["f0"].notna().tolist() == [True, False, True, False]
+    assert turns["head_speed"].notna().tolist() == [True, False, True, False]
+    assert "transcript" not in turns
+    assert "sleep" not in turns.to_csv()
+
+
+def test_without_a_detector_and_sound_only_turns_are_measured(table: Path) -> None:
+    out = table.parent / "behaviour.parquet"
+    assert main(["behaviour", str(table), "--detector", "none", "--no-sound", "--out", str(out)]) == 0
+    turns = pd.read_parquet(out.with_name("behaviour_turns.parquet"))
+    assert turns[["f0", "head_speed"]].isna().all().all()
+    assert turns["duration"].notna().all()
+
+
+def test_the_list_names_every_measure_and_needs_no_corpus(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["behaviour", "--list"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == [measure.name for measure in MEASURES]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "speaker", "--detector", "none"], "--by speaker"),
+        (["--left", "client", "--right", "client"], "name two people"),
+        (["--models", "nowhere"], "paths.models"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(
+    table: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["behaviour", str(table), *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
