@@ -81,7 +81,7 @@ def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:
     path.write_bytes("one\r\ncafé\r\n".encode("utf-8-sig"))
     assert official_text(path, REMEDY) == "one\ncafé\n"
     path.write_bytes("one\ncafé\n".encode("latin-1"))
-    with pytest.raises(ManifestError, match="line 2 is not UTF-8 .byte 0xe9"):
+    with pytest.raises(ManifestError, match=r"line 2 is not UTF-8 \(byte 0xe9\)"):
         official_text(path, REMEDY)
 
 

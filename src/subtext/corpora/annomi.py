@@ -47,8 +47,8 @@ _log = logging.getLogger(__name__)
 class AnnoMI(Corpus):
     """Utterances of AnnoMI, each once; where several annotators coded it, the majority's code and the counts.
 
-    Words only: the films are on video platforms and not part of the corpus. A tie is missing. Counts of votes are in
-    `votes` (annotators) and `COLUMN_votes_CODE`.
+    Words only: the films are on video platforms and not part of the corpus. A tie is missing; so is the subtype of an
+    act that the majority did not see. Counts of votes are in `votes` (annotators) and `COLUMN_votes_CODE`.
 
     Args:
         data: holds `AnnoMI-full.csv`.
@@ -117,6 +117,10 @@ class AnnoMI(Corpus):
         table["votes"] = rows.groupby(_KEY, sort=False).size()
         for column in CODES:
             table = table.join(_majority(rows, column, path))
+        for act in ("reflection", "question", "therapist_input"):
+            # Its kind is a question only where the majority saw one at all.
+            there = table[f"{act}_exists"].fillna(False).astype(bool)
+            table[f"{act}_subtype"] = table[f"{act}_subtype"].where(there)
         table = table.sort_values(["session", "turn"], key=_natural, kind="stable").reset_index(drop=True)
         table["context"] = self._context(table)
         return build_manifest(table, root=self.data, name="annomi", groups=self.groups)
@@ -187,9 +191,10 @@ def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
         if differs.any():
             row = int(differs.to_numpy().argmax())
             transcript, utterance = (rows[key].iloc[row] for key in _KEY)
+            # Without the words themselves: a message may end in a log.
             raise ManifestError(
-                f"{path}: row {row + 1}, column '{column}': {str(rows[column].iloc[row])[:60]!r} is not what another "
-                f"row says of utterance {utterance} of transcript {transcript}; correct it, or download the file again"
+                f"{path}: row {row + 1}, column '{column}': not what another row says of utterance {utterance} of "
+                f"transcript {transcript}; correct it, or download the file again"
             )
 
 

@@ -69,7 +69,7 @@ class Bah(Corpus):
 
         Raises:
             DatasetNotFound: the lists, or for frames the pictures, are missing.
-            ManifestError: a line cannot be used; naming file, line and what stands there.
+            ManifestError: a line cannot be used; naming file and line, not what is said in it.
         """
         table = self._videos() if self.level == "video" else self._frames()
         table["incongruent"] = table["ambivalence"]
@@ -124,7 +124,7 @@ class Bah(Corpus):
             unread = fields.index[fields["video"].isna()]
             if len(unread):
                 raise ManifestError(
-                    f"{path}: line {unread[0]}, {lines[unread[0]][:80]!r}, is not {wanted} ({len(unread)} such lines); "
+                    f"{path}: line {unread[0]} is not {wanted} ({len(unread)} such lines); "
                     "correct it, or download the file again"
                 )
             parts.append(fields.assign(split=split))

@@ -180,7 +180,7 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
             ):
                 wanted = {str: "text", list: "a list of texts", bool: "true or false"}[kind]
                 raise ManifestError(
-                    f"{path}: item '{name}', '{key}': {str(value)[:60]!r} is not {wanted}; "
+                    f"{path}: item '{name}', '{key}': {type(value).__name__}, not {wanted}; "
                     "correct it, or download the file again"
                 )
         if len(item["context"]) != len(item["context_speakers"]):
