@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from subtext.encoders.augmentation import FaceAugmentation, FrameAugmentation
 from subtext.encoders.encoder import Encoder
+from subtext.encoders.precomputed import FeatureEncoder
 from subtext.encoders.prosody import ProsodyEncoder
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
@@ -35,6 +36,9 @@ BUILDERS: dict[str, Callable[..., Encoder]] = {
     "visual transformer": lambda **o: visual(name="vit_tiny_patch16_224", **o),
     "text": lambda trainable=False, **o: TextEncoder(embed_dim=12, dim=16, **o),
     "prosody": prosody,
+    "features in families": lambda trainable=False, **o: FeatureEncoder(
+        modality="prosody", input_dim=6, families=[4, 2], channels=8, dim=16, trainable=trainable, **o
+    ),
     "prosody transformer": lambda **o: prosody(kind="transformer", **o),
     "prosody absolute, odd stride": lambda **o: prosody(relative=False, stride=3, window=2, heads=1, layers=1, **o),
 }
@@ -247,5 +251,5 @@ def test_every_encoder_config_builds(path):
     assert encoder.modality == path.parent.name
     assert encoder.dim == 128
     assert extractor["_target_"].startswith("subtext.features.")
-    if encoder.modality == "visual":
+    if isinstance(encoder, VisualEncoder):
         assert extractor["size"] == encoder.size

@@ -47,7 +47,7 @@ class Encoder(nn.Module, ABC):
         random_weights: whether the backbone's weights come from initialisation alone.
     """
 
-    modality: ClassVar[str]
+    modality: str
     width_setting: ClassVar[str | None] = None
     """The setting that says how wide a step of the stream is; None where any width will do."""
 
