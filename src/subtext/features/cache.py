@@ -28,7 +28,7 @@ _STALE: Final = 24 * 3600
 """Age in s after which an unfinished file is taken for left over."""
 
 
-def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False) -> str:
+def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False, side: str = "") -> str:
     """The name of a stream: what it was made of, and how.
 
     Args:
@@ -36,9 +36,11 @@ def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: 
         segment: the part of it; a missing start counts as 0.
         fingerprint: digest of every setting and weight that shapes the stream.
         is_picture: the file is read as one picture; the same file may be a recording for another row.
+        side: half of the picture that the person is in, "" = not said.
     """
     part = "picture" if is_picture else [float(segment.start or 0), segment.end and float(segment.end)]
-    written = json.dumps([content, part, fingerprint])
+    # Without a side the key is what it was before there were any.
+    written = json.dumps([content, part, fingerprint, *([side] if side else [])])
     return hashlib.sha256(written.encode()).hexdigest()[:40]
 
 

@@ -155,7 +155,9 @@ class _Plan:
             given = self.is_given[row]
             if given not in prints:
                 prints[given] = (self.given if given else self.extractor).stream_fingerprint()
-            self.keys[row] = stream_key(content, source.segment, prints[given], is_picture=source.is_picture)
+            self.keys[row] = stream_key(
+                content, source.segment, prints[given], is_picture=source.is_picture, side=source.side
+            )
 
     def jobs(self) -> list[Job]:
         """What is not there yet: the streams of one file together, texts in large portions."""

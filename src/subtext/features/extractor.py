@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import pandas as pd
 
-from subtext.errors import MediaError
+from subtext.errors import ManifestError, MediaError
 from subtext.features.cache import Cache
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
@@ -29,12 +29,14 @@ class Source:
         segment: the part of the file.
         column: the manifest's column that names the file.
         texts: the texts, the one that the row is about last.
+        side: half of the picture that the person is in, "left" or "right"; "" = whoever is seen longest.
     """
 
     path: Path | None = None
     segment: Segment = WHOLE
     column: str = ""
     texts: tuple[str, ...] = ()
+    side: str = ""
 
     @property
     def is_picture(self) -> bool:
@@ -116,10 +118,16 @@ class Extractor(ABC):
 def file_sources(manifest: Manifest, columns: Sequence[str], nothing: str) -> list[Source | NoSource]:
     """For each row its segment of the file in the first of `columns` that is filled; a picture has no segment.
 
+    Where sound and picture are files with clocks of their own, the manifest's optional column `audio_offset` (s) says
+    what is to be added to `start` and `end` to get times in `audio`.
+
     Args:
         manifest: the rows.
         columns: path columns in order of preference.
         nothing: what to say of a row that fills none of them.
+
+    Raises:
+        ManifestError: an `audio_offset` is no number.
     """
     table = manifest.table
     named = table[columns[0]]
@@ -129,13 +137,33 @@ def file_sources(manifest: Manifest, columns: Sequence[str], nothing: str) -> li
         named = named.fillna(table[other])
     out: list[Source | NoSource] = []
     paths = {name: manifest.path(name) for name in named.dropna().unique()}
-    for name, which, start, end in zip(named, column, table["start"], table["end"], strict=True):
+    times = zip(table["start"], table["end"], _audio_offsets(manifest), strict=True)
+    for name, which, (start, end, offset) in zip(named, column, times, strict=True):
         if pd.isna(name):
             out.append(NoSource("absent", nothing))
             continue
         source = Source(paths[name], column=which)
-        out.append(source if source.is_picture else replace(source, segment=Segment(_seconds(start), _seconds(end))))
+        shift = offset if which == "audio" else 0.0
+        if shift and pd.isna(start):
+            # Without a start the segment begins where the other file does, which need not be where this one does.
+            start = 0.0
+        segment = Segment(*(None if (time := _seconds(bound)) is None else time + shift for bound in (start, end)))
+        out.append(source if source.is_picture else replace(source, segment=segment))
     return out
+
+
+def _audio_offsets(manifest: Manifest) -> list[float]:
+    if "audio_offset" not in manifest.table:
+        return [0.0] * len(manifest)
+    written = manifest.table["audio_offset"]
+    offsets = pd.to_numeric(written, errors="coerce").astype("float64")
+    bad = written.index[offsets.isna() & written.notna() & (written.astype("string") != "")]
+    if len(bad):
+        raise ManifestError(
+            f"{manifest.name}: row {manifest.table.index.get_loc(bad[0]) + 1}, column 'audio_offset': "
+            f"'{written[bad[0]]}' is not a number; write seconds or leave it empty"
+        )
+    return offsets.fillna(0.0).tolist()
 
 
 def _seconds(value: float | None) -> float | None:

@@ -1,12 +1,13 @@
 """Face crops of a recording's segments, or of a picture."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import cv2
 
-from subtext.errors import ConfigError, MediaError
+from subtext.errors import ConfigError, ManifestError, MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
@@ -76,8 +77,27 @@ class FaceExtractor(Extractor):
         )
 
     def sources(self, manifest: Manifest) -> list[Source | NoSource]:
-        """A row's segment of `video`, else its `image`."""
-        return file_sources(manifest, ("video", "image"), "the row names no video or image")
+        """A row's segment of `video`, else its `image`.
+
+        Where two people are in one picture, the optional column `face_side` says which half the row's person is in.
+
+        Raises:
+            ManifestError: a side is neither left nor right.
+        """
+        sources = file_sources(manifest, ("video", "image"), "the row names no video or image")
+        if "face_side" not in manifest.table:
+            return sources
+        sides = manifest.table["face_side"].astype("string").fillna("").tolist()
+        for row, side in enumerate(sides, 1):
+            if side not in ("", "left", "right"):
+                raise ManifestError(
+                    f"{manifest.name}: row {row}, column 'face_side': '{side}' is no side; write left or right, as the "
+                    "picture shows it, or leave it empty"
+                )
+        return [
+            replace(source, side=side) if isinstance(source, Source) and not source.is_picture else source
+            for source, side in zip(sources, sides, strict=True)
+        ]
 
     def extract(self, sources: Sequence[Source]) -> Iterator[tuple[int, Stream | MediaError]]:
         """Crops of all segments of one file in one pass; a row without a face is a stream without steps."""
@@ -102,17 +122,19 @@ class FaceExtractor(Extractor):
                 detect_rate=self.detect_rate,
                 max_frames=self.max_frames,
                 threads=self.threads,
+                sides=[source.side for source in sources],
             ):
-                yield number, result if isinstance(result, MediaError) else _stream(result)
+                yield number, result if isinstance(result, MediaError) else _stream(result, sources[number].side)
         except cv2.error as error:
             raise MediaError(f"{path}: OpenCV cannot use its pictures ({' '.join(str(error).split())})") from error
 
 
-def _stream(crops: FaceCrops) -> Stream:
+def _stream(crops: FaceCrops, side: str = "") -> Stream:
     quality = {"face_share": crops.face_share, "n_people": float(crops.n_people), "n_pictures": float(crops.n_frames)}
     if crops.rate:
         quality["picture_rate"] = crops.rate
     if len(crops.crops):
         quality["face_height"] = float(crops.boxes[:, 3].mean())
     pictures = "1 picture" if crops.n_frames == 1 else f"{crops.n_frames} pictures"
-    return Stream(crops.crops, crops.times, quality, "" if len(crops.crops) else f"no face found in {pictures}")
+    where = f"the {side} half of " if side else ""
+    return Stream(crops.crops, crops.times, quality, "" if len(crops.crops) else f"no face found in {where}{pictures}")

@@ -56,10 +56,12 @@ def face_crops(
     detect_rate: float = 1.0,
     max_frames: int = 300,
     threads: int = 0,
+    sides: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, FaceCrops | MediaError]]:
     """Follow the person of each segment and cut out the face.
 
-    The person is the face with the longest track, then the largest.
+    The person is the face with the longest track, then the largest; where a side is given, of those whose median place
+    is in that half of the picture.
 
     Args:
         path: the recording.
@@ -72,6 +74,7 @@ def face_crops(
         detect_rate: detections per second; between them faces are tracked.
         max_frames: at most this many pictures a segment; a longer one is sampled evenly at a lower rate.
         threads: decoder threads; 0 = as many as there are cores.
+        sides: for each segment "left" or "right", as the picture shows it, or "" for either.
 
     Yields:
         Segment index and its crops, or the error that concerns this segment alone, as soon as it is complete.
@@ -97,7 +100,8 @@ def face_crops(
             yield number, open_segments.pop(number).finish(detector.name)
         if index not in open_segments:
             tracker = FaceTracker(detector, cut, detect_rate)
-            open_segments[index] = _Collector(segments[index], duration, tracker, rate, size, max_frames)
+            side = sides[index] if sides else ""
+            open_segments[index] = _Collector(segments[index], duration, tracker, rate, size, max_frames, side)
         open_segments[index].add(frame.image, frame.time)
     for number, collector in open_segments.items():
         yield number, collector.finish(detector.name)
@@ -107,14 +111,21 @@ class _Collector:
     """One segment while its pictures arrive."""
 
     def __init__(
-        self, segment: Segment, duration: float | None, tracker: FaceTracker, rate: float, size: int, max_frames: int
+        self,
+        segment: Segment,
+        duration: float | None,
+        tracker: FaceTracker,
+        rate: float,
+        size: int,
+        max_frames: int,
+        side: str,
     ) -> None:
         start, end = segment.start, segment.end
         self.start = 0.0 if is_open(start) else float(start or 0.0)
         self.end = np.inf if is_open(end) else float(end or 0.0)
         length = min(self.end, np.inf if duration is None else duration) - self.start
         self.rate = min(rate, max_frames / length) if np.isfinite(length) and length > 0 else rate
-        self.tracker, self.size = tracker, size
+        self.tracker, self.size, self.side = tracker, size, side
         self.times: list[float] = []
 
     def add(self, image: Image, time: float) -> None:
@@ -122,21 +133,28 @@ class _Collector:
         self.tracker.add(image, time)
 
     def finish(self, detector: str) -> FaceCrops:
-        return _collect(self.tracker.finish(), np.array(self.times), self.size, self.rate, detector)
+        return _collect(self.tracker.finish(), np.array(self.times), self.size, self.rate, detector, self.side)
 
 
-def _collect(tracks: list[Track], times: npt.NDArray[np.float64], size: int, rate: float, detector: str) -> FaceCrops:
+def _collect(
+    everybody: list[Track], times: npt.NDArray[np.float64], size: int, rate: float, detector: str, side: str = ""
+) -> FaceCrops:
+    tracks = [track for track in everybody if not side or _side(track) == side]
     cuts = tracks[0].crops if tracks else []
     return FaceCrops(
         crops=np.stack([crop for crop, _ in cuts]) if cuts else np.zeros((0, size, size, 3), np.uint8),
         times=times[tracks[0].positions] if tracks else np.zeros(0),
         boxes=np.stack([box for _, box in cuts]) if cuts else np.zeros((0, 4)),
         face_share=len(cuts) / len(times) if len(times) else 0.0,
-        n_people=n_people(tracks),
+        n_people=n_people(everybody),
         n_frames=len(times),
         rate=rate,
         detector=detector,
     )
+
+
+def _side(track: Track) -> str:
+    return "left" if np.median([box[0] + box[2] / 2 for _, box in track.crops]) < 0.5 else "right"
 
 
 def image_crop(
