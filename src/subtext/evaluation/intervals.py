@@ -231,6 +231,20 @@ def pigeonhole_draws(statistic: CountStatistic, units: Units, *, n_bootstrap: in
     return np.asarray(statistic.figure(weights @ statistic.terms))
 
 
+def mean_interval(figures: Sequence[float], unit: str, *, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Mean of a figure that was computed inside each cluster, with Student's t interval over the clusters.
+
+    Args:
+        figures: one of each cluster.
+        unit: what the clusters are.
+        low: smallest value that the figure can take.
+        high: largest value.
+    """
+    if not len(figures):
+        return Interval(None, units=(unit,), clusters={unit: 0}, reason=f"no {unit} has a figure of its own")
+    return _few(float(np.mean(figures)), figures, unit, len(figures), low, high)
+
+
 def mean_of(estimates: Sequence[Linearised]) -> Linearised:
     """The mean of one figure over several systems (seeds) on the same clips.
 
