@@ -82,7 +82,7 @@ def test_settings_that_make_no_sense_are_refused(folder: Path) -> None:
         ({"neutral_band": 1}, "below 1"),
     ):
         with pytest.raises(ConfigError, match=message):
-            ChSims(data=folder, **setting)  # type: ignore[arg-type]
+            ChSims(data=folder, **setting)
 
 
 def test_numbers_that_a_spreadsheet_shortened_are_understood(folder: Path) -> None:

@@ -74,6 +74,8 @@ def test_repeated_keys_are_named(tmp_path: Path) -> None:
     check_unique(table.iloc[:2], ["a", "b"], tmp_path)
     with pytest.raises(ManifestError, match="a 'x', b '1' stands in rows 1, 3"):
         check_unique(table, ["a", "b"], tmp_path)
+    with pytest.raises(ManifestError, match="a '' stands in rows 1, 2"):
+        check_unique(pd.DataFrame({"a": [None, None]}, dtype="str"), ["a"], tmp_path)
 
 
 def test_text_in_another_encoding_names_the_line(tmp_path: Path) -> None:

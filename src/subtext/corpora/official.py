@@ -107,7 +107,7 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Non
     Raises:
         ManifestError: naming the rows and the key.
     """
-    keys = table[list(columns)]
+    keys = table[list(columns)].astype("string").fillna("")
     repeated = np.flatnonzero(keys.duplicated(keep=False).to_numpy())
     if len(repeated):
         first = keys.iloc[repeated[0]]
