@@ -1,10 +1,13 @@
 """MUStARD++: targets with their context, two nearly equal labels, official slips and spellings."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from subtext.corpora.meld import read_utterances
+from subtext.corpora.mustard import Mustard
 from subtext.corpora.mustard_plus_plus import Label, MustardPlusPlus
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError
 from subtext.manifest import check_splits
@@ -148,3 +151,18 @@ def test_the_real_utterances(shared_data: Path) -> None:
     assert near is not None
     assert near["implicit differs from explicit"].tolist() == [595, 32]
     assert near["n"].tolist() == [601, 601]
+
+
+def test_what_the_cards_say_of_shared_utterances(shared_data: Path) -> None:
+    older = Mustard(data=shared_data / "mustard").build().table.set_index("id")
+    newer = MustardPlusPlus(data=shared_data / "mustard_plus_plus").build().table.set_index("session")
+    both = older.index.intersection(newer.index)
+    assert len(both) == 688
+    assert (older.loc[both, "incongruent"] == newer.loc[both, "sarcasm"]).all()
+    friends = older.loc[older["show"] == "FRIENDS", "transcript"]
+    said = {plain(text) for text in read_utterances(shared_data / "meld")["text"]}
+    assert friends.map(plain).isin(said).sum() == 215
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
