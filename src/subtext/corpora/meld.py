@@ -57,7 +57,7 @@ class Meld(Corpus):
             "StartTime and EndTime are times in the episode, not in the clip; some are wrong (one test utterance would "
             "last five minutes). They are carried as episode_start and episode_end.",
             "The labels are of the utterance, whoever is in the picture.",
-            "215 of MUStARD's 356 utterances of Friends are among these word for word: do not train here and test there.",
+            "215 of MUStARD's 356 utterances of Friends are here word for word: do not train here and test there.",
         ),
     )
 

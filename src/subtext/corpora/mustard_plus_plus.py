@@ -82,7 +82,7 @@ class MustardPlusPlus(Corpus):
             "implicit != explicit is nearly the sarcasm label itself: it is not a second kind of evidence.",
             "An emotion label is of the utterance as a whole; which channel shows the explicit one is not said.",
             "Speakers and series tell sarcasm, as in MUStARD; the split by series is this project's, not the authors'.",
-            "It holds 688 of MUStARD's 690 utterances (SCENE is MUStARD's id): never train on one and test on the other.",
+            "It holds 688 of MUStARD's 690 utterances (SCENE is its id): never train on one and test on the other.",
             "PERSON and OTHER are whoever has no name; here they are kept apart by series, yet are several people.",
         ),
     )
