@@ -197,6 +197,33 @@ def test_a_recording_that_began_late_is_placed_by_the_sessions_clock(following: 
         assert apart.session[name] == pytest.approx(value, nan_ok=True), name
 
 
+def test_a_microphone_that_ran_earlier_is_read_by_its_offset(following: Manifest) -> None:
+    """Turns timed by a camera that started 4 s after the microphone."""
+    rows = following.table.iloc[1:].assign(audio_offset=4.0)
+    rows[["start", "end"]] -= 4.0
+    _, shifted = measure_manifest(following.with_table(rows))
+    _, plain = measure_manifest(following.with_table(following.table.iloc[1:]))
+    assert shifted["f0"].to_numpy() == pytest.approx(plain["f0"].to_numpy(), rel=1e-3)
+    assert shifted["latency"].to_numpy() == pytest.approx(plain["latency"].to_numpy(), nan_ok=True)
+    with pytest.raises(ManifestError, match="turn 1, column 'audio_offset': 'soon'"):
+        measure_manifest(following.with_table(rows.assign(audio_offset="soon")))
+
+
+def test_the_column_face_side_tells_two_people_in_view_apart(tmp_path: Path) -> None:
+    write_talking_face(tmp_path / "both.mp4", 2.0)
+    rows = alternating_turns(length=0.8, pause=0.2, seconds=2.0).assign(video="both.mp4")
+    rows["face_side"] = rows["role"].map({"client": "left", "counsellor": "right"})
+    manifest = build_manifest(rows, root=tmp_path, name="two", groups=("session",))
+    by_column, _ = measure_manifest(manifest, detector=make_detector("haar"), sound=False)
+    sides: dict[str, face.Side] = {"client": "left", "counsellor": "right"}
+    by_option, _ = measure_manifest(manifest, detector=make_detector("haar"), sides=sides, sound=False)
+    pd.testing.assert_frame_equal(by_column, by_option)
+    assert by_column.loc[0, ["client_face_share", "counsellor_face_share"]].sum() > 0.5
+    wrong = manifest.with_table(manifest.table.assign(face_side="middle"))
+    with pytest.raises(ManifestError, match=r"'middle'.*write left or right"):
+        measure_manifest(wrong, detector=make_detector("haar"), sound=False)
+
+
 def test_one_file_a_turn_has_no_common_clock(caplog: pytest.LogCaptureFixture) -> None:
     rows = alternating_turns().head(6).assign(start=0.0, end=5.0, video=[f"{n}.mp4" for n in range(6)])
     measured = measure_session(rows)
@@ -300,8 +327,8 @@ def test_faces_of_two_people_in_one_picture_need_to_be_told_apart(
         return real(path, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(face, "sample_frames", counted)
-    sides = {"client": "left", "counsellor": "right"}
-    sessions, _ = measure_manifest(manifest, detector=make_detector("haar"), sides=sides, sound=False)  # type: ignore[arg-type]
+    sides: dict[str, face.Side] = {"client": "left", "counsellor": "right"}
+    sessions, _ = measure_manifest(manifest, detector=make_detector("haar"), sides=sides, sound=False)
     # The one face is in one half of the picture; nobody is in the other.
     assert sorted([sessions.loc[0, "client_face_share"], sessions.loc[0, "counsellor_face_share"]])[0] < 0.5
     assert reads == {"both.mp4": 1}

@@ -79,8 +79,8 @@ def measure_session(
     Args:
         rows: one turn a row, of every person who speaks, with unique index labels: `start` and `end` in s of the
             recording, the column that `by` names, and where there are any `id`, `session`, `transcript`, `audio`,
-            `video`. Where the persons' recordings do not share a clock, `session_start` and `session_end` (s) place
-            the turns on one.
+            `video`. `audio_offset` (s) is added to get times in `audio`. Where the persons' recordings do not share a
+            clock, `session_start` and `session_end` (s) place the turns on one.
         voices: by the file of the rows' `audio`, else `video`.
         faces: by the file of the rows' `video` and the person.
         by: column that says who speaks: a role or a name.
@@ -132,8 +132,9 @@ def measure_manifest(
     Args:
         manifest: one turn a row; rows without a session are left out.
         detector: what finds faces; None = pictures are not read.
-        sides: who sits in which half of the picture, where two people are in view of one camera. Without it a
-            recording of two people's turns gives no measures of faces, because nothing tells whose face is whose.
+        sides: who sits in which half of the picture, where two people are in view of one camera; where None, the
+            rows' column `face_side` says so. Without either a recording of two people's turns gives no measures of
+            faces, because nothing tells whose face is whose.
         by: column that says who speaks.
         settings: see `BehaviourSettings`.
         sound: whether recordings are listened to.
@@ -142,7 +143,8 @@ def measure_manifest(
         The table of sessions (`session` and `SessionBehaviour.session`), and that of turns in the manifest's order.
 
     Raises:
-        ManifestError: no row has a session, or nobody is named in the column `by`.
+        ManifestError: no row has a session, nobody is named in the column `by`, an `audio_offset` is no number or a
+            `face_side` no side.
         WeightsError: the detector's weights are missing.
     """
     table = manifest.table
@@ -176,6 +178,7 @@ def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     turns["sound"] = columns["audio"].astype("string").fillna(columns["video"].astype("string"))
     turns["picture"] = columns["video"].astype("string")
     turns["file_start"], turns["file_end"] = rows["start"].astype(float), rows["end"].astype(float)
+    turns["sound_start"], turns["sound_end"] = _sound_times(rows)
     if {"session_start", "session_end"} <= set(rows.columns):
         turns["start"], turns["end"] = rows["session_start"].astype(float), rows["session_end"].astype(float)
         return turns
@@ -220,10 +223,10 @@ def _own_frames(
         track = voices.get(turn["sound"]) if isinstance(turn["sound"], str) else None
         if track is None or not len(track.times):
             continue
-        begin = turn["file_start"] if turn["file_start"] == turn["file_start"] else 0.0
-        stop = turn["file_end"] if turn["file_end"] == turn["file_end"] else float(track.times[-1]) + HOP
+        begin = 0.0 if pd.isna(turn["sound_start"]) else turn["sound_start"]
+        stop = float(track.times[-1]) + HOP if pd.isna(turn["sound_end"]) else turn["sound_end"]
         excluded = None
-        if turn["person"] in others and turn["start"] == turn["start"]:
+        if turn["person"] in others and pd.notna(turn["start"]):
             excluded = others[turn["person"]] - turn["start"] + begin
         found.append((label, track.within(begin, stop, excluded), track))
     return found
@@ -306,7 +309,7 @@ def _synchrony(
     for label, inside, track in _own_frames(timed, timed, voices):
         voiced = inside & np.isfinite(track.log_f0)
         turn = timed.loc[label]
-        begin = 0.0 if pd.isna(turn["file_start"]) else turn["file_start"]
+        begin = 0.0 if pd.isna(turn["sound_start"]) else turn["sound_start"]
         frames[turn["person"]].append(
             (track.times[voiced] - begin + turn["start"], track.log_f0[voiced], track.energy[voiced])
         )
@@ -357,7 +360,7 @@ def _read_voices(manifest: Manifest, rows: pd.DataFrame) -> dict[str, VoiceTrack
     voices = {}
     for file, own in rows.groupby(rows["audio"].fillna(rows["video"]), sort=False):
         try:
-            voices[str(file)] = read_voice(manifest.path(str(file)), _spans(own))
+            voices[str(file)] = read_voice(manifest.path(str(file)), _spans(*_sound_times(own)))
         except MediaError as error:
             log.warning("no sound: %s", error)
     return voices
@@ -370,27 +373,68 @@ def _read_faces(
     faces = {}
     for file, own in rows.groupby("video", sort=False):
         people = sorted(own[by].dropna().unique())
-        if sides is None and len(people) != 1:
+        seats = sides or _seats(own, by, manifest.name)
+        if seats is None and len(people) != 1:
             log.warning(
-                "%s: the turns of %s are in one picture; say who sits where (--left, --right) to measure their faces",
+                "%s: the turns of %d people are in one picture; say who sits where (column face_side, or --left and "
+                "--right) to measure their faces",
                 file,
-                " and ".join(people) or "nobody",
+                len(people),
             )
             continue
         try:
-            tracks = read_faces(manifest.path(str(file)), _spans(own), detector, sides=sides)
+            tracks = read_faces(manifest.path(str(file)), _spans(own["start"], own["end"]), detector, sides=seats)
         except MediaError as error:
             log.warning("no faces: %s", error)
             continue
-        if sides is None:
+        if seats is None:
             faces[str(file), people[0]] = tracks[""]
         else:
             faces |= {(str(file), person): track for person, track in tracks.items()}
     return faces
 
 
-def _spans(rows: pd.DataFrame) -> list[tuple[float | None, float | None]]:
+def _seats(rows: pd.DataFrame, by: str, name: str) -> dict[str, Side] | None:
+    """Who sits in which half of one recording's picture; None where that is not said of everybody.
+
+    Raises:
+        ManifestError: a side is neither left nor right, or one person sits on both.
+    """
+    if "face_side" not in rows or rows["face_side"].isna().any():
+        return None
+    seats: dict[str, Side] = {}
+    for person, side in rows[[by, "face_side"]].dropna().drop_duplicates().itertuples(index=False):
+        if side not in ("left", "right") or person in seats:
+            raise ManifestError(
+                f"{name}: column 'face_side': '{side}' for a turn in {rows['video'].iloc[0]}; write left or right, as "
+                "the picture shows it, the same for all turns of a person in one recording"
+            )
+        seats[str(person)] = side
+    return seats
+
+
+def _sound_times(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Start and end of each turn in the file that its sound is in, s.
+
+    Raises:
+        ManifestError: an offset is no number.
+    """
+    start, end = rows["start"].astype(float), rows["end"].astype(float)
+    if "audio_offset" not in rows or "audio" not in rows:
+        return start, end
+    offset = pd.to_numeric(rows["audio_offset"], errors="coerce").astype(float)
+    bad = rows.index[offset.isna() & rows["audio_offset"].notna()]
+    if len(bad):
+        raise ManifestError(
+            f"turn {rows['id'][bad[0]] if 'id' in rows else bad[0]}, column 'audio_offset': "
+            f"'{rows['audio_offset'][bad[0]]}' is not a number; write seconds or leave it empty"
+        )
+    offset = offset.fillna(0.0).where(rows["audio"].notna(), 0.0)
+    return start + offset, end + offset
+
+
+def _spans(starts: pd.Series, ends: pd.Series) -> list[tuple[float | None, float | None]]:
     return [
         (None if pd.isna(start) else float(start), None if pd.isna(end) else float(end))
-        for start, end in zip(rows["start"], rows["end"], strict=True)
+        for start, end in zip(starts, ends, strict=True)
     ]

@@ -72,12 +72,14 @@ def read_voice(path: Path, spans: Sequence[tuple[float | None, float | None]]) -
         if len(edges) > 1 and end - edges[-1] < 1.0:  # no sliver at the end
             edges = edges[:-1]
         tiles += [Segment(float(a), float(b)) for a, b in zip(edges, [*edges[1:], end], strict=True)]
-    parts = []
+    parts, errors = [], []
     for number, sound in read_segments(path, tiles, SAMPLE_RATE) if tiles else ():
         if isinstance(sound, MediaError):
-            log.warning("%s", sound)
+            errors.append(sound)
             continue
         parts.append(_analysed(sound, tiles[number].start or 0.0))
+    if errors:
+        log.warning("%d of %d stretches have no usable sound, such as: %s", len(errors), len(tiles), errors[0])
     parts.sort(key=lambda part: part[0][0])
     times, log_f0, energy = (
         (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [np.empty(0)] * 3
