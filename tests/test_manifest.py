@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subtext.errors import ManifestError
-from subtext.manifest import Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import (
+    REJECT_COLUMNS,
+    Manifest,
+    build_manifest,
+    check_splits,
+    read_manifest,
+    write_manifest,
+    write_rejects,
+)
 
 # Any text but lone surrogates, which no file format holds, and NUL, which ends C strings.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -179,7 +187,151 @@ def test_callers_table_stays_as_it_was(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(table, before)
 
 
+def test_times_may_be_clock_times(tmp_path: Path) -> None:
+    table = build(tmp_path, start=["0:06", "00:16:16,059", "7.5", ""], end=["1:02:03", " 16:17.5 ", "1e1", None]).table
+    assert table["start"].tolist()[:3] == [6.0, 976.059, 7.5]
+    assert table["end"].tolist()[:3] == [3723.0, 977.5, 10.0]
+    assert table[["start", "end"]].iloc[3].isna().all()
+    for cell in ("0:06:", "6s", "-0:06", "1:2:3:4", "1,5"):
+        assert "seconds or hh:mm:ss.fff" in refusal(tmp_path, start=[cell])
+
+
+def test_misspelt_labels_are_guessed(tmp_path: Path) -> None:
+    assert "did you mean 'happiness'?" in refusal(tmp_path, verbal_emotion=["Happyness"])
+    assert "did you mean 'masking'?" in refusal(tmp_path, incongruence_type=["maskin"])
+    assert "did you mean 'train'?" in refusal(tmp_path, split=["Train"])
+    assert "did you mean" not in refusal(tmp_path, split=["xyz"])
+
+
+# Rows that cannot be used
+
+
+BAD: dict[str, Any] = {
+    "id": ["a", None, "c", "d", "c", "f", "g"],
+    "split": ["train", "train", "dev", "", "train", "train", "train"],
+    "start": ["0", "0", "-1", "0", "0", "0", "0"],
+    "end": ["1", "2", "2", "0:01", "3", "-5", "2"],
+    "verbal_polarity": [1, 1, 1, 1, 1, 1, 3],
+    "incongruent": ["1", "0", "1", "1", "1", "1", "may"],
+    "video": [None, None, None, None, None, None, "../x.mp4"],
+    "fold": [0, 0, -3, None, 0, 0, 0],
+}
+
+
+def skipping(root: Path, **options: Any) -> Manifest:
+    table = pd.DataFrame(BAD).assign(transcript="words")
+    return build_manifest(table, root=root, name="mine", on_error="skip", **options)
+
+
+def test_skipped_rows_are_left_out_and_each_bad_cell_is_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = skipping(tmp_path)
+    assert manifest.table["id"].tolist() == ["a", "d"]
+    assert manifest.table.index.tolist() == [0, 1]
+    assert manifest.table["end"].tolist() == [1.0, 1.0]
+    assert list(manifest.rejects.columns) == list(REJECT_COLUMNS)
+    listed = manifest.rejects[["row", "id", "column", "value"]].fillna("-")
+    assert set(listed.itertuples(index=False, name=None)) == {
+        (2, "-", "id", "-"),
+        (3, "c", "split", "dev"),
+        (3, "c", "start", "-1"),
+        (3, "c", "fold", "-3.0"),
+        (5, "c", "id", "c"),
+        (6, "f", "end", "-5"),
+        (7, "g", "verbal_polarity", "3"),
+        (7, "g", "incongruent", "may"),
+        (7, "g", "video", "../x.mp4"),
+    }
+    assert manifest.rejects["row"].is_monotonic_increasing
+    assert manifest.rejects[["reason", "remedy"]].notna().all(axis=None)
+    assert "5 of 7 rows are left out, the first: row 2" in caplog.text
+
+
+def test_good_tables_have_no_rejects(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["a"], "transcript": ["x"], "verbal_polarity": ["1"]})
+    skipped = build_manifest(table, root=tmp_path, name="mine", on_error="skip")
+    pd.testing.assert_frame_equal(skipped.table, build_manifest(table, root=tmp_path, name="mine").table)
+    assert skipped.rejects.empty
+    (tmp_path / "r.csv").write_text("of an earlier call")
+    assert write_rejects(skipped, tmp_path / "r.csv") is None
+    assert not (tmp_path / "r.csv").exists()
+
+
+def test_rows_keep_the_numbers_of_their_source(tmp_path: Path) -> None:
+    earlier = pd.DataFrame([[1, pd.NA, pd.NA, pd.NA, "torn", "mend it"]], columns=list(REJECT_COLUMNS))
+    manifest = skipping(tmp_path, row_numbers=range(2, 9), rejects=earlier)
+    assert manifest.rejects["row"].drop_duplicates().tolist() == [1, 3, 4, 6, 7, 8]
+    with pytest.raises(ManifestError, match="row 9 has no id"):
+        build_manifest(pd.DataFrame({"id": [None], "audio": ["a"]}), root=tmp_path, name="mine", row_numbers=[9])
+
+
+def test_a_table_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["a", "b"], "transcript": "x", "split": "dev"})
+    with pytest.raises(
+        ManifestError, match=r"none of the 2 rows can be used; the first: row 1 \(id 'a'\), column 'split'"
+    ):
+        build_manifest(table, root=tmp_path, name="mine", on_error="skip")
+    with pytest.raises(ManifestError, match="on_error is 'ignore'; use stop or skip"):
+        build_manifest(table, root=tmp_path, name="mine", on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_rejects_are_written_without_formulas(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["a", "=1+1"], "transcript": "x", "split": ["", "=cmd|x"]})
+    manifest = build_manifest(table, root=tmp_path, name="mine", on_error="skip")
+    path = write_rejects(manifest, tmp_path / "r.csv")
+    assert path is not None
+    assert ",'=1+1,split,'=cmd|x," in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("column", ["transcript", "context", "speaker", "session"])
+def test_what_was_said_and_by_whom_is_in_no_message(
+    tmp_path: Path, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pd.DataFrame({"id": ["a", "b"], "audio": "x.wav", column: [["CANARY"], "CANARY too"]})
+    with pytest.raises(ManifestError) as caught:
+        build_manifest(table, root=tmp_path, name="mine")
+    assert f"row 1 (id 'a'), column '{column}'" in str(caught.value)
+    rejects = build_manifest(table, root=tmp_path, name="mine", on_error="skip").rejects
+    assert rejects[["row", "column"]].to_numpy().tolist() == [[1, column]]
+    assert "CANARY" not in str(caught.value) + caplog.text + rejects.to_csv()
+
+
 # Paths
+
+
+@pytest.mark.parametrize("n_files", [1, 30])
+def test_missing_media_are_found_where_asked_for(tmp_path: Path, n_files: int) -> None:
+    (tmp_path / "day").mkdir()
+    for number in range(n_files):
+        (tmp_path / "day" / f"{number}.wav").touch()
+    (tmp_path / "day" / "folder.wav").mkdir()
+    (tmp_path / "day" / "dangling.wav").symlink_to(tmp_path / "day" / "none")
+    (tmp_path / "day" / "linked.wav").symlink_to(tmp_path / "day" / "0.wav")
+    bad = ["day/folder.wav", "day/dangling.wav", "day/none.wav", "none/0.wav", "day/0.wav/x", "y" * 5000]
+    good = [f"day/{number}.wav" for number in range(n_files)] + ["day/linked.wav", "./day/0.wav"]
+    table = pd.DataFrame({"audio": good + bad})
+    table["id"] = table["audio"]
+    manifest = build_manifest(table, root=tmp_path, name="mine", on_error="skip", check_media=True)
+    assert manifest.table["id"].tolist() == good
+    assert manifest.rejects["row"].tolist() == list(range(len(good) + 1, len(table) + 1))
+    with pytest.raises(ManifestError, match=r"column 'audio': there is no file 'day/folder.wav'.*check_media=false"):
+        build_manifest(table, root=tmp_path, name="mine", check_media=True)
+    assert len(build_manifest(table, root=tmp_path, name="mine")) == len(table)
+
+
+def test_links_among_many_files_are_seen(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "out.wav").touch()
+    names = [f"{number}.wav" for number in range(20)]
+    for name in names[1:]:
+        (root / name).touch()
+    (root / "0.wav").symlink_to(tmp_path / "out.wav")
+    message = refusal(root, audio=names)
+    assert "row 1 (id 'r0'), column 'audio'" in message
+    assert "through a link" in message
+    assert len(build(root, allow_links=True, audio=names)) == 20
 
 
 @pytest.mark.parametrize(
@@ -237,7 +389,7 @@ def test_root_may_itself_be_reached_through_a_link(tmp_path: Path) -> None:
 
 def test_unit_in_two_splits_is_refused(tmp_path: Path) -> None:
     manifest = build(tmp_path, speaker=["A", "B", "A", None, None], split=["train", "val", "test", "train", "test"])
-    with pytest.raises(ManifestError, match=r"speaker 'A' is in the splits train, test \(1 such values\)"):
+    with pytest.raises(ManifestError, match=r"one speaker is in the splits train, test.* 'r0', 'r2' \(1 such values\)"):
         check_splits(manifest)
     check_splits(manifest, [])
     check_splits(manifest.with_table(manifest.table.assign(split=pd.NA)))
@@ -247,7 +399,7 @@ def test_unit_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(["train", "val", "test"])), min_size=1, max_size=8))
 def test_split_check_agrees_with_the_definition(rows: list[tuple[str, str]]) -> None:
-    table = pd.DataFrame(rows, columns=["speaker", "split"])
+    table = pd.DataFrame(rows, columns=["speaker", "split"]).assign(id="r")
     leak = any(len({split for speaker, split in rows if speaker == value}) > 1 for value in "ABC")
     manifest = Manifest(table, Path(), "mine")
     if leak:

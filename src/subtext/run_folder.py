@@ -53,6 +53,7 @@ _WRITTEN: Final = (
     "predictions.parquet",
     "controls.parquet",
     "rows.parquet",
+    "rejects.csv",
     "metrics.json",
     "report.md",
     "extraction.parquet",

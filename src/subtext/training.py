@@ -41,7 +41,7 @@ from subtext.fusion.base import Fusion
 from subtext.heads import Heads, HeadSpec, head_specs
 from subtext.labels import MODALITIES
 from subtext.losses import visible_targets
-from subtext.manifest import SPLITS, Manifest, check_splits
+from subtext.manifest import SPLITS, Manifest, check_splits, write_rejects
 from subtext.predictions import predict_table, raw_answers
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
 from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, take_over
@@ -175,6 +175,7 @@ class _Run:
         corpus: Corpus = build(node, Corpus)
         self.labels = corpus.description.labels
         manifest = corpus.build()
+        write_rejects(manifest, self.run.file("rejects.csv"))
         disjoint = node.get("disjoint")
         disjoint = manifest.groups if disjoint is None else disjoint
         if self.settings.get("cv") is not None:

@@ -205,6 +205,49 @@ def test_unreadable_tables_are_refused(tmp_path: Path, content: bytes, ending: s
     assert words in refusal(tmp_path, content, ending)
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_torn_rows_can_be_skipped(tmp_path: Path, ending: str) -> None:
+    rows = {
+        "csv": 'id,transcript,split\n\n1,a,\n2,CANARY\n3,"b\nb",dev\n4,c,train\n5\n',
+        "jsonl": '{"id": 1, "transcript": "a"}\n\n["CANARY"]\n{"id": 3, "transcript": "b", "split": "dev"}\n'
+        '{"id": 4, "transcript": "c"}\n{"id": CANARY\n',
+    }
+    manifest = corpus(tmp_path, rows[ending], ending, on_error="skip")
+    assert manifest.table["id"].tolist() == ["1", "4"]
+    assert manifest.rejects[["row", "column"]].fillna("-").to_numpy().tolist() == [[2, "-"], [5, "-"], [3, "split"]]
+    assert "CANARY" not in manifest.rejects.to_csv()
+    assert "CANARY" not in refusal(tmp_path, rows[ending], ending)
+
+
+def test_labels_spelled_otherwise_are_translated(tmp_path: Path) -> None:
+    content = "id,transcript,verbal_polarity,incongruent,Emo\n1,a,Neg ,yes,frohsinn\n2,b,1,no,joy\n3,c,,,\n"
+    values = {
+        "verbal_polarity": {"neg": -1, "pos": 1},
+        "incongruent": {"yes": True, "no": False},
+        "visual_emotion": {"Frohsinn": "joy"},
+        "engagement": None,
+    }
+    table = corpus(tmp_path, content, columns={"visual_emotion": "Emo"}, values=values).table
+    assert table["verbal_polarity"].tolist() == [-1, 1, pd.NA]
+    assert table["incongruent"].tolist() == [True, False, pd.NA]
+    assert table["visual_polarity"].tolist() == [1, 1, pd.NA]
+    assert "corpus.values names the column 'role'" in refusal(tmp_path, content, values={"role": {"a": "b"}})
+    assert "'meh'" in refusal(tmp_path, content.replace("Neg ", "meh"), values={"verbal_polarity": {"neg": -1}})
+
+
+def test_unknown_ways_with_errors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="on_error is 'ignore'; use stop or skip"):
+        ManifestCorpus(path=tmp_path / "mine.csv", on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_a_cell_of_ours_loses_its_apostrophe_only_where_ours_says_so(tmp_path: Path) -> None:
+    content = "id,transcript\n1,'- No.\n2,'tis\n3,- No.\n"
+    assert corpus(tmp_path, content).table["transcript"].tolist() == ["'- No.", "'tis", "- No."]
+    for text, words in (('{"root": "elsewhere"}', "'- No."), ('{"escaped": "leading apostrophe"}', "- No.")):
+        (tmp_path / "mine.json").write_text(text)
+        assert corpus(tmp_path, content).table["transcript"].tolist() == [words, "'tis", "- No."]
+
+
 def test_missing_files_and_roots_are_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"no manifest .*none\.csv; set corpus\.path"):
         ManifestCorpus(path=tmp_path / "none.csv").build()
@@ -247,9 +290,9 @@ def test_a_command_without_a_path_ends_in_one_line(tmp_path: Path) -> None:
 def test_splits_are_checked_by_the_columns_asked_for(tmp_path: Path) -> None:
     content = "id,transcript,speaker,couple,split\n1,a,A,x,train\n2,b,B,x,test\n"
     assert corpus(tmp_path, content, groups=["couple"]).groups == ("couple",)
-    assert "couple 'x' is in the splits train, test" in refusal(tmp_path, content, disjoint=["speaker", "couple"])
+    assert "one couple is in the splits train, test" in refusal(tmp_path, content, disjoint=["speaker", "couple"])
     leaking = content.replace("B,x", "A,y")
-    assert "speaker 'A'" in refusal(tmp_path, leaking)
+    assert "one speaker is in the splits train, test, with the segments '1', '2'" in refusal(tmp_path, leaking)
     assert len(corpus(tmp_path, leaking, disjoint=[])) == 2
 
 

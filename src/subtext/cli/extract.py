@@ -22,7 +22,7 @@ def extract_corpus(config: DictConfig) -> int:
     from subtext.features.extract import extract
     from subtext.features.extractor import Extractor
     from subtext.features.summary import summarise
-    from subtext.manifest import Manifest
+    from subtext.manifest import Manifest, write_rejects
 
     manifest: Manifest = build(_plain(config.corpus), Corpus).build()
     extractors: dict[str, Extractor] = {
@@ -33,6 +33,7 @@ def extract_corpus(config: DictConfig) -> int:
     index = extract(manifest, extractors, FeatureCache(config.paths.features), workers=config.workers)
     folder = Path(config.paths.features) / manifest.name
     index.save(folder)
+    write_rejects(manifest, folder / "rejects.csv")
     print(summarise(index, manifest.name))
     print(f"Every row's result: {folder / 'extraction.csv'}")
     return SOME_FAILED if index.n_failed else OK

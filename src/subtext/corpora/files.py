@@ -6,10 +6,13 @@ import io
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -18,10 +21,14 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
-from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.manifest import REJECT_COLUMNS, Manifest, OnError, build_manifest, check_splits
+from subtext.privacy import ESCAPED, unescaped
 from subtext.transcripts import is_unicode, with_whole_characters
 
 _log = logging.getLogger(__name__)
+_REMEDY: Final = (
+    "each row needs as many cells as the first, cells with commas, quotes or line breaks stand in double quotes"
+)
 
 
 class ManifestCorpus(Corpus):
@@ -36,10 +43,15 @@ class ManifestCorpus(Corpus):
             names (see `subtext.manifest.write_manifest`), else the table's own folder.
         name: the corpus's name; by default the file's.
         columns: our column name -> the file's, for those that differ; null values are ignored.
+        values: our column name -> {cell of the file: what it stands for}, for labels spelled otherwise, such as
+            {"verbal_polarity": {"neg": -1}}; compared without case and outer blanks, other cells stay.
         groups: columns of reused units, by which intervals resample.
         disjoint: columns whose values must not stand in two splits.
         allow_links: accept files that symbolic links bring in from outside `root`.
         count_unvoiced_warmth: count a smile under neutral words as incongruent.
+        on_error: "stop" at the first row that cannot be used, or "skip" such rows and list them in `Manifest.rejects`.
+        check_media: whether a file that is named but not there is such an error. By default `subtext-data build` looks
+            and training does not: extraction reports what is missing, and features may be there without their files.
     """
 
     description = Description(
@@ -59,10 +71,13 @@ class ManifestCorpus(Corpus):
         root: str | Path | None = None,
         name: str | None = None,
         columns: Mapping[str, str | None] | None = None,
+        values: Mapping[str, Mapping[Any, Any] | None] | None = None,
         groups: Sequence[str] | None = None,
         disjoint: Sequence[str] = ("speaker",),
         allow_links: bool = False,
         count_unvoiced_warmth: bool = False,
+        on_error: OnError = "stop",
+        check_media: bool | None = None,
     ) -> None:
         if path is None:
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
@@ -70,10 +85,15 @@ class ManifestCorpus(Corpus):
         self.root = None if root is None else Path(root)
         self.name = self.path.stem if name is None else name
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
+        self.values = {ours: dict(meanings) for ours, meanings in (values or {}).items() if meanings}
         self.groups = None if groups is None else tuple(groups)
         self.disjoint = tuple(disjoint)
         self.allow_links = allow_links
         self.rule = IncongruenceRule(count_unvoiced_warmth)
+        self.on_error: OnError = on_error
+        self.check_media = check_media
+        if on_error not in ("stop", "skip"):
+            raise ConfigError(f"corpus.on_error is '{on_error}'; use stop or skip")
         for setting, value in (("groups", groups), ("disjoint", disjoint)):
             if isinstance(value, str):
                 raise ConfigError(f"corpus.{setting} is the text '{value}'; write a list: corpus.{setting}=[{value}]")
@@ -84,8 +104,12 @@ class ManifestCorpus(Corpus):
         Raises:
             ManifestError: the file is missing or cannot be read, or a cell of it cannot be used.
         """
-        table = self._rename(read_table(self.path))
+        unread: list[_Unread] | None = [] if self.on_error == "skip" else None
+        table = read_table(self.path, unread)
         beside = self._description()
+        if beside.get("escaped") == ESCAPED:
+            table = unescaped(table)
+        table = self._translate(self._rename(table))
         root = self.root
         if root is None:
             root = self.path.parent / str(beside.get("root", ""))
@@ -95,18 +119,27 @@ class ManifestCorpus(Corpus):
         if groups is None:
             groups = tuple(beside.get("groups", ("speaker",)))
         manifest = build_manifest(
-            table, root=root, name=self.name, groups=groups, allow_links=self.allow_links, rule=self.rule
+            table,
+            root=root,
+            name=self.name,
+            groups=groups,
+            allow_links=self.allow_links,
+            rule=self.rule,
+            on_error=self.on_error,
+            check_media=bool(self.check_media),
+            row_numbers=_numbers(len(table), unread),
+            rejects=_rejects(unread),
         )
         check_splits(manifest, self.disjoint)
         return manifest
 
     def _description(self) -> dict[str, Any]:
-        """Root and groups as `write_manifest` left them beside a Parquet file.
+        """Root and groups as `write_manifest` or `subtext-data export` left them beside a file of ours.
 
         Leave to follow links is not taken from it: that is for the user to give.
         """
         beside = self.path.with_suffix(".json")
-        if _kind(self.path) != "parquet" or not beside.is_file():
+        if not beside.is_file():
             return {}
         try:
             description = json.loads(beside.read_text(encoding="utf-8"))
@@ -115,7 +148,21 @@ class ManifestCorpus(Corpus):
                 f"{beside}, the description of {self.path.name}, cannot be read ({_one_line(error)}); "
                 "repair or remove it"
             ) from error
-        return description if isinstance(description, dict) else {}
+        # Beside other tables there may be any file of that name: only an export's says how it was written.
+        ours = isinstance(description, dict) and (_kind(self.path) == "parquet" or "escaped" in description)
+        return description if ours else {}
+
+    def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
+        for ours, meanings in self.values.items():
+            if ours not in table:
+                raise ManifestError(
+                    f"{self.path}: corpus.values names the column '{ours}', which is not there; name one of "
+                    f"{', '.join(str(column) for column in table.columns)}"
+                )
+            spelled = {str(cell).strip().lower(): str(meaning) for cell, meaning in meanings.items()}
+            words = table[ours].astype("string")
+            table[ours] = words.str.strip().str.lower().map(spelled).fillna(words)
+        return table
 
     def _rename(self, table: pd.DataFrame) -> pd.DataFrame:
         missing = [theirs for theirs in self.columns.values() if theirs not in table]
@@ -137,11 +184,42 @@ class ManifestCorpus(Corpus):
         return pd.concat([renamed, rest], axis=1)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Unread:
+    """A row of a file that has no cells to check: its number among the rows, why, and what to do."""
+
+    row: int
+    reason: str
+    remedy: str
+
+
+def _rejects(unread: Sequence[_Unread] | None) -> pd.DataFrame | None:
+    if not unread:
+        return None
+    # Not what the row holds: that may be what somebody said.
+    table = pd.DataFrame(columns=list(REJECT_COLUMNS), index=range(len(unread)))
+    table["row"] = [row.row for row in unread]
+    table["reason"] = [row.reason for row in unread]
+    table["remedy"] = [row.remedy for row in unread]
+    return table
+
+
+def _numbers(rows: int, unread: Sequence[_Unread] | None) -> np.ndarray:
+    """`[rows]`: numbers that the rows of a table had before others were left out."""
+    numbers = np.arange(1, rows + len(unread or ()) + 1)
+    return np.setdiff1d(numbers, [row.row for row in unread or ()])
+
+
+def read_table(path: Path, unread: list[_Unread] | None = None) -> pd.DataFrame:
     """A table from CSV, TSV, Parquet or JSON Lines, its text verbatim.
 
     CSV is read as UTF-8 (with or without mark), UTF-16 with mark, else as Windows-1252 or Latin-1, which is reported.
     In CSV every cell is text; Parquet and JSON keep their types.
+
+    Args:
+        path: its ending says what it is.
+        unread: takes the rows that cannot be told apart into cells, which are then left out; by default they are an
+            error. A quote that is never closed always is one: there is no telling where its row ends.
 
     Raises:
         ManifestError: naming the file, where in it, and the remedy.
@@ -162,7 +240,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not content.strip():
         raise ManifestError(f"{path} is empty; write one line of column names and one line a segment")
     text = _decode(content, path)
-    return _read_json_lines(text, path) if kind == "jsonl" else _read_csv(text, path, kind)
+    return _read_json_lines(text, path, unread) if kind == "jsonl" else _read_csv(text, path, kind, unread)
 
 
 def _kind(path: Path) -> str:
@@ -192,7 +270,7 @@ def _decode(content: bytes, path: Path) -> str:
     raise ManifestError(f"{path} is not text; save the table as UTF-8 CSV or JSON Lines")
 
 
-def _read_csv(text: str, path: Path, kind: str) -> pd.DataFrame:
+def _read_csv(text: str, path: Path, kind: str, unread: list[_Unread] | None) -> pd.DataFrame:
     text = text.lstrip("\r\n")
     delimiter = "\t" if kind == "tsv" else ","
     header = text.split("\n", 1)[0]
@@ -201,21 +279,26 @@ def _read_csv(text: str, path: Path, kind: str) -> pd.DataFrame:
     _check_quotes(text, delimiter, path)
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     content = text.encode()
+
+    def leave_out(row: pyarrow.csv.InvalidRow) -> str:
+        if unread is None:
+            return "error"
+        reason = f"{row.actual_columns} cells where {row.expected_columns} are expected"
+        unread.append(_Unread(row.number - 1, reason, _REMEDY))  # Arrow counts the header.
+        return "skip"
+
     try:
         table = pa.csv.read_csv(
             io.BytesIO(content),
             # Errors name the row only when one thread reads, and no cell may be longer than a block.
             pa.csv.ReadOptions(use_threads=False, block_size=max(1 << 20, len(content))),
-            pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=leave_out),
             pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
         ).to_pandas()
     except pa.ArrowException as error:
-        raise ManifestError(
-            f"{path}: {_one_line(error)}; each row needs as many cells as the first, "
-            "cells with commas, quotes or line breaks stand in double quotes"
-        ) from error
+        raise ManifestError(f"{path}: {_without_content(error)}; {_REMEDY}") from error
     table.columns = table.columns.str.strip()
     # Spreadsheets leave nameless empty columns at the end.
     table = table.loc[:, (table.columns != "") | table.notna().any().to_numpy()]
@@ -240,7 +323,7 @@ def _check_quotes(text: str, delimiter: str, path: Path) -> None:
         ) from error
 
 
-def _read_json_lines(text: str, path: Path) -> pd.DataFrame:
+def _read_json_lines(text: str, path: Path, unread: list[_Unread] | None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     replaced = 0
     # Not splitlines(): transcripts may hold U+2028 and its kin.
@@ -248,13 +331,12 @@ def _read_json_lines(text: str, path: Path) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ManifestError(
-                f"{path}, line {number}: not JSON ({_one_line(error)}); write one object a line"
-            ) from error
-        if not isinstance(row, dict):
-            raise ManifestError(f"{path}, line {number}: a {type(row).__name__}; write one object a line")
+            row = _object(line)
+        except ValueError as error:
+            if unread is None:
+                raise ManifestError(f"{path}, line {number}: {error}; write one object a line") from error
+            unread.append(_Unread(len(rows) + len(unread) + 1, f"line {number}: {error}", "write one object a line"))
+            continue
         if "\\u" in line:
             for key, value in row.items():
                 if isinstance(value, str) and not is_unicode(value):
@@ -265,6 +347,21 @@ def _read_json_lines(text: str, path: Path) -> pd.DataFrame:
         _log.warning("%s: %d cells hold halves of characters, which became U+FFFD", path, replaced)
     columns = {column: None for row in rows for column in row}
     return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns})
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({_one_line(error)})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}")
+    return row
+
+
+def _without_content(error: BaseException) -> str:
+    """What Arrow says of a row, but not the row itself, which holds what somebody said."""
+    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", _one_line(error))
 
 
 def _one_line(error: BaseException) -> str:

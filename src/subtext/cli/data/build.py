@@ -1,6 +1,8 @@
 """Read a corpus in its official layout, check it, and write its manifest: one row a segment, as Parquet.
 
-Media stay where they are. Train on the result with: subtext-train corpus=manifest corpus.path=FILE.
+Media stay where they are; of a table of your own, that they are there is checked. The first row that cannot be used
+ends the command; with corpus.on_error=skip such rows are left out and listed in a file beside the manifest.
+Train on the result with: subtext-train corpus=manifest corpus.path=FILE.
 """
 
 import argparse
@@ -20,13 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build and write."""
-    from subtext.manifest import write_manifest
+    from subtext.manifest import write_manifest, write_rejects
 
-    chosen = chosen_corpus(options)
+    chosen = chosen_corpus(options, check_media=True)
     manifest = chosen.build()
     path = options.out or chosen.folder / "manifest.parquet"
     write_manifest(manifest, path)
+    rejects = write_rejects(manifest, path.with_suffix(".rejects.csv"))
     splits = manifest.table["split"].value_counts(sort=False, dropna=False).items()
     counts = ", ".join(f"{'no split' if not isinstance(split, str) else split} {count:,}" for split, count in splits)
     print(f"{manifest.name}: {len(manifest):,} segments ({counts})")
+    if rejects is not None:
+        print(f"Left out: {manifest.rejects['row'].nunique():,} rows; what is wrong with each: {rejects}")
     print(f"Written: {path}")

@@ -47,8 +47,12 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", metavar="FOLDER", type=Path, help="a folder of your own configs")
 
 
-def chosen_corpus(options: argparse.Namespace) -> Chosen:
+def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
     """The corpus that the options name, with its settings composed as for training.
+
+    Args:
+        options: the command line.
+        unset: what settings that are null become, where the corpus has them.
 
     Raises:
         ConfigError: there is no such corpus, or a setting cannot be used.
@@ -77,6 +81,7 @@ def chosen_corpus(options: argparse.Namespace) -> Chosen:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=overrides)
         node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)  # type: ignore[assignment]
+        node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
         folder = Path(config.paths.work) / "data" / name
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
