@@ -1,9 +1,9 @@
 """Rater files -> one long table of ratings, checked against the codebook.
 
 Two forms are read, as CSV, TSV, Parquet or JSON Lines. **Long**: one row a judgement, columns `turn` (or `start`, for
-raters who know only times), `rater`, `label`, `value`. **Wide**: one row a turn and rater, one column a label. The column
-`session` says which recording; where a file has none the caller names it. A file without a `rater` column is one
-rater's, called like the file.
+raters who know only times), `rater`, `label`, `value`. **Wide**: one row a turn and rater, one column a label. In both
+`session` says which recording; where a file has no such column the caller names it. A file without a `rater` column is
+one rater's, called like the file.
 """
 
 import difflib
@@ -57,6 +57,7 @@ def read_ratings(
     codebook: Codebook,
     *,
     session: str | None = None,
+    columns: Mapping[str, str] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> Ratings:
     """Read and check rater files.
@@ -65,6 +66,7 @@ def read_ratings(
         paths: one file or several.
         codebook: which labels and values there are.
         session: the session of rows that name none.
+        columns: our column name -> the files', for those that differ.
         on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
     Raises:
@@ -75,7 +77,7 @@ def read_ratings(
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not paths:
         raise AnnotationError("no file of ratings is named; name at least one .csv, .tsv, .parquet or .jsonl file")
-    found = [_read(Path(path), codebook, session) for path in paths]
+    found = [_read(Path(path), codebook, session, columns or {}) for path in paths]
     long = pd.concat([table for table, _ in found], ignore_index=True)
     problems = [problem for _, some in found for problem in some]
     return check_ratings(long, codebook, problems=problems, on_error=on_error)
@@ -199,9 +201,17 @@ def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rater", "label", "units", "rated", "unratable", "skipped"])
 
 
-def _read(path: Path, codebook: Codebook, session: str | None) -> tuple[pd.DataFrame, list[Any]]:
+def _read(
+    path: Path, codebook: Codebook, session: str | None, columns: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[Any]]:
     table = read_table(path)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
+    for ours, theirs in columns.items():
+        if theirs not in table:
+            raise AnnotationError(
+                f"{path}: no column '{theirs}' to take for '{ours}' (it has {', '.join(table.columns)}); correct it"
+            )
+        table = table.drop(columns=[ours] if ours in table and ours != theirs else []).rename(columns={theirs: ours})
     lower = {column: column.lower() for column in table.columns if column.lower() in (*_ITEM_COLUMNS, "label", "value")}
     repeated = [name for name, times in Counter(lower.values()).items() if times > 1]
     if repeated:
