@@ -31,15 +31,17 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_two_tables_are_written(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_tables_are_written(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = table.parent / "made" / "behaviour.parquet"
     assert main(["behaviour", str(table), "--detector", "haar", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "mine: 1 sessions, 4 turns" in printed
+    assert f"Written: {out} (1 rows" in printed
     (session,) = pd.read_parquet(out).to_dict("records")
     turns = pd.read_parquet(out.with_name("behaviour_turns.parquet"))
-    assert session["client_talk_share"] == pytest.approx(4.5 / 6.05)
-    assert session["counsellor_backchannel_rate"] == pytest.approx(1 / (4.5 / 60))
+    people = pd.read_parquet(out.with_name("behaviour_people.parquet")).set_index("role")
+    assert session["duration"] == 6.0
+    assert people.loc["client", "talk_share"] == pytest.approx(4.5 / 6.05)
+    assert people.loc["counsellor", "backchannel_rate"] == pytest.approx(1 / (4.5 / 60))
     assert turns["latency"].tolist() == pytest.approx([np.nan, np.nan, np.nan, -0.25], nan_ok=True)
     assert turns["f0"].notna().tolist() == [True, False, True, False]
     assert turns["head_speed"].notna().tolist() == [True, False, True, False]
@@ -77,3 +79,11 @@ def test_errors_are_one_line_and_exit_code_2(
     assert main(["behaviour", str(table), *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
+
+
+def test_nothing_to_measure_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("id,session,role,start,transcript\na,s,client,0,Well.\n", encoding="utf-8")
+    assert main(["behaviour", str(path), "--detector", "none", "--out", str(tmp_path / "made.parquet")]) == 2
+    assert "no turn has both start and end" in capsys.readouterr().err
+    assert not (tmp_path / "made.parquet").exists()

@@ -3,6 +3,7 @@
 import wave
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from subtext.behaviour import face, voice
 from subtext.behaviour.measures import MEASURES, measures_markdown, names
-from subtext.behaviour.session import BehaviourSettings, measure_manifest, measure_session
+from subtext.behaviour.session import BehaviourSettings, SessionBehaviour, measure_manifest, measure_session
 from subtext.behaviour.synchrony import SynchronySettings
 from subtext.behaviour.voice import read_voice
 from subtext.errors import ManifestError
@@ -34,6 +35,21 @@ def hum(f0: np.ndarray, level_db: np.ndarray) -> np.ndarray:
     phase = 2 * np.pi * np.cumsum(f0) / RATE
     sound = sum(np.sin(k * phase) / k for k in range(1, 6))
     return sound * 10 ** (level_db / 20)
+
+
+def measure(manifest: Manifest, **settings: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sessions with the measures of their people beside, as in `client_talk_share`; and turns."""
+    found = measure_manifest(manifest, **settings)
+    by = settings.get("by", "role")
+    wide = found.people.pivot(index="session", columns=by)
+    wide.columns = pd.Index([f"{person}_{name}" for name, person in wide.columns])
+    return found.sessions.merge(wide.reset_index(), on="session"), found.turns
+
+
+def flat(measured: SessionBehaviour) -> dict[str, float]:
+    """The measures of a session and of its people, as in `client_talk_share`."""
+    people = {f"{p}_{name}": value for p, row in measured.people.iterrows() for name, value in row.items()}
+    return measured.session | people
 
 
 def write_wav(path: Path, sound: np.ndarray) -> Path:
@@ -91,7 +107,7 @@ def following(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def followed(following: Manifest) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return measure_manifest(following)
+    return measure(following)
 
 
 def test_f0_of_each_turn_is_that_of_its_speaker(followed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -142,11 +158,12 @@ def test_what_is_not_there_is_missing(followed: tuple[pd.DataFrame, pd.DataFrame
     assert sessions[[f"{role}_{name}" for role in ("client", "counsellor") for name in faces]].isna().all().all()
 
 
-def test_the_registry_names_every_column(followed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    sessions, turns = followed
-    people = [f"{role}_{name}" for role in ("client", "counsellor") for name in names("person")]
-    assert list(sessions) == ["session", *names("session"), *people]
-    assert list(turns) == ["id", "session", "role", *names("turn")]
+def test_the_registry_names_every_column(following: Manifest) -> None:
+    found = measure_manifest(following.with_table(following.table.head(12)))
+    assert list(found.sessions) == ["session", *names("session")]
+    assert list(found.people) == ["session", "role", *names("person")]
+    assert found.people["role"].tolist() == ["client", "counsellor"]
+    assert list(found.turns) == ["id", "session", "role", *names("turn")]
     assert all(measure.formula and measure.source and measure.caution and measure.range for measure in MEASURES)
     assert len({(measure.level, measure.name) for measure in MEASURES}) == len(MEASURES)
     assert measures_markdown().count("\n") == len(MEASURES) + 1
@@ -170,14 +187,14 @@ def test_every_recording_is_read_once(following: Manifest, monkeypatch: pytest.M
         return real(path, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(voice, "read_segments", counted)
-    measure_manifest(following.with_table(following.table.head(20)))
+    measure(following.with_table(following.table.head(20)))
     assert reads == {"both.wav": 1}
 
 
 def test_independent_voices_are_within_chance(tmp_path: Path) -> None:
     turns = conversation(tmp_path / "both.wav", lag=None)
     track = read_voice(tmp_path / "both.wav", [(0.0, SECONDS)])
-    session = measure_session(turns, voices={"both.wav": track}).session
+    session = flat(measure_session(turns, voices={"both.wav": track}))
     assert session["f0_synchrony_p"] > 0.05
     assert session["f0_turn_synchrony_p"] > 0.05
 
@@ -193,20 +210,20 @@ def test_a_recording_that_began_late_is_placed_by_the_sessions_clock(following: 
     apart = measure_session(rows, voices={"both.wav": track, "late.wav": late})
     together = measure_session(following.table, voices={"both.wav": track})
     pd.testing.assert_frame_equal(apart.turns, together.turns, rtol=1e-9)
-    for name, value in together.session.items():
-        assert apart.session[name] == pytest.approx(value, nan_ok=True), name
+    for name, value in flat(together).items():
+        assert flat(apart)[name] == pytest.approx(value, nan_ok=True), name
 
 
 def test_a_microphone_that_ran_earlier_is_read_by_its_offset(following: Manifest) -> None:
     """Turns timed by a camera that started 4 s after the microphone."""
     rows = following.table.iloc[1:].assign(audio_offset=4.0)
     rows[["start", "end"]] -= 4.0
-    _, shifted = measure_manifest(following.with_table(rows))
-    _, plain = measure_manifest(following.with_table(following.table.iloc[1:]))
+    _, shifted = measure(following.with_table(rows))
+    _, plain = measure(following.with_table(following.table.iloc[1:]))
     assert shifted["f0"].to_numpy() == pytest.approx(plain["f0"].to_numpy(), rel=1e-3)
     assert shifted["latency"].to_numpy() == pytest.approx(plain["latency"].to_numpy(), nan_ok=True)
     with pytest.raises(ManifestError, match="turn 1, column 'audio_offset': 'soon'"):
-        measure_manifest(following.with_table(rows.assign(audio_offset="soon")))
+        measure(following.with_table(rows.assign(audio_offset="soon")))
 
 
 def test_the_column_face_side_tells_two_people_in_view_apart(tmp_path: Path) -> None:
@@ -214,14 +231,14 @@ def test_the_column_face_side_tells_two_people_in_view_apart(tmp_path: Path) -> 
     rows = alternating_turns(length=0.8, pause=0.2, seconds=2.0).assign(video="both.mp4")
     rows["face_side"] = rows["role"].map({"client": "left", "counsellor": "right"})
     manifest = build_manifest(rows, root=tmp_path, name="two", groups=("session",))
-    by_column, _ = measure_manifest(manifest, detector=make_detector("haar"), sound=False)
+    by_column, _ = measure(manifest, detector=make_detector("haar"), sound=False)
     sides: dict[str, face.Side] = {"client": "left", "counsellor": "right"}
-    by_option, _ = measure_manifest(manifest, detector=make_detector("haar"), sides=sides, sound=False)
+    by_option, _ = measure(manifest, detector=make_detector("haar"), sides=sides, sound=False)
     pd.testing.assert_frame_equal(by_column, by_option)
     assert by_column.loc[0, ["client_face_share", "counsellor_face_share"]].sum() > 0.5
     wrong = manifest.with_table(manifest.table.assign(face_side="middle"))
     with pytest.raises(ManifestError, match=r"'middle'.*write left or right"):
-        measure_manifest(wrong, detector=make_detector("haar"), sound=False)
+        measure(wrong, detector=make_detector("haar"), sound=False)
 
 
 def test_one_file_a_turn_has_no_common_clock(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +247,7 @@ def test_one_file_a_turn_has_no_common_clock(caplog: pytest.LogCaptureFixture) -
     assert "3 recordings" in caplog.text
     assert measured.turns["duration"].tolist() == [5.0] * 6
     assert measured.turns[["latency", "overlap_share", "backchannel"]].isna().all().all()
-    assert np.isnan(measured.session["client_talk_share"])
+    assert np.isnan(flat(measured)["client_talk_share"])
 
 
 def test_overlapped_speech_is_not_measured_as_either_voice(tmp_path: Path) -> None:
@@ -285,7 +302,7 @@ def test_a_real_face_and_voice_from_one_file(tmp_path: Path) -> None:
         }
     )
     manifest = build_manifest(rows, root=tmp_path, name="small", groups=("session",))
-    sessions, turns = measure_manifest(manifest, detector=make_detector("haar"))
+    sessions, turns = measure(manifest, detector=make_detector("haar"))
     assert turns["face_share"].tolist()[::2] == [1.0, 1.0]
     assert (turns["head_speed"][::2] < 1.0).all()
     assert turns["f0"][::2].between(60, 500).all()
@@ -302,7 +319,7 @@ def test_real_clips_of_an_actor(shared_data: Path, shared_models: Path) -> None:
         {"id": ["1", "2"], "session": ["a", "b"], "role": "client", "video": [clip.name for clip in clips]}
     )
     manifest = build_manifest(rows, root=clips[0].parent, name="actor", groups=("session",))
-    sessions, turns = measure_manifest(manifest, detector=make_detector("yunet", shared_models))
+    sessions, turns = measure(manifest, detector=make_detector("yunet", shared_models))
     assert turns["f0"].between(80, 300).all()
     assert (turns["facing_share"] > 0.9).all()
     assert turns["latency"].isna().all()
@@ -316,7 +333,7 @@ def test_faces_of_two_people_in_one_picture_need_to_be_told_apart(
     write_talking_face(tmp_path / "both.mp4", 4.0)
     rows = alternating_turns(length=1.0, pause=0.2, seconds=4.0).assign(video="both.mp4")
     manifest = build_manifest(rows, root=tmp_path, name="two", groups=("session",))
-    sessions, _ = measure_manifest(manifest, detector=make_detector("haar"), sound=False)
+    sessions, _ = measure(manifest, detector=make_detector("haar"), sound=False)
     assert "who sits where" in caplog.text
     assert np.isnan(sessions.loc[0, "client_face_share"])
     reads: Counter[str] = Counter()
@@ -328,7 +345,7 @@ def test_faces_of_two_people_in_one_picture_need_to_be_told_apart(
 
     monkeypatch.setattr(face, "sample_frames", counted)
     sides: dict[str, face.Side] = {"client": "left", "counsellor": "right"}
-    sessions, _ = measure_manifest(manifest, detector=make_detector("haar"), sides=sides, sound=False)
+    sessions, _ = measure(manifest, detector=make_detector("haar"), sides=sides, sound=False)
     # The one face is in one half of the picture; nobody is in the other.
     assert sorted([sessions.loc[0, "client_face_share"], sessions.loc[0, "counsellor_face_share"]])[0] < 0.5
     assert reads == {"both.mp4": 1}
@@ -338,7 +355,7 @@ def test_a_damaged_recording_leaves_the_rest_measured(tmp_path: Path, caplog: py
     (tmp_path / "damaged.wav").write_bytes(b"RIFF\x00\x00")
     rows = alternating_turns().head(10).assign(audio="damaged.wav")
     manifest = build_manifest(rows, root=tmp_path, name="damaged", groups=("session",))
-    sessions, turns = measure_manifest(manifest)
+    sessions, turns = measure(manifest)
     assert "damaged.wav" in caplog.text
     assert turns["f0"].isna().all()
     assert sessions.loc[0, "client_latency"] == pytest.approx(0.5)
@@ -350,7 +367,7 @@ def test_turns_keep_the_manifests_order_and_sessions_are_apart() -> None:
         frac=1, random_state=0
     )
     manifest = build_manifest(rows.assign(transcript="Well."), root=Path(), name="two", groups=("session",))
-    sessions, turns = measure_manifest(manifest)
+    sessions, turns = measure(manifest)
     assert turns["id"].tolist() == rows["id"].tolist()
     assert sorted(sessions["session"]) == ["a", "b"]
     assert sessions["client_talk_share"].tolist() == [0.5, 0.5]
@@ -360,7 +377,7 @@ def test_turns_keep_the_manifests_order_and_sessions_are_apart() -> None:
 def test_a_third_person_ends_the_pair_measures_but_not_the_others() -> None:
     rows = alternating_turns().head(12)
     rows.loc[5, "role"] = "observer"
-    session = measure_session(rows).session
+    session = flat(measure_session(rows))
     assert np.isnan(session["f0_turn_synchrony"])
     shares = [session[f"{role}_talk_share"] for role in ("client", "counsellor", "observer")]
     assert sum(shares) == pytest.approx(1.0)
@@ -368,11 +385,11 @@ def test_a_third_person_ends_the_pair_measures_but_not_the_others() -> None:
 
 def test_speakers_can_stand_in_for_roles() -> None:
     rows = alternating_turns().head(6).rename(columns={"role": "speaker"})
-    assert "client_talk_share" in measure_session(rows, by="speaker").session
+    assert "client_talk_share" in flat(measure_session(rows, by="speaker"))
     manifest = build_manifest(rows.assign(transcript="Well."), root=Path(), name="mine", groups=("session",))
     with pytest.raises(ManifestError, match=r"mine: column 'role' says of no turn who speaks.*--by speaker"):
-        measure_manifest(manifest)
-    sessions, _ = measure_manifest(manifest, by="speaker")
+        measure(manifest)
+    sessions, _ = measure(manifest, by="speaker")
     assert sessions.loc[0, "client_talk_share"] == 0.5
 
 
@@ -380,11 +397,11 @@ def test_no_session_is_an_error_with_its_remedy() -> None:
     rows = alternating_turns().head(6).drop(columns="session").assign(transcript="Well.")
     manifest = build_manifest(rows, root=Path(), name="mine", groups=("role",))
     with pytest.raises(ManifestError, match="fill the column 'session'"):
-        measure_manifest(manifest)
+        measure(manifest)
 
 
 def test_settings_reach_the_measures(following: Manifest) -> None:
     track = read_voice(following.path("both.wav"), [(0.0, SECONDS)])
     narrow = BehaviourSettings(synchrony=SynchronySettings(max_lag=5.0))
-    session = measure_session(following.table, voices={"both.wav": track}, settings=narrow).session
+    session = flat(measure_session(following.table, voices={"both.wav": track}, settings=narrow))
     assert abs(session["f0_synchrony_lag"]) <= 5.0

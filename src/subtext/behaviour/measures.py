@@ -14,7 +14,7 @@ class Measure:
     """One column of the tables of `subtext.behaviour.session`.
 
     Attributes:
-        name: the column; of a person's measure it follows the person and "_", as in `client_talk_share`.
+        name: the column.
         level: one value a session, a person of a session, or a turn.
         unit: s, dB ...; "1" for a share or a correlation.
         range: from least to largest possible value.

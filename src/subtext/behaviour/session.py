@@ -58,11 +58,28 @@ class SessionBehaviour:
     """The measures of one session.
 
     Attributes:
-        session: the measures of the session, then of each person (`client_talk_share` ...), by column.
+        session: the measures of the session.
+        people: the measures of each person, a row a person; index = the persons, in alphabetical order.
         turns: `id`, `session`, the person's column and the measures of each turn; the rows' index.
     """
 
     session: dict[str, float]
+    people: pd.DataFrame
+    turns: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class CorpusBehaviour:
+    """The measures of a corpus.
+
+    Attributes:
+        sessions: one row a session: `session` and its measures.
+        people: one row a person of a session: `session`, the person's column, and its measures.
+        turns: one row a turn, in the manifest's order: `id`, `session`, the person's column, and its measures.
+    """
+
+    sessions: pd.DataFrame
+    people: pd.DataFrame
     turns: pd.DataFrame
 
 
@@ -110,12 +127,17 @@ def measure_session(
     if len(people) == 2:
         session |= _synchrony(turns, out, passed, people, voices or {}, settings.synchrony)
     seconds = speaking_time(turns)
-    for person in people:
-        own = _person(person, turns, out, seconds, session["duration"])
-        own |= _person_face(person, faces or {}, settings.facing)
-        session |= {f"{person}_{name}": own[name] for name in names("person")}
+    own = {
+        person: _person(person, turns, out, seconds, session["duration"])
+        | _person_face(person, faces or {}, settings.facing)
+        for person in people
+    }
     keys = rows.reindex(columns=["id", "session", by])
-    return SessionBehaviour(session, pd.concat([keys, out[names("turn")]], axis=1))
+    return SessionBehaviour(
+        session,
+        pd.DataFrame.from_dict(own, orient="index", columns=names("person")).astype(float),
+        pd.concat([keys, out[names("turn")]], axis=1),
+    )
 
 
 def measure_manifest(
@@ -126,7 +148,7 @@ def measure_manifest(
     by: str = "role",
     settings: BehaviourSettings | None = None,
     sound: bool = True,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> CorpusBehaviour:
     """The measures of every session of a corpus, reading each recording once for its sound and once for its picture.
 
     Args:
@@ -138,9 +160,6 @@ def measure_manifest(
         by: column that says who speaks.
         settings: see `BehaviourSettings`.
         sound: whether recordings are listened to.
-
-    Returns:
-        The table of sessions (`session` and `SessionBehaviour.session`), and that of turns in the manifest's order.
 
     Raises:
         ManifestError: no row has a session, nobody is named in the column `by`, an `audio_offset` is no number or a
@@ -154,16 +173,20 @@ def measure_manifest(
         )
     if table["session"].isna().all():
         raise ManifestError(f"{manifest.name}: no row has a session; fill the column 'session'")
-    sessions, turns = [], []
+    sessions, people, turns = [], [], []
     for session, rows in table.groupby("session", sort=False):
         voices = _read_voices(manifest, rows) if sound else {}
         faces = {} if detector is None else _read_faces(manifest, rows, by, detector, sides)
         measured = measure_session(rows, voices=voices, faces=faces, by=by, settings=settings)
         sessions.append({"session": session, **measured.session})
+        people.append(measured.people.rename_axis(by).reset_index().assign(session=session))
         turns.append(measured.turns)
-    everyone = pd.DataFrame(sessions)
-    everyone["session"] = everyone["session"].astype("string")
-    return everyone, pd.concat(turns).sort_index().reset_index(drop=True)
+    everyone = pd.concat(people, ignore_index=True)[["session", by, *names("person")]]
+    return CorpusBehaviour(
+        pd.DataFrame(sessions).astype({"session": "string"}),
+        everyone.astype({"session": "string", by: "string"}),
+        pd.concat(turns).sort_index().reset_index(drop=True),
+    )
 
 
 def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Measure behaviour in a corpus's sessions: turn-taking, faces, vocal synchrony.
 
 CORPUS has one turn a row, of everybody who speaks, with session, role, start and end (s). Where it names recordings,
-their sound and picture are read once each. Two tables are written: FILE.parquet has one row a session,
-FILE_turns.parquet one row a turn, without any words. What cannot be known is missing, never 0. --list says what each
-column means.
+their sound and picture are read once each. Three tables are written, without any words: FILE.parquet has one row a
+session, FILE_people.parquet one a person of a session, FILE_turns.parquet one a turn. What cannot be known is missing,
+never 0. --list says what each column means.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     """Build, measure and write."""
     from subtext.behaviour.face import Side
     from subtext.behaviour.session import measure_manifest
-    from subtext.errors import ConfigError
+    from subtext.errors import ConfigError, ManifestError
     from subtext.media.faces import make_detector
 
     if options.left is not None and options.left == options.right:
@@ -70,21 +70,25 @@ def run(options: argparse.Namespace) -> None:
     sides = {role: side for role, side in named if role is not None}
     chosen = chosen_corpus(options)
     manifest = chosen.build()
-    sessions, turns = measure_manifest(
+    measured = measure_manifest(
         manifest,
         detector=None if options.detector == "none" else make_detector(options.detector, options.models),
         sides=sides or None,
         by=options.by,
         sound=not options.no_sound,
     )
+    tables = {"": measured.sessions, "_people": measured.people, "_turns": measured.turns}
+    keys = ["id", "session", options.by]
+    known = {ending: table.drop(columns=keys, errors="ignore").notna().any() for ending, table in tables.items()}
+    if not any(columns.any() for columns in known.values()):
+        raise ManifestError(
+            f"{manifest.name}: nothing can be measured: no turn has both start and end, and none a recording that can "
+            "be read; fill the columns start and end (s), audio or video"
+        )
     path = options.out or chosen.folder / "behaviour.parquet"
-    beside = path.with_name(f"{path.stem}_turns{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sessions.to_parquet(path, index=False)
-    turns.to_parquet(beside, index=False)
-    measured = sessions.drop(columns="session").notna().any().sum()
-    print(
-        f"{manifest.name}: {len(sessions):,} sessions, {len(turns):,} turns; {measured} of {sessions.shape[1] - 1} "
-        "measures known in at least one session"
-    )
-    print(f"Written: {path} and {beside}")
+    for ending, table in tables.items():
+        file = path.with_name(f"{path.stem}{ending}{path.suffix}")
+        table.to_parquet(file, index=False)
+        columns = known[ending]
+        print(f"Written: {file} ({len(table):,} rows; {columns.sum()} of {len(columns)} measures known somewhere)")
