@@ -203,7 +203,7 @@ def test_a_recording_that_began_late_is_placed_by_the_sessions_clock(following: 
     """Two files, one a person, of which the counsellor's began 7 s later."""
     track = read_voice(following.path("both.wav"), [(0.0, SECONDS)])
     late = voice.VoiceTrack(track.times - 7.0, track.log_f0, track.energy)
-    rows = following.table.assign(session_start=following.table["start"], session_end=following.table["end"])
+    rows = following.table.assign(turn_start=following.table["start"], turn_end=following.table["end"])
     counsellor = rows["role"] == "counsellor"
     rows.loc[counsellor, ["start", "end"]] -= 7.0
     rows.loc[counsellor, "audio"] = "late.wav"
@@ -224,6 +224,29 @@ def test_a_microphone_that_ran_earlier_is_read_by_its_offset(following: Manifest
     assert shifted["latency"].to_numpy() == pytest.approx(plain["latency"].to_numpy(), nan_ok=True)
     with pytest.raises(ManifestError, match="turn 1, column 'audio_offset': 'soon'"):
         measure(following.with_table(rows.assign(audio_offset="soon")))
+
+
+def test_a_segment_that_is_a_part_of_its_turn_does_not_move_the_others(following: Manifest) -> None:
+    track = read_voice(following.path("both.wav"), [(0.0, SECONDS)])
+    rows = following.table.assign(turn_start=following.table["start"], turn_end=following.table["end"])
+    whole = measure_session(rows, voices={"both.wav": track})
+    rows.loc[10, "start"] += 2.0
+    part = measure_session(rows, voices={"both.wav": track})
+    unchanged = whole.turns.index != 10
+    pd.testing.assert_frame_equal(whole.turns[unchanged], part.turns[unchanged])
+    assert part.turns.loc[10, "duration"] == 5.0
+    assert part.turns.loc[10, "f0"] != whole.turns.loc[10, "f0"]
+
+
+def test_of_one_person_alone_nothing_is_compared(caplog: pytest.LogCaptureFixture) -> None:
+    rows = alternating_turns().query("role == 'client'").assign(transcript="Well.")
+    manifest = build_manifest(rows, root=Path(), name="clients", groups=("session",))
+    sessions, turns = measure(manifest)
+    assert "1 of 1 sessions have turns of one person only" in caplog.text
+    missing = sessions.loc[0, ["overlap_share", "client_talk_share", "client_latency", "client_backchannel_rate"]]
+    assert missing.isna().all()
+    assert turns[["overlap_share", "backchannel", "latency"]].isna().all().all()
+    assert sessions.loc[0, "client_speaking_time"] == pytest.approx(len(rows) * 5.0)
 
 
 def test_the_column_face_side_tells_two_people_in_view_apart(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ MEASURES: Final[Sequence[Measure]] = (
         "person",
         "1",
         "0 to 1, sum 1",
-        "speaking_time / sum over all persons",
+        "speaking_time / sum over all persons, of whom there must be two",
         _OWN,
         "tells nothing of what is said; much talk may be engagement or evasion",
     ),

@@ -96,8 +96,8 @@ def measure_session(
     Args:
         rows: one turn a row, of every person who speaks, with unique index labels: `start` and `end` in s of the
             recording, the column that `by` names, and where there are any `id`, `session`, `transcript`, `audio`,
-            `video`. `audio_offset` (s) is added to get times in `audio`. Where the persons' recordings do not share a
-            clock, `session_start` and `session_end` (s) place the turns on one.
+            `video`. `audio_offset` (s) is added to get times in `audio`. `turn_start` and `turn_end` (s), where they
+            are there, place the turns on one clock for all recordings, as the corpus `ether` gives them.
         voices: by the file of the rows' `audio`, else `video`.
         faces: by the file of the rows' `video` and the person.
         by: column that says who speaks: a role or a name.
@@ -112,10 +112,14 @@ def measure_session(
     timed = turns[(turns["end"] > turns["start"]) & turns["person"].notna()]
     is_backchannel = backchannels(turns, settings.backchannel)
     passed = exchanges(turns, is_backchannel)
-    out["duration"] = (rows["end"].astype(float) - rows["start"].astype(float)).where(lambda s: s > 0)
+    out["duration"] = (
+        (turns["end"] - turns["start"]).fillna(turns["file_end"] - turns["file_start"]).where(lambda s: s > 0)
+    )
     out["latency"] = pd.Series({e.after: e.offset for e in passed}, dtype="float64").reindex(out.index)
-    out["overlap_share"] = overlap_shares(turns)
-    out["backchannel"] = is_backchannel
+    # Of one person alone nothing tells what others did meanwhile.
+    together = timed["person"].nunique() > 1
+    out["overlap_share"] = overlap_shares(turns) if together else np.nan
+    out["backchannel"] = is_backchannel if together else pd.Series(pd.NA, index=out.index, dtype="boolean")
     _measure_voices(out, turns, timed, voices or {})
     _measure_turn_faces(out, turns, faces or {}, settings.facing)
     people = sorted(turns["person"].dropna().unique())
@@ -123,7 +127,7 @@ def measure_session(
     if len(timed):
         session["duration"] = float(timed["end"].max() - timed["start"].min())
         session["turn_count"] = float(len(timed))
-        session["overlap_share"] = overlap_share(turns)
+        session["overlap_share"] = overlap_share(turns) if together else float("nan")
     if len(people) == 2:
         session |= _synchrony(turns, out, passed, people, voices or {}, settings.synchrony)
     seconds = speaking_time(turns)
@@ -181,6 +185,15 @@ def measure_manifest(
         sessions.append({"session": session, **measured.session})
         people.append(measured.people.rename_axis(by).reset_index().assign(session=session))
         turns.append(measured.turns)
+    alone = sum(len(one) == 1 for one in people)
+    if alone:
+        log.warning(
+            "%s: %d of %d sessions have turns of one person only, so what compares two is missing; give everybody's "
+            "turns (corpus ether: corpus.who=all)",
+            manifest.name,
+            alone,
+            len(people),
+        )
     everyone = pd.concat(people, ignore_index=True)[["session", by, *names("person")]]
     return CorpusBehaviour(
         pd.DataFrame(sessions).astype({"session": "string"}),
@@ -202,15 +215,18 @@ def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     turns["picture"] = columns["video"].astype("string")
     turns["file_start"], turns["file_end"] = rows["start"].astype(float), rows["end"].astype(float)
     turns["sound_start"], turns["sound_end"] = _sound_times(rows)
-    if {"session_start", "session_end"} <= set(rows.columns):
-        turns["start"], turns["end"] = rows["session_start"].astype(float), rows["session_end"].astype(float)
+    if {"turn_start", "turn_end"} <= set(rows.columns):
+        turns["start"], turns["end"] = rows["turn_start"].astype(float), rows["turn_end"].astype(float)
+        # One shift a file: a row's own may differ, because its segment can be a part of the turn.
+        turns["shift"] = (turns["sound_start"] - turns["start"]).groupby(turns["sound"]).transform("median")
         return turns
     turns["start"], turns["end"] = turns["file_start"], turns["file_end"]
+    turns["shift"] = turns["sound_start"] - turns["start"]
     files = turns.groupby("person")["sound"].nunique()
     if (files > 1).any():
         log.warning(
             "session %s: the turns of '%s' are in %d recordings, so nothing tells when one turn was after another; "
-            "turn-taking is missing (give session_start and session_end)",
+            "turn-taking is missing (give turn_start and turn_end on one clock)",
             rows["session"].iloc[0] if "session" in rows else "",
             files.idxmax(),
             files.max(),
@@ -249,8 +265,8 @@ def _own_frames(
         begin = 0.0 if pd.isna(turn["sound_start"]) else turn["sound_start"]
         stop = float(track.times[-1]) + HOP if pd.isna(turn["sound_end"]) else turn["sound_end"]
         excluded = None
-        if turn["person"] in others and pd.notna(turn["start"]):
-            excluded = others[turn["person"]] - turn["start"] + begin
+        if turn["person"] in others and pd.notna(turn["shift"]):
+            excluded = others[turn["person"]] + turn["shift"]
         found.append((label, track.within(begin, stop, excluded), track))
     return found
 
@@ -309,7 +325,7 @@ def _person(
     others_speak = float(np.diff(merged(others[["start", "end"]].to_numpy(float)), axis=1).sum())
     return {
         "speaking_time": float(seconds[person]),
-        "talk_share": float(seconds[person] / seconds.sum()),
+        "talk_share": float(seconds[person] / seconds.sum()) if len(seconds) > 1 else nan,
         "turn_rate": float(held.sum()) / (duration / 60) if duration > 0 else nan,
         "turn_duration": float(measured.loc[held, "duration"].median()),
         "latency": float(measured.loc[own, "latency"].median()),
@@ -332,10 +348,7 @@ def _synchrony(
     for label, inside, track in _own_frames(timed, timed, voices):
         voiced = inside & np.isfinite(track.log_f0)
         turn = timed.loc[label]
-        begin = 0.0 if pd.isna(turn["sound_start"]) else turn["sound_start"]
-        frames[turn["person"]].append(
-            (track.times[voiced] - begin + turn["start"], track.log_f0[voiced], track.energy[voiced])
-        )
+        frames[turn["person"]].append((track.times[voiced] - turn["shift"], track.log_f0[voiced], track.energy[voiced]))
     for place, signal in ((1, "f0"), (2, "energy")):
         values = np.log(measured["f0"]) if signal == "f0" else measured["energy"]
         pairs = [
