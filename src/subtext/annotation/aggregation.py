@@ -41,8 +41,8 @@ def aggregate(
 
     Returns:
         `session`, `turn`, `start`, `end`, and for each label that anyone rated, with C its column: C (the label;
-        missing where the votes decide nothing), `C_method`, `C_raters` (how many gave a value), `C_agreement` (the share
-        of them that gave the label, missing without one), and `C_share_VALUE` for each value of a scale that lists its
+        missing where the votes decide nothing), `C_method`, `C_raters` (how many gave a value), `C_agreement` (share
+        of those who gave the label, missing without one), and `C_share_VALUE` for each value of a scale that lists its
         values. With Dawid-Skene also `C_probability` of the label. A label of the session stands in all its turns.
 
     Raises:

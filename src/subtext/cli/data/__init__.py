@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from subtext import __version__
-from subtext.cli.data import audit, behaviour, build, card, join, split
+from subtext.cli.data import aggregate, agreement, audit, behaviour, build, card, codebook, export, join, split
 from subtext.cli.outcome import finish
 
-COMMANDS = (build, card, split, join, audit, behaviour)
+COMMANDS = (build, card, split, join, export, audit, behaviour, codebook, agreement, aggregate)
 """In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
 
 

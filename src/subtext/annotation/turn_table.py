@@ -1,0 +1,67 @@
+"""The turns that an annotation tool is to show, from a table."""
+
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from subtext.corpora.files import read_table
+from subtext.errors import AnnotationError
+from subtext.transcripts import seconds
+
+TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
+
+
+def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
+    """Turns from a CSV, TSV, Parquet or JSON Lines file.
+
+    Args:
+        path: columns `start` and `end` (s or clock time), and where known `session`, `turn`, `role`, `transcript`;
+            further ones are kept. Without `turn`, turns are numbered from 1 in each session.
+        session: of rows that name none; default the file's name without its ending.
+
+    Raises:
+        AnnotationError: a column is missing or a cell cannot be used, with row, column, value and the remedy.
+    """
+    table = read_table(path).reset_index(drop=True)
+    for column in ("start", "end"):
+        if column not in table:
+            raise AnnotationError(
+                f"{path}: no column '{column}' (it has {', '.join(table.columns)}); add it, in seconds"
+            )
+        times = []
+        for row, written in enumerate(table[column], 1):
+            try:
+                time = None if pd.isna(written) else seconds(written)
+            except ValueError:
+                time = None
+            if time is None:
+                raise AnnotationError(
+                    f"{path}: row {row}, column '{column}': '{written}' is no time; write seconds or hh:mm:ss.fff"
+                )
+            times.append(time)
+        table[column] = pd.Series(times, dtype="float64")
+    for column in ("session", "turn", "role", "transcript"):
+        written = table[column] if column in table else pd.Series([None] * len(table), dtype=object)
+        table[column] = pd.Series([None if pd.isna(cell) else str(cell) for cell in written], dtype=object)
+    table["session"] = table["session"].fillna(session or path.stem)
+    table["turn"] = table["turn"].fillna((table.groupby("session").cumcount() + 1).astype(str))
+    for row in table.index:
+        start, end = table.at[row, "start"], table.at[row, "end"]
+        if start < 0 or round(end * 1000) <= round(start * 1000):
+            raise AnnotationError(
+                f"{path}: row {row + 1}, column 'end': the turn from {start:g} to {end:g} s holds nothing; correct it"
+            )
+    twice = table[table.duplicated(["session", "turn"])]
+    if len(twice):
+        raise AnnotationError(
+            f"{path}: row {twice.index[0] + 1}, column 'turn': '{twice['turn'].iloc[0]}' stands twice in the session; "
+            "give each turn a name of its own"
+        )
+    return table
+
+
+def rated_turns(turns: pd.DataFrame) -> pd.DataFrame:
+    """The client's turns; every turn where no role says which they are."""
+    client = turns["role"].fillna("").str.strip().str.casefold() == "client"
+    return turns[client] if client.any() else turns

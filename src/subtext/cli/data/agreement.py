@@ -1,0 +1,59 @@
+"""How far raters agree, per label, pair and rater, with intervals over sessions, and where they don't.
+
+With --out it writes agreement.md, agreement.json and disagreements.csv (worst first, for adjudication).
+"""
+
+import argparse
+from pathlib import Path
+
+from subtext.cli.data.rater_files import add_rater_arguments, chosen_ratings
+
+NAME = "agreement"
+HELP = "alpha, kappa and ICC of rater files, and what to adjudicate"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    add_rater_arguments(parser)
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write the report there")
+    parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="resamples of sessions; default 2000")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the resampling; default 0")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute, show and write."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from subtext.annotation.agreement import agreement, disagreements
+    from subtext.annotation.agreement_page import agreement_markdown, overview
+    from subtext.errors import ConfigError
+    from subtext.privacy import write_csv
+
+    if options.bootstrap < 100:
+        raise ConfigError(f"--bootstrap {options.bootstrap} is too few for an interval; use 100 or more")
+    codebook, ratings = chosen_ratings(options)
+    found = agreement(ratings.table, codebook, n_bootstrap=options.bootstrap, seed=options.seed)
+    differing = disagreements(ratings.table, codebook)
+    shown = overview(found)
+    table = Table(title=f"Agreement ({found.codebook})", title_justify="left")
+    for column in shown.columns:
+        table.add_column(column, overflow="fold")
+    for cells in shown.to_numpy():
+        table.add_row(*(str(cell).replace("[", "\\[") for cell in cells))
+    console = Console(highlight=False)
+    console.print(table)
+    for note in found.notes:
+        print(note)
+    print(f"{len(ratings.raters)} raters; {len(differing)} judgements differ.")
+    if options.out is not None:
+        import json
+
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "agreement.md").write_text(agreement_markdown(found, differing), encoding="utf-8")
+        content = json.dumps(found.as_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+        (options.out / "agreement.json").write_text(content + "\n", encoding="utf-8")
+        write_csv(differing, options.out / "disagreements.csv")
+        if len(ratings.rejects):
+            write_csv(ratings.rejects, options.out / "rejects.csv")
+        print(f"Written: {options.out}")
