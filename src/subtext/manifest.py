@@ -61,6 +61,7 @@ _log = logging.getLogger(__name__)
 # Absolute (POSIX, Windows, network share), climbing, or unusable by any system call.
 _LEAVES_ROOT: Final = re.compile(r"^/|(?:^|/)\.\.(?:/|$)|\x00")
 _LEAVES_ROOT_ON_WINDOWS: Final = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
+_SUSPICIOUS: Final = re.compile(r"^/|\.\.|[\\\x00:]")  # what every path has that one of the others finds
 _ON_A_DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _LIST_FROM: Final = 8
 """From so many wanted files on, a folder is listed once instead of asking for each of them."""
@@ -604,8 +605,10 @@ def _bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media:
         leads_out = not allow_links and not os.path.join(os.path.realpath(place), "").startswith(inside)
         listed = {} if leads_out else _listed(place, files)
         for file, path in files:
-            entry = listed.get(file)
-            if leads_out or (not allow_links and _leads_out(os.path.join(place, file), entry, inside)):
+            entry = listed.get(file) if listed else None
+            if leads_out or (
+                not allow_links and listed is not None and _leads_out(os.path.join(place, file), entry, inside)
+            ):
                 bad[path] = _Problem(
                     f"path {_quoted(path)} leads out of the manifest's root {root} through a link",
                     "set corpus.allow_links=true if that is meant",
@@ -619,6 +622,8 @@ def _bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media:
 
 
 def _leaves(path: str, root: Path) -> bool:
+    if not _SUSPICIOUS.search(path):
+        return False
     if _LEAVES_ROOT.search(path):
         return True
     if os.sep == "\\":
@@ -627,8 +632,8 @@ def _leaves(path: str, root: Path) -> bool:
     return bool(_LEAVES_ROOT_ON_WINDOWS.search(path)) and not os.path.lexists(os.path.join(root, path))
 
 
-def _listed(folder: str, files: Sequence[tuple[str, str]]) -> dict[str, os.DirEntry[str]]:
-    """The wanted files that are in a folder, by one listing; none where asking for each costs less.
+def _listed(folder: str, files: Sequence[tuple[str, str]]) -> dict[str, os.DirEntry[str]] | None:
+    """The wanted files that are in a folder, by one listing; none where asking for each costs less; null: no folder.
 
     A file system may know a name that is not listed, such as one in other case.
     """
@@ -638,6 +643,8 @@ def _listed(folder: str, files: Sequence[tuple[str, str]]) -> dict[str, os.DirEn
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry for entry in entries if entry.name in wanted}
+    except FileNotFoundError:
+        return None
     except OSError:
         return {}
 
