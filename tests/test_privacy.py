@@ -1,13 +1,18 @@
 """What leaves the group: no formulas for spreadsheets, and text that comes back as it was."""
 
 import csv
+import logging
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+import tiny_runs
+from subtext.cli.extract import extract_corpus
+from subtext.features.index import FeatureIndex
 from subtext.privacy import escape, unescape, unescaped, write_csv
 
 # What begins formulas, apostrophes and digits, often in front.
@@ -84,3 +89,39 @@ def test_numbers_and_missing_cells_are_written_as_they_are(tmp_path: Path) -> No
     text = write_csv(table, tmp_path / "t.csv").read_text(encoding="utf-8")  # line ends become \n
     assert text == "polarity,sure,start,words,kind,mixed\n-1,True,-0.5,'-1 is cold,'@x,-2\n,,,,,'=2\n"
     pd.testing.assert_frame_equal(table, before)
+
+
+@pytest.mark.parametrize("command", ["extract", "train"])
+def test_neither_words_nor_speakers_reach_logs(
+    tmp_path: Path, command: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tiny_runs.write_corpus(tmp_path / "corpus")
+    table = pd.read_csv(path)
+    table["speaker"] = "Canaryperson " + table["speaker"]
+    table["session"] = "Canarysession"
+    table["transcript"] = "Canarywords were said"
+    table["context"] = "Canarywords before"
+    # A missing file, a missing stream and a row that is left out have something to say, too.
+    table.loc[3, "features"] = "streams/none.npz"
+    table.loc[4, "split"] = "tset"
+    table.to_csv(path, index=False)
+    settings = tiny_runs.settings(tmp_path, path)
+    settings["corpus"]["on_error"] = "skip"
+    caplog.set_level(logging.INFO)
+    if command == "extract":
+        extract_corpus(OmegaConf.create(settings))
+        folder = Path(settings["paths"]["features"]) / "tiny"
+        assert FeatureIndex.load(folder).n_failed
+        rejects = folder / "rejects.csv"
+    else:
+        from subtext.training import train
+
+        train(settings, tmp_path / "run")
+        rejects = tmp_path / "run" / "rejects.csv"
+    assert len(rejects.read_text(encoding="utf-8").splitlines()) == 2
+    output, error = capfd.readouterr()
+    said = output + error + caplog.text
+    assert "1 of 160 rows are left out" in caplog.text
+    for word in ("Canarywords", "Canaryperson", "Canarysession"):
+        assert word not in said
+        assert word not in rejects.read_text(encoding="utf-8")
