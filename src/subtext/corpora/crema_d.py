@@ -287,7 +287,7 @@ def vote_controls(manifest: Manifest, level: str) -> pd.DataFrame:
         name: cross_fitted_rates(values.astype("str").to_numpy(dtype=object), labels, units, "speaker")
         for name, values in known.items()
     }
-    weakest = np.minimum(table["visual_agreement"], table["vocal_agreement"]).to_numpy()
+    weakest = table[["visual_agreement", "vocal_agreement"]].min(axis=1).to_numpy()
     scores["agreement in the voice (low)"] = -table["vocal_agreement"].to_numpy()
     scores["agreement in the face (low)"] = -table["visual_agreement"].to_numpy()
     scores["agreement in the weaker channel (low)"] = -weakest

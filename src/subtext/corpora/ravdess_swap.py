@@ -303,11 +303,10 @@ def read_summaries(folder: Path) -> pd.DataFrame:
             "intensity": table["intensity"].map({"1": "normal", "2": "strong"}),
         }
     )
-    takes = out.duplicated(["actor", "emotion", "intensity"])
-    if takes.any():
-        raise ManifestError(
-            f"{path}: take {out['file'][takes.idxmax()]} has actor, emotion and intensity of an earlier one; keep one"
-        )
+    again = out.duplicated(["actor", "emotion", "intensity"]).to_numpy()
+    if again.any():
+        file = out["file"].iloc[int(again.argmax())]
+        raise ManifestError(f"{path}: take {file} has actor, emotion and intensity of an earlier one; keep one")
     return pd.concat([out, numbers], axis=1)
 
 
@@ -330,12 +329,13 @@ def deal_actors(takes: pd.DataFrame, rng: np.random.Generator) -> dict[str, int]
 
 def all_pairs(takes: pd.DataFrame) -> list[tuple[int, int]]:
     """Every (face, voice) of one actor at different intensities, as row numbers of `takes`."""
+    intensity = takes["intensity"].to_numpy(dtype=str)
     return [
-        (face, voice)
+        (int(face), int(voice))
         for _, own in takes.groupby("actor", sort=True)
         for face in own.index
         for voice in own.index
-        if takes.at[face, "intensity"] != takes.at[voice, "intensity"]
+        if intensity[face] != intensity[voice]
     ]
 
 
@@ -353,7 +353,8 @@ def balanced_polarity_pairs(takes: pd.DataFrame, rng: np.random.Generator) -> li
     polarity = takes["emotion"].map(emotion_polarity)
     negative = sorted(set(takes.loc[polarity == NEGATIVE, "emotion"]))
     for actor, own in takes.groupby("actor", sort=True):
-        take = {(row.emotion, row.intensity): row.Index for row in own.itertuples()}
+        keys = zip(own["emotion"].astype(str), own["intensity"].astype(str), strict=True)
+        take = dict(zip(keys, (int(row) for row in own.index), strict=True))
         wanted = {(emotion, level) for emotion in (*negative, "calm", "happy") for level in ("normal", "strong")}
         if missing := sorted(wanted - set(take)):
             raise ManifestError(
