@@ -41,11 +41,11 @@ def agreement_markdown(agreement: Agreement, disagreements: pd.DataFrame) -> str
     lines += [*_table(overview(agreement)), ""]
     lines += [
         "Alpha rests on the units with values of two or more raters, Fleiss' kappa and the ICCs on those with a value "
-        "of every rater. Cohen's kappa of ordinal labels has quadratic weights. ICC(2,1) says how reliable one rater is, "
-        "ICC(2,k) the mean of all. Empty cells and answers such as `not_visible` count as missing. A low alpha or kappa "
-        "beside a high share of equal values means that one value is far more frequent than the others. Intervals take "
-        f"sessions for independent, not turns. {FEW_MARK}: fewer than {FEW_CLUSTERS} sessions; the interval is a t "
-        "interval on the sessions' own figures and rough.",
+        "of every rater. Cohen's kappa of ordinal labels has quadratic weights. ICC(2,1) says how reliable one rater "
+        "is, ICC(2,k) the mean of all. Empty cells and answers such as `not_visible` count as missing. A low alpha or "
+        "kappa beside a high share of equal values means that one value is far more frequent than the others. Intervals take "
+        f"sessions for independent, not turns. {FEW_MARK}: fewer than {FEW_CLUSTERS} sessions; the interval is "
+        "rough: a t interval on the sessions' own figures, or where each session is judged once, an F interval.",
     ]
     for label in agreement.labels.values():
         counts = ", ".join(f"{value} {count}" for value, count in label.values.items())

@@ -1,8 +1,8 @@
 """Label Studio: a labelling interface and tasks, made from turns and codebook, and the ratings read back.
 
 A task is a turn (or a session, for labels that are judged per session, which need a project of their own). Formats as
-read at labelstud.io: tags/choices (`choice="single-radio"`, `required`, `showInline`), and guide/task_format: tasks with
-`data` and `annotations`, each annotation with `completed_by`, `was_cancelled` and a list `result` of `from_name`,
+read at labelstud.io: tags/choices (`choice="single-radio"`, `required`, `showInline`), and guide/task_format: tasks
+with `data` and `annotations`, each annotation with `completed_by`, `was_cancelled` and a list `result` of `from_name`,
 `to_name`, `type`, `value`. The tag `Number`, a choice's `hint`, and `completed_by` as an object with `email` are from
 memory; nothing here was tried in a running Label Studio.
 """

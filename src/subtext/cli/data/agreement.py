@@ -28,7 +28,9 @@ def run(options: argparse.Namespace) -> None:
     from subtext.annotation.agreement import agreement, disagreements
     from subtext.annotation.agreement_page import agreement_markdown, overview
     from subtext.errors import ConfigError
+    from subtext.evaluation.intervals import FEW_CLUSTERS
     from subtext.privacy import write_csv
+    from subtext.report.table import FEW_MARK
 
     if options.bootstrap < 100:
         raise ConfigError(f"--bootstrap {options.bootstrap} is too few for an interval; use 100 or more")
@@ -37,12 +39,18 @@ def run(options: argparse.Namespace) -> None:
     differing = disagreements(ratings.table, codebook)
     shown = overview(found)
     table = Table(title=f"Agreement ({found.codebook})", title_justify="left")
-    for column in shown.columns:
-        table.add_column(column, overflow="fold")
-    for cells in shown.to_numpy():
-        table.add_row(*(str(cell).replace("[", "\\[") for cell in cells))
-    console = Console(highlight=False)
-    console.print(table)
+    for column in ("label, coefficient", "figure [95 % interval]", "rests on"):
+        table.add_column(column.replace("[", "\\["), overflow="fold")
+    for label, rows in shown.groupby("label", sort=False):
+        table.add_section()
+        table.add_row(str(label), "", f"{rows['raters'].iloc[0]} raters", style="bold")
+        for coefficient, figure, units in zip(rows["coefficient"], rows[shown.columns[2]], rows["units"], strict=True):
+            table.add_row(f"  {coefficient}", str(figure).replace("[", "\\["), units)
+    Console(highlight=False).print(table)
+    if shown["figure [95 % interval]"].str.endswith(FEW_MARK).any():
+        print(f"{FEW_MARK} fewer than {FEW_CLUSTERS} sessions: the interval is rough.")
+    for remark, rows in shown[shown["remark"] != ""].groupby("remark", sort=False):
+        print(f"{', '.join(rows['label'].unique())}: {remark}")
     for note in found.notes:
         print(note)
     print(f"{len(ratings.raters)} raters; {len(differing)} judgements differ.")
