@@ -309,8 +309,8 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for (key_node, _), key in zip(node.value, keys, strict=True):
-            if keys.count(key) > 1:
+        for number, ((key_node, _), key) in enumerate(zip(node.value, keys, strict=True)):
+            if key in keys[:number]:
                 raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
         return super().construct_mapping(node, deep)
 
