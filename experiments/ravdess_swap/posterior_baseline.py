@@ -7,6 +7,8 @@ its strength of regularisation is chosen by log loss in folds of those actors. A
 the two emotions differ, 1 - sum_k p_face(k) p_voice(k). Same pairs, actors and folds as `corpus=ravdess_swap`; the
 validation fold of that training is part of the training actors here, as nothing is stopped early.
 
+Writes every pair's score to `runs/ravdess_swap/posterior_baseline.csv`, which `results.py` reads.
+
 Three conditions, of which only the first knows nothing of the test actor:
 - headline: figures as measured;
 - enrolment: less the figures of the actor's one neutral take, which is in no pair;
@@ -27,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from subtext.corpora.ravdess_swap import FOLDS, VARIANTS, RavdessSwap, face_columns, read_summaries, voice_columns
 from subtext.labels import emotion_polarity
 
-HERE = Path(__file__).parent
+OUT = Path("runs/ravdess_swap/posterior_baseline.csv")
 STRENGTHS = np.logspace(-4, 1, 11)
 CONDITIONS = ("headline", "enrolment", "transductive")
 
@@ -44,7 +46,8 @@ def main() -> None:
             rows.append(scored(pairs, read_summaries(data), condition).assign(variant=variant, condition=condition))
     scores = pd.concat(rows, ignore_index=True)
     columns = ["variant", "condition", "id", "speaker", "fold", "incongruent", "pair_kind", "face_clip", "voice_clip"]
-    scores[[*columns, "score"]].to_csv(HERE / "baseline_scores.csv", index=False, float_format="%.6f")
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    scores[[*columns, "score"]].to_csv(OUT, index=False, float_format="%.9f")
 
 
 def scored(pairs: pd.DataFrame, takes: pd.DataFrame, condition: str) -> pd.DataFrame:

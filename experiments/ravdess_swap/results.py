@@ -1,8 +1,10 @@
 """RAVDESS swapped: within-actor AUROC of trained runs beside the posterior baseline, all pairs and kind by kind.
 
-    python experiments/ravdess_swap/results.py RUNS [--manifest work/corpora/ravdess_swap/emotion-0/manifest.parquet]
+    python experiments/ravdess_swap/results.py emotion
+    python experiments/ravdess_swap/results.py polarity
 
-RUNS holds a folder a fusion, in it a run a seed (`crossmodal/seed-0` ...). A figure of several seeds is the mean of
+Reads `posterior_baseline.csv` under `runs/ravdess_swap`, and what was trained: a folder a variant and fusion, in it a
+run a seed (`emotion/crossmodal/seed-0` ...). A figure of several seeds is the mean of
 each actor's figures over the seeds; intervals are t intervals over the 24 actors. Kinds of pairs are compared with the
 congruent pairs that share their face or their voice, so that a system which knows one half alone gets 0.5. Writes
 `results_VARIANT.csv` and `.md` beside itself.
@@ -14,11 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from subtext.corpora.ravdess_swap import VARIANTS
 from subtext.evaluation.intervals import Interval, Units, mean_interval, mean_of, ranking_interval
 from subtext.evaluation.metrics import auroc
 from subtext.evaluation.within import auroc_by_unit
 
 HERE = Path(__file__).parent
+RUNS = Path("runs/ravdess_swap")
 KINDS = ("opposite_polarity", "same_polarity", "calm", "surprise")
 CLIPS = ("face_clip", "voice_clip")
 LABEL, UNIT = "incongruent", "speaker"
@@ -26,18 +30,13 @@ LABEL, UNIT = "incongruent", "speaker"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--manifest", type=Path, default=Path("work/corpora/ravdess_swap/emotion-0/manifest.parquet"))
-    options = parser.parse_args()
-    variant = options.manifest.parent.name.split("-")[0]
-    pairs = pd.read_parquet(options.manifest)[["id", UNIT, LABEL, "pair_kind", *CLIPS]]
-    baseline = pd.read_csv(HERE / "baseline_scores.csv")
+    parser.add_argument("variant", choices=VARIANTS)
+    variant = parser.parse_args().variant
+    baseline = pd.read_csv(RUNS / "posterior_baseline.csv")
     baseline = baseline[baseline["variant"] == variant]
-    posterior = {
-        condition: [pairs.merge(rows[["id", "score"]], on="id", validate="one_to_one")]
-        for condition, rows in baseline.groupby("condition", sort=False)
-    }
-    systems = {fusion.name: trained(fusion, pairs) for fusion in sorted(options.runs.iterdir()) if fusion.is_dir()}
+    posterior = {condition: [rows] for condition, rows in baseline.groupby("condition", sort=False)}
+    pairs = posterior["headline"][0].drop(columns="score")
+    systems = {fusion.name: trained(fusion, pairs) for fusion in sorted((RUNS / variant).glob("*"))}
     systems["posterior baseline"] = posterior.pop("headline")
     rows = [row for name, tables in systems.items() for row in figures(name, tables)]
     best = systems["posterior baseline"]
@@ -67,7 +66,7 @@ def trained(folder: Path, pairs: pd.DataFrame, control: str | None = None) -> li
         rows = rows[rows["split"] == "test"][["id", f"prob_{LABEL}"]].rename(columns={f"prob_{LABEL}": "score"})
         merged = pairs.merge(rows, on="id", validate="one_to_one")
         if len(merged) != len(pairs):
-            raise SystemExit(f"{run} judges {len(merged)} of {len(pairs)} pairs; finish it, or name its manifest")
+            raise SystemExit(f"{run} judges {len(merged)} of {len(pairs)} pairs; finish it")
         tables.append(merged)
     return tables
 
