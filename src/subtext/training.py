@@ -25,6 +25,7 @@ from safetensors.torch import save
 from subtext.building import build
 from subtext.checkpoints import BEST, Checkpoints, SafeCheckpointIO, resumable
 from subtext.classifier import IncongruenceClassifier
+from subtext.corpora.audit import audit_training
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.splits import fold_as_test, with_folds
 from subtext.data import ClipData, SwappedClips, load_clips, loader, mix
@@ -127,6 +128,12 @@ class _Run:
             cache = FeatureCache(self.settings["paths"]["features"])
             index = self._extract(manifest, cache)
         table, self.metadata = describe_clips(manifest, index)
+        if self.settings.get("audit") and is_main_process():
+            with self._timed("audit"), self.run.writing():
+                strict = bool(self.settings.get("strict"))
+                audit_training(
+                    manifest.with_table(table), self.metadata, index, strict=strict, folder=self.run.file("audit")
+                )
         extra = [column for column in table if column not in manifest.table]
         self.keep = [*manifest.groups, *map(str, extra), "corpus", "start", "end"]
         with self._timed("embedding"):

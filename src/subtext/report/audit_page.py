@@ -26,7 +26,7 @@ _MEDIA: Final = {
 def write_audit(audit: "Audit", folder: Path) -> Path:
     """Write `audit.md`, `audit.json` and figures.
 
-    The report holds counts, figures, ids of rows and speakers as the manifest has them; no transcripts.
+    The report holds counts, figures and ids of rows; no transcripts, no names.
 
     Returns:
         The page.

@@ -61,7 +61,7 @@ class Audit:
         findings: alarms first.
         overlap: one row a division and a unit or kind of content: how much of it stands on several sides.
         predictability: one row a label and a nuisance variable: cross-validated AUROC, interval and p values.
-        speakers: one row a label and a speaker: negative and positive rows.
+        speakers: one row a label and a (numbered) speaker: negative and positive rows.
         skipped: what could not be audited, and why.
     """
 

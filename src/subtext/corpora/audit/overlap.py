@@ -54,10 +54,12 @@ def unit_overlap(
             if column not in table or column in PROMPTS or table[column].notna().sum() == 0:
                 continue
             codes = unit_codes(table[column])
+            if column in CONTEXTS and codes.max() == 0:
+                continue
             seen = division.seen_before(codes)
             row = _row(division, column, seen, _shared_units(division, codes))
             rows.append(row)
-            if not row["units"] or (column in CONTEXTS and codes.max() == 0):
+            if not row["units"]:
                 continue
             alarm = column not in CONTEXTS
             findings.append(

@@ -30,6 +30,8 @@ MOST_ROWS: Final = 20_000
 FEWEST: Final = 10
 """Rows of each class below which nothing is said."""
 MOST_CLASSES: Final = 12
+FOR_BOOSTING: Final = 600
+"""Training rows from which gradient boosting joins the logistic regression: fewer show it no interaction."""
 _PRIOR_ROWS: Final = 1.0
 """Weight of the overall share in a unit's share, in rows."""
 
@@ -117,8 +119,12 @@ def audited_labels(table: pd.DataFrame, wanted: Sequence[str] | None = None) -> 
                 f"{MOST_CLASSES} classes"
             )
         for value in sorted(known)[1 if len(known) == 2 else 0 :]:
-            labels[f"{column}={value}"] = (values == value).astype("boolean").mask(values.isna())
+            labels[f"{column}={_shown(value)}"] = (values == value).astype("boolean").mask(values.isna())
     return labels
+
+
+def _shown(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def numeric_predictions(
@@ -329,9 +335,10 @@ def _linear_scores(columns: Floats, answers: Bools, folds: Sequence[tuple[Ints, 
 def _joint_scores(
     columns: Floats, lookups: Sequence[Ints], answers: Bools, folds: Sequence[tuple[Ints, Ints]], seed: int
 ) -> Floats:
-    """Out-of-fold mean of a logistic regression's and gradient boosting's log odds, less the training rows' own."""
+    """Out-of-fold log odds, less the training rows' own: of a logistic regression, or of it and boosting."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     scores = np.zeros(len(answers))
     rng = np.random.default_rng(seed)
@@ -350,17 +357,23 @@ def _joint_scores(
                 )
             inputs = np.column_stack([inputs, _log_odds(given) - prior])
             judged = np.column_stack([judged, _log_odds(_shares(codes[train], answers[train], codes[test])) - prior])
-        boosting = HistGradientBoostingClassifier(
-            learning_rate=0.05,
-            max_iter=60,
-            max_leaf_nodes=8,
-            min_samples_leaf=20,
-            early_stopping=False,
-            random_state=seed,
-        )
-        for model in (LogisticRegression(max_iter=500), boosting):
-            model.fit(inputs, answers[train])
-            scores[test] += (_log_odds(model.predict_proba(judged)[:, 1]) - prior) / 2
+        models = [LogisticRegression(max_iter=500)]
+        if len(train) >= FOR_BOOSTING:
+            models.append(
+                HistGradientBoostingClassifier(
+                    learning_rate=0.1,
+                    max_iter=40,
+                    max_leaf_nodes=8,
+                    min_samples_leaf=20,
+                    early_stopping=False,
+                    random_state=seed,
+                )
+            )
+        for model in models:
+            # On a busy machine the threads of so small a fit mostly wait for each other.
+            with threadpool_limits(1):
+                model.fit(inputs, answers[train])
+            scores[test] += (_log_odds(model.predict_proba(judged)[:, 1]) - prior) / len(models)
     return scores
 
 

@@ -20,14 +20,18 @@ TELLING: Final = 0.65
 
 
 def speaker_counts(table: pd.DataFrame, labels: Mapping[str, pd.Series], unit: str = "speaker") -> pd.DataFrame:
-    """One row a label and speaker, `negative` and `positive` rows, most rows first; empty without speakers."""
+    """One row a label and speaker, `negative` and `positive` rows, most rows first; empty without speakers.
+
+    Speakers are numbered, as on the dataset card: a report names nobody.
+    """
     columns = ["label", "unit", "value", "negative", "positive"]
     if unit not in table or table[unit].notna().sum() == 0:
         return pd.DataFrame(columns=columns)
     parts = []
+    numbers = {value: f"no. {n}" for n, value in enumerate(table[unit].value_counts(sort=True).index, start=1)}
     for name, answers in labels.items():
         known = answers.notna() & table[unit].notna()
-        counts = pd.crosstab(table.loc[known, unit].astype(object), answers[known].astype(bool))
+        counts = pd.crosstab(table.loc[known, unit].map(numbers).astype(object), answers[known].astype(bool))
         counts = counts.reindex(columns=[False, True], fill_value=0)
         counts.columns = pd.Index(["negative", "positive"])
         counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index]
