@@ -42,11 +42,7 @@ def main() -> None:
     best = systems["posterior baseline"]
     rows += [row for name, tables in systems.items() if tables is not best for row in differences(name, tables, best)]
     for name in list(systems)[:-1]:
-        for control in ("visual", "prosody", "permuted"):
-            tables = trained(options.runs / name, pairs, control)
-            rows += figures(
-                f"{name}: {control} alone" if control != "permuted" else f"{name}: streams permuted", tables
-            )
+        rows += figures(f"{name}, halves permuted", trained(RUNS / variant / name, pairs, "permuted"))
     for condition, tables in posterior.items():
         rows += figures(f"posterior baseline, {condition}", tables)
     found = pd.DataFrame(rows)
