@@ -130,7 +130,7 @@ def build_manifest(
     rule: IncongruenceRule | None = None,
     on_error: OnError = "stop",
     check_media: bool = False,
-    row_numbers: Sequence[int] | None = None,
+    row_numbers: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None,
     rejects: pd.DataFrame | None = None,
 ) -> Manifest:
     """Check a table of segments and bring it into the contract's form.
@@ -314,7 +314,7 @@ class _Checks:
         table: pd.DataFrame,
         name: str,
         on_error: OnError,
-        row_numbers: Sequence[int] | None,
+        row_numbers: Sequence[int] | npt.NDArray[np.integer[Any]] | None,
         rejects: pd.DataFrame | None,
     ) -> None:
         self.name = name
@@ -326,7 +326,11 @@ class _Checks:
         self._found = [] if rejects is None or rejects.empty else [rejects]
 
     def refuse(
-        self, bad: npt.ArrayLike, column: str, reason: str | Callable[[Any], str], remedy: str | Callable[[Any], str]
+        self,
+        bad: "pd.Series | npt.NDArray[np.bool_]",
+        column: str,
+        reason: str | Callable[[Any], str],
+        remedy: str | Callable[[Any], str],
     ) -> None:
         """Refuse the cells of a column where `bad` is true.
 
@@ -336,7 +340,7 @@ class _Checks:
             reason: what is wrong, or gives it for a cell as it was written.
             remedy: what to do about it, or gives it for such a cell.
         """
-        rows = np.flatnonzero(pd.array(bad, dtype="boolean").fillna(False).to_numpy(dtype=bool))
+        rows = np.flatnonzero(pd.Series(bad).astype("boolean").fillna(False).to_numpy(dtype=bool))
         if not len(rows):
             return
         cells = self._written[column].iloc[rows]

@@ -79,7 +79,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     out = table.rename(columns=lambda column: escape(str(column)))
     for position, dtype in enumerate(out.dtypes):
         if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
-            out.isetitem(position, _each_text(out.iloc[:, position], escape))
+            out.isetitem(position, _each_text(out.iloc[:, position], escape).array)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         # RFC 4180, and with "\n" alone Python before 3.13 would not quote a cell that holds a carriage return.
@@ -93,7 +93,7 @@ def unescaped(table: pd.DataFrame) -> pd.DataFrame:
     out = table.rename(columns=unescape)
     for position, dtype in enumerate(out.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):
-            out.isetitem(position, _each_text(out.iloc[:, position], unescape))
+            out.isetitem(position, _each_text(out.iloc[:, position], unescape).array)
     return out
 
 
@@ -144,11 +144,13 @@ def pseudonymise(manifest: "Manifest", key: bytes, keep: Collection[str] = ()) -
     """
     missing = [column for column in keep if column not in manifest.table]
     if missing:
-        raise ConfigError(f"there is no column '{missing[0]}' to keep; it has {', '.join(manifest.table)}")
+        raise ConfigError(
+            f"there is no column '{missing[0]}' to keep; it has {', '.join(map(str, manifest.table.columns))}"
+        )
     table = manifest.table
     names = {"id", "session", "speaker", *_PATHS, *manifest.groups} - {"transcript", "context"}
     out: dict[str, pd.Series] = {}
-    for column in table:
+    for column in map(str, table.columns):
         cells = table[column]
         if column in keep:
             out[column] = cells
@@ -158,7 +160,7 @@ def pseudonymise(manifest: "Manifest", key: bytes, keep: Collection[str] = ()) -
             out[column] = known.map(made).reindex(table.index).astype("string")
         elif column in KEPT:
             out[column] = cells
-    return pd.DataFrame(out, index=table.index), [column for column in table if column not in out]
+    return pd.DataFrame(out, index=table.index), [column for column in map(str, table.columns) if column not in out]
 
 
 def _pseudonym(key: bytes, column: str, name: str) -> str:

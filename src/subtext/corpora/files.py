@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -204,7 +205,7 @@ def _rejects(unread: Sequence[_Unread] | None) -> pd.DataFrame | None:
     return table
 
 
-def _numbers(rows: int, unread: Sequence[_Unread] | None) -> np.ndarray:
+def _numbers(rows: int, unread: Sequence[_Unread] | None) -> npt.NDArray[np.integer[Any]]:
     """`[rows]`: numbers that the rows of a table had before others were left out."""
     numbers = np.arange(1, rows + len(unread or ()) + 1)
     return np.setdiff1d(numbers, [row.row for row in unread or ()])
