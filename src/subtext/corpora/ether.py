@@ -365,13 +365,13 @@ class Ether(Corpus):
             log.warning("ether: no ratings found under %s; rows have no labels", self.data)
             return table
         how = next(name for name in AGGREGATIONS if name == self.aggregation)
-        labels = aggregate(ratings, codebook, how)  # type: ignore[arg-type]
+        labels = aggregate(ratings, codebook, how)
         self._counts = labels.counts
         of_session = {label.column for label in codebook.of_unit("session")}
         turns = pd.MultiIndex.from_arrays([table["session"], table["turn"]])
         whole = pd.MultiIndex.from_arrays([table["session"], pd.Series("", index=table.index)])
         for column in labels.table:
-            units = whole if column.split("_share_")[0] in of_session else turns
+            units = whole if str(column).split("_share_")[0] in of_session else turns
             table[column] = labels.table[column].reindex(units).array
         several = ratings[ratings["value"].notna() & ratings["turn"].notna()]
         raters = several.groupby(["session", "turn"])["rater"].nunique()

@@ -160,7 +160,7 @@ def _audio_offsets(manifest: Manifest) -> list[float]:
     bad = written.index[offsets.isna() & written.notna() & (written.astype("string") != "")]
     if len(bad):
         raise ManifestError(
-            f"{manifest.name}: row {manifest.table.index.get_loc(bad[0]) + 1}, column 'audio_offset': "
+            f"{manifest.name}: row {list(written.index).index(bad[0]) + 1}, column 'audio_offset': "
             f"'{written[bad[0]]}' is not a number; write seconds or leave it empty"
         )
     return offsets.fillna(0.0).tolist()

@@ -94,4 +94,5 @@ def _turn(region: Mapping[str, Any]) -> Turn:
     words = with_whole_characters(" ".join(region["texts"]).strip())
     # A region that carries two people's labels belongs to neither.
     speaker = with_whole_characters(speakers[0]) if len(speakers) == 1 else None
-    return checked_turn(*region["times"], words, speaker)
+    start, end = region["times"]
+    return checked_turn(start, end, words, speaker)
