@@ -1,0 +1,204 @@
+"""ELAN and Label Studio: what is exported, filled in as the tool would, and read back, is the same."""
+
+import json
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pympi.Elan import Eaf
+
+from subtext.annotation.codebook import read_codebook
+from subtext.annotation.elan import parse_eaf, read_elan_ratings, write_elan
+from subtext.annotation.label_studio import (
+    label_studio_tasks,
+    labelling_interface,
+    read_label_studio_ratings,
+    write_label_studio,
+)
+from subtext.annotation.turn_table import read_turn_table
+from subtext.errors import AnnotationError
+
+CODEBOOK = read_codebook()
+# What XML can hold; a carriage return it gives back as a line break.
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("<>&\"'-=;]\n\t 🙂é̈"), st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"])
+    ),
+    min_size=1,
+    max_size=30,
+)
+NAME = TEXT.map(str.strip).filter(bool)
+
+
+def turn_table(names, words, times, session):
+    edges = [time / 1000 for time in times]
+    rows = [
+        {"session": session, "turn": name, "role": "client", "start": start, "end": end, "transcript": said}
+        for name, said, start, end in zip(names, words, edges, edges[1:], strict=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+@st.composite
+def sessions(draw):
+    count = draw(st.integers(1, 4))
+    names = draw(st.lists(NAME, min_size=count, max_size=count, unique=True))
+    words = draw(st.lists(TEXT, min_size=count, max_size=count))
+    times = sorted(draw(st.sets(st.integers(0, 7_200_000), min_size=count + 1, max_size=count + 1)))
+    answers = draw(st.lists(st.sampled_from(CODEBOOK.labels["visual_emotion"].answers), min_size=count, max_size=count))
+    return turn_table(names, words, times, draw(NAME)), answers
+
+
+def fill_in_elan(path, tier, answers):
+    """As ELAN writes it: a REF_ANNOTATION below each turn."""
+    document = ElementTree.parse(path)
+    root = document.getroot()
+    target = root.find(f"TIER[@TIER_ID='{tier}']")
+    parents = root.findall(f"TIER[@TIER_ID='{target.get('PARENT_REF')}']//ALIGNABLE_ANNOTATION")
+    for number, (parent, answer) in enumerate(zip(parents, answers, strict=True)):
+        if answer is None:
+            continue
+        reference = ElementTree.SubElement(
+            ElementTree.SubElement(target, "ANNOTATION"),
+            "REF_ANNOTATION",
+            {"ANNOTATION_ID": f"x{number}", "ANNOTATION_REF": parent.get("ANNOTATION_ID")},
+        )
+        ElementTree.SubElement(reference, "ANNOTATION_VALUE").text = answer
+    document.write(path, encoding="UTF-8", xml_declaration=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sessions())
+def test_the_round_trip_through_elan_loses_nothing(tmp_path_factory, drawn):
+    turns, answers = drawn
+    path = tmp_path_factory.mktemp("elan") / "s.eaf"
+    write_elan(turns, CODEBOOK, path, raters=["ann@x.org"])
+    fill_in_elan(path, "visual_emotion@ann@x.org", answers)
+    words = [value for _, _, value, _ in Eaf(str(path), suppress_version_warning=True).tiers["client"][0].values()]
+    assert words == list(turns["transcript"])
+    table = read_elan_ratings(path, CODEBOOK).table
+    assert list(table["turn"]) == list(turns["turn"])
+    assert list(table["value"]) == answers
+    assert list(table["start"]) == list(turns["start"])
+    assert list(table["end"]) == list(turns["end"])
+    assert set(table["session"]) == set(turns["session"])
+    assert set(table["rater"]) == {"ann@x.org"}
+
+
+@settings(max_examples=25, deadline=None)
+@given(sessions())
+def test_the_round_trip_through_label_studio_loses_nothing(tmp_path_factory, drawn):
+    turns, answers = drawn
+    folder = tmp_path_factory.mktemp("label_studio")
+    write_label_studio(turns, CODEBOOK, folder)
+    tasks = json.loads((folder / "turn.json").read_text(encoding="utf-8"))
+    assert [task["data"]["transcript"] for task in tasks] == list(turns["transcript"])
+    for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
+        result = {"from_name": "visual_emotion", "to_name": "words", "type": "choices", "value": {"choices": [answer]}}
+        task["id"], task["annotations"] = number, [{"completed_by": 7, "was_cancelled": False, "result": [result]}]
+    path = folder / "export.json"
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    table = read_label_studio_ratings(path, CODEBOOK, raters={"7": "ann"}).table
+    assert list(table["turn"]) == list(turns["turn"])
+    assert list(table["value"]) == answers
+    assert list(table["start"]) == list(turns["start"])
+    assert set(table["session"]) == set(turns["session"])
+    assert set(table["rater"]) == {"ann"}
+
+
+def two_turns():
+    return turn_table(["1", "2"], ["- well", "fine"], [0, 1234, 5000], "s1")
+
+
+def test_the_vocabularies_are_the_codebooks_answers_and_only_the_client_is_rated(tmp_path):
+    turns = two_turns()
+    turns.loc[1, "role"] = "counsellor"
+    path = write_elan(turns, CODEBOOK, tmp_path / "s1.eaf", raters=["ann"], media="s1.mp4")
+    document = parse_eaf(path)
+    for label in CODEBOOK.labels.values():
+        entries = document.controlled_vocabularies[label.name][1].values()
+        assert tuple(values[0][0] for values, _ in entries) == label.answers
+        assert document.linguistic_types[label.name]["CONTROLLED_VOCABULARY_REF"] == label.name
+    assert document.tiers["visual_emotion@ann"][2]["PARENT_REF"] == "client"
+    assert document.media_descriptors[0]["MEDIA_URL"] == "s1.mp4"
+
+
+def test_a_score_of_the_session_comes_back_without_a_turn(tmp_path):
+    path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
+    fill_in_elan(path, "engagement_client@ann", ["3"])
+    table = read_elan_ratings(path, CODEBOOK).table
+    assert table[["session", "label", "value"]].to_numpy().tolist() == [["s1", "engagement_client", "3"]]
+    assert table["turn"].isna().all()
+
+
+def test_an_answer_outside_the_codebook_names_the_tier(tmp_path):
+    path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
+    fill_in_elan(path, "incongruent@ann", ["1", "perhaps"])
+    with pytest.raises(AnnotationError, match="column 'incongruent@ann': label 'incongruent': unknown value 'perhaps'"):
+        read_elan_ratings(path, CODEBOOK)
+
+
+def test_an_entity_bomb_is_refused(tmp_path):
+    path = tmp_path / "bomb.eaf"
+    path.write_text(
+        '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "boom">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>'
+    )
+    with pytest.raises(AnnotationError, match="has a DOCTYPE"):
+        parse_eaf(path)
+    path.write_text("<ANNOTATION_DOCUMENT>")
+    with pytest.raises(AnnotationError, match="not readable as an ELAN file"):
+        parse_eaf(path)
+
+
+def test_what_elan_cannot_hold_is_said(tmp_path):
+    overlapping = two_turns()
+    overlapping.loc[1, "start"] = 1.0
+    with pytest.raises(AnnotationError, match="turns '1' and '2' of the client overlap"):
+        write_elan(overlapping, CODEBOOK, tmp_path / "a.eaf", raters=["ann"])
+    control = two_turns()
+    control.loc[0, "transcript"] = "a\x07b"
+    with pytest.raises(AnnotationError, match=r"turn 1: holds the character U\+0007"):
+        write_elan(control, CODEBOOK, tmp_path / "a.eaf", raters=["ann"])
+
+
+def test_the_labelling_interface_offers_the_codebooks_answers():
+    root = ElementTree.fromstring(labelling_interface(CODEBOOK))
+    offered = {
+        choices.get("name"): tuple(choice.get("value") for choice in choices) for choices in root.iter("Choices")
+    }
+    assert offered == {label.name: label.answers for label in CODEBOOK.of_unit("turn")}
+    assert {choices.get("toName") for choices in root.iter("Choices")} == {root.find("Text").get("name")}
+
+
+def test_cancelled_and_double_answers_in_label_studio(tmp_path):
+    tasks = label_studio_tasks(two_turns())
+    answer = {"from_name": "incongruent", "to_name": "words", "type": "choices", "value": {"choices": ["1"]}}
+    tasks[0]["annotations"] = [
+        {"completed_by": {"id": 1, "email": "a@x.org"}, "was_cancelled": True, "result": [answer]},
+        {"completed_by": {"id": 2, "email": "b@x.org"}, "was_cancelled": False, "result": [answer]},
+    ]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(tasks))
+    assert list(read_label_studio_ratings(path, CODEBOOK).table["rater"]) == ["b@x.org"]
+    answer["value"]["choices"] = ["1", "0"]
+    path.write_text(json.dumps(tasks))
+    with pytest.raises(AnnotationError, match=r"unknown value '1 \+ 0'"):
+        read_label_studio_ratings(path, CODEBOOK)
+    path.write_text('[{"id": 1, "incongruent": "1"}]')
+    with pytest.raises(AnnotationError, match="not as JSON-MIN"):
+        read_label_studio_ratings(path, CODEBOOK)
+
+
+def test_turn_tables_say_what_is_wrong(tmp_path):
+    path = tmp_path / "s7.csv"
+    path.write_text("start,end,transcript\n0:01,2.5,hi\n3,4,\n")
+    turns = read_turn_table(path)
+    assert turns[["session", "turn", "start"]].to_numpy().tolist() == [["s7", "1", 1.0], ["s7", "2", 3.0]]
+    path.write_text("start,end\n1,2\n5,4\n")
+    with pytest.raises(AnnotationError, match="row 2, column 'end': the turn from 5 to 4 s holds nothing"):
+        read_turn_table(path)
+    path.write_text("start,end\nx,2\n")
+    with pytest.raises(AnnotationError, match="row 1, column 'start': 'x' is no time"):
+        read_turn_table(path)
