@@ -107,11 +107,11 @@ def _columns(own: pd.DataFrame, keys: list[str], label: Label, method: str) -> p
     groups = own.groupby(keys, sort=False)
     found = pd.DataFrame({f"{column}_raters": groups.size()})
     if method == "median":
-        chosen = groups["value"].agg(lambda values: _median(list(values), label)).astype(object)
+        chosen = pd.Series([_median(list(values), label) for _, values in groups["value"]], found.index, dtype=object)
     elif method == "dawid_skene":
         chosen, found[f"{column}_probability"] = _dawid_skene(own, keys, label)
     else:
-        chosen = groups["value"].agg(lambda values: _majority(list(values))).astype(object)
+        chosen = pd.Series([_majority(list(values)) for _, values in groups["value"]], found.index, dtype=object)
     given = own.set_index(keys)["value"]
     same = given == chosen.reindex(given.index)
     share = same.groupby(level=keys, sort=False).mean()

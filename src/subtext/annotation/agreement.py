@@ -354,7 +354,8 @@ def _label_agreement(
 ) -> LabelAgreement:
     values, units, raters = rating_matrix(own, label)
     given = np.isfinite(values)
-    shared, complete = given.sum(axis=1) >= 2, given.all(axis=1)
+    shared = given.sum(axis=1) >= 2
+    complete: npt.NDArray[np.bool_] = np.asarray(given.all(axis=1))
     clusters = Units.of(units, ["session"])
     nominal = label.scale in ("nominal", "binary")
     scale: Literal["nominal", "ordinal", "interval"] = "nominal" if nominal else label.scale  # type: ignore[assignment]
@@ -504,7 +505,7 @@ def disagreements(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
         answers = table[(table["label"] == label.name) & table["value"].notna()]
         answers = answers.assign(session=answers["session"].fillna(""), turn=answers["turn"].fillna(""))
         of_unit = answers.groupby(["session", "turn"], sort=False)
-        for unit in np.flatnonzero(np.nan_to_num(scores) > 0):
+        for unit in np.flatnonzero(np.nan_to_num(scores) > 0).tolist():
             session, turn = units["session"].iat[unit], units["turn"].iat[unit]
             own = of_unit.get_group((session or "", turn or ""))
             said = dict(zip(own["rater"], own["value"], strict=True))
@@ -523,7 +524,8 @@ def disagreements(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
             "turn": found["turn"].fillna("").map(_natural),
         }
     )
-    return found.iloc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+    order = keys.sort_values(["score", "raters", "session", "turn"], kind="stable").index.to_numpy()
+    return found.take(order).reset_index(drop=True)
 
 
 def _unit_scores(values: Floats, label: Label) -> Floats:

@@ -43,9 +43,9 @@ def agreement_markdown(agreement: Agreement, disagreements: pd.DataFrame) -> str
         "Alpha rests on the units with values of two or more raters, Fleiss' kappa and the ICCs on those with a value "
         "of every rater. Cohen's kappa of ordinal labels has quadratic weights. ICC(2,1) says how reliable one rater "
         "is, ICC(2,k) the mean of all. Empty cells and answers such as `not_visible` count as missing. A low alpha or "
-        "kappa beside a high share of equal values means that one value is far more frequent than the others. Intervals "
-        f"take sessions for independent, not turns. {FEW_MARK}: fewer than {FEW_CLUSTERS} sessions; the interval is "
-        "rough: a t interval on the sessions' own figures, or where each session is judged once, an F interval.",
+        "kappa beside a high share of equal values means that one value is far more frequent than the others. "
+        f"Intervals take sessions for independent, not turns. {FEW_MARK}: fewer than {FEW_CLUSTERS} sessions; the "
+        "interval is rough: a t interval on the sessions' own figures, or an F interval where each is judged once.",
     ]
     for label in agreement.labels.values():
         counts = ", ".join(f"{value} {count}" for value, count in label.values.items())

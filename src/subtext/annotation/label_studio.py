@@ -181,8 +181,9 @@ def _time(value: Any) -> float | None:
 
 
 def _video(rows: pd.DataFrame) -> dict[str, str]:
-    known = rows["video"].dropna() if "video" in rows else []
-    return {"video": str(known.iloc[0])} if len(known) else {}
+    if "video" not in rows or rows["video"].isna().all():
+        return {}
+    return {"video": str(rows["video"].dropna().iloc[0])}
 
 
 def _dialogue(turns: pd.DataFrame) -> str:

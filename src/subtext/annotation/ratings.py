@@ -109,7 +109,7 @@ def check_ratings(
         rows: Iterable[int], column: str | None, cell: str | None, problem: str | Mapping[Hashable, str]
     ) -> None:
         for row in rows:
-            value = long[cell].iat[row] if cell else None
+            value: Any = long[cell].iat[row] if cell else None
             text = "" if pd.isna(value) else str(value)
             where = column or str(long["column"].iat[row])
             bad.setdefault(row, (where, text, problem if isinstance(problem, str) else problem[value]))
@@ -146,7 +146,7 @@ def check_ratings(
     _refuse_repeated(long, per_turn, bad, refuse)
     listed = [
         *problems,
-        *((str(long["file"].iat[row]), int(long["row"].iat[row]), *bad[row]) for row in sorted(bad)),
+        *((str(long["file"].iat[row]), int(str(long["row"].iat[row])), *bad[row]) for row in sorted(bad)),
     ]
     if listed and on_error == "raise":
         file, row, column, _, problem = listed[0]

@@ -46,8 +46,7 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
         table[column] = pd.Series([None if pd.isna(cell) else str(cell) for cell in written], dtype=object)
     table["session"] = table["session"].fillna(session or path.stem)
     table["turn"] = table["turn"].fillna((table.groupby("session").cumcount() + 1).astype(str))
-    for row in table.index:
-        start, end = table.at[row, "start"], table.at[row, "end"]
+    for row, (start, end) in enumerate(table[["start", "end"]].to_numpy(dtype=float)):
         if start < 0 or round(end * 1000) <= round(start * 1000):
             raise AnnotationError(
                 f"{path}: row {row + 1}, column 'end': the turn from {start:g} to {end:g} s holds nothing; correct it"
