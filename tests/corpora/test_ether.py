@@ -343,7 +343,7 @@ def test_the_card_says_how_labels_came_about(data: Path) -> None:
     assert "2 without words" not in sessions.title
     assert sessions.table["overlapped"].tolist() == [1, 1]
     assert sessions.table["rows"].tolist() == [2, 2]
-    tied = raters.table.set_index("label")["tied"]
+    tied = raters.table.set_index("label")["rows_undecided"]
     assert (tied["visual_emotion"], tied["incongruent"], tied["verbal_emotion"]) == (2, 2, 0)
 
 

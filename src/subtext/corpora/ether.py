@@ -58,7 +58,8 @@ class Ether(Corpus):
     Args:
         data: holds a folder a session.
         codebook: the annotation scheme; by default the packaged one.
-        aggregation: "majority" (ties are missing), "soft" (and each value's share of raters) or "dawid_skene".
+        aggregation: "majority" (ties are missing; the median on ordinal scales), "soft" (the same, and each value's share of
+            raters) or "dawid_skene"; see `subtext.annotation.aggregation`.
         who: role whose turns become rows, "all" for everybody's (for behavioural measures).
         min_words: turns with fewer words are left out and counted; 0 keeps turns without words.
         overlaps: what becomes of turns in which the other person speaks too: "keep"; "drop" leaves them out; "trim"
@@ -190,7 +191,7 @@ class Ether(Corpus):
         text = f"{how} Left out: {self._reasons()}. Label incongruent: {said}."
         return (
             CardSection("Sessions", text, pd.DataFrame(self._sessions)),
-            CardSection("Raters", "Judgements by label; a tie gives no label.", self._counts),
+            CardSection("Raters", "How labels were made of judgements; a tie gives no label.", self._counts),
         )
 
     def _whom(self) -> str:
@@ -355,8 +356,8 @@ class Ether(Corpus):
         return durations
 
     def _with_labels(self, table: pd.DataFrame, sessions: Sequence[Session]) -> pd.DataFrame:
+        from subtext.annotation.aggregation import aggregate, recorded
         from subtext.annotation.codebook import read_codebook
-        from subtext.corpora.ether_labels import AGGREGATIONS, aggregate
 
         codebook = read_codebook(self.codebook)
         ratings = self._ratings(sessions, codebook)
@@ -364,15 +365,21 @@ class Ether(Corpus):
         if ratings.empty:
             log.warning("ether: no ratings found under %s; rows have no labels", self.data)
             return table
-        how = next(name for name in AGGREGATIONS if name == self.aggregation)
-        labels = aggregate(ratings, codebook, how)
-        self._counts = labels.counts
-        of_session = {label.column for label in codebook.of_unit("session")}
+        labels = aggregate(ratings, codebook, "dawid_skene" if self.aggregation == "dawid_skene" else "majority")
+        self._counts = pd.DataFrame.from_dict(recorded(labels, codebook)["labels"], orient="index").reset_index(
+            names="label"
+        )
         turns = pd.MultiIndex.from_arrays([table["session"], table["turn"]])
-        whole = pd.MultiIndex.from_arrays([table["session"], pd.Series("", index=table.index)])
-        for column in labels.table:
-            units = whole if str(column).split("_share_")[0] in of_session else turns
-            table[column] = labels.table[column].reindex(units).array
+        by_turn = labels.dropna(subset=["turn"]).set_index(["session", "turn"])
+        by_session = labels.drop_duplicates("session").set_index("session")
+        for label in codebook.labels.values():
+            for column in (c for c in labels if c == label.column or str(c).startswith(f"{label.column}_")):
+                if "_share_" in str(column) and self.aggregation != "soft":
+                    continue
+                if label.unit == "session":
+                    table[column] = by_session[column].reindex(table["session"]).array
+                elif column not in table:
+                    table[column] = by_turn[column].reindex(turns).array
         several = ratings[ratings["value"].notna() & ratings["turn"].notna()]
         raters = several.groupby(["session", "turn"])["rater"].nunique()
         table["raters"] = raters.reindex(turns).fillna(0).astype(int).array
