@@ -58,8 +58,8 @@ class Ether(Corpus):
     Args:
         data: holds a folder a session.
         codebook: the annotation scheme; by default the packaged one.
-        aggregation: "majority" (ties are missing; the median on ordinal scales), "soft" (the same, and each value's share
-            of raters) or "dawid_skene"; see `subtext.annotation.aggregation`.
+        aggregation: "majority" (ties are missing; the median on ordinal scales), "soft" (the same, and each
+            value's share of raters) or "dawid_skene"; see `subtext.annotation.aggregation`.
         who: role whose turns become rows, "all" for everybody's (for behavioural measures).
         min_words: turns with fewer words are left out and counted; 0 keeps turns without words.
         overlaps: what becomes of turns in which the other person speaks too: "keep"; "drop" leaves them out; "trim"
