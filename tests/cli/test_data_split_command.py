@@ -44,6 +44,15 @@ def test_a_table_is_split_by_speaker_and_can_be_read_back(table: Path, capsys: p
     assert again.table["split"].equals(manifest.table["split"])
 
 
+def test_settings_may_stand_behind_options(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["split", "mine.csv", "--out", "a.parquet", "corpus.name=other"]) == 0
+    assert read_manifest(Path("a.parquet")).name == "other"
+    with pytest.raises(SystemExit) as end:
+        main(["split", "mine.csv", "--out", "a.parquet", "corpus.name=other", "--nonsense"])
+    assert end.value.code == 2
+    assert "unrecognized arguments: corpus.name=other --nonsense" in capsys.readouterr().err
+
+
 def test_folds_and_leaving_out(table: Path) -> None:
     assert main(["split", "mine.csv", "--folds", "4", "--out", "folds.parquet"]) == 0
     assert read_manifest(Path("folds.parquet")).table["fold"].nunique() == 4

@@ -15,7 +15,13 @@ COMMANDS = (build, card, split, join, export, audit, behaviour, codebook, agreem
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    # argparse takes KEY=VALUE in one place only; people also put it behind the options.
+    if rest and not (hasattr(options, "settings") and all("=" in part and part[0] != "-" for part in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.settings = [*options.settings, *rest]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return finish(lambda: options.run(options), debug=options.debug)
 
