@@ -9,7 +9,7 @@ import pandas as pd
 
 from subtext.corpora.audit.division import Bools, unit_codes
 from subtext.corpora.audit.findings import Finding
-from subtext.corpora.audit.overlap import FEWEST_WORDS, normalised
+from subtext.corpora.audit.overlap import FEWEST_WORDS, FIXED_TEXTS, normalised
 from subtext.corpora.audit.predictability import FEWEST, FOLDS, sample_rows
 from subtext.evaluation.metrics import auroc
 
@@ -66,10 +66,14 @@ def count_findings(labels: Mapping[str, pd.Series], speakers: pd.DataFrame) -> l
 
 
 def noise_findings(table: pd.DataFrame, labels: Mapping[str, pd.Series], seed: int = 0) -> list[Finding]:
-    """Notes on how many labels may be wrong, from equal rows, from raters, and by confident learning."""
+    """Notes on how many labels may be wrong, from equal rows, from raters, and by confident learning.
+
+    Of read sentences the words say nothing about single labels, so nothing is estimated from them.
+    """
     findings = []
+    fixed = table["transcript"].nunique() <= FIXED_TEXTS
     for name, answers in labels.items():
-        found = [_conflicts(table, answers), _confident(table, answers, seed)]
+        found = [] if fixed else [_conflicts(table, answers), _confident(table, answers, seed)]
         findings += [
             Finding("labels", "label noise", False, text, label=name, figures=figures)
             for text, figures in (item for item in found if item is not None)

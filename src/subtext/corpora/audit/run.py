@@ -327,6 +327,8 @@ def _finding(prediction: Prediction, corrected: float, alarm: bool) -> Finding:
     if prediction.accuracy is not None:
         unit = variable.removesuffix(" lookup")
         remedy = f"divide by {unit} (subtext-data split), and show the {unit} lookup beside every result"
+        if unit == "text":
+            remedy = "balance the label over the sentences, or show what the sentence alone tells beside every result"
         if not prediction.carries:
             text += "; the rows are not divided yet, and a random division would let this through"
     elif variable == "all together":
