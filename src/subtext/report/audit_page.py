@@ -120,15 +120,15 @@ def _page(audit: "Audit", figures: dict[str, str]) -> Iterator[str]:
         if "speakers" in figures:
             yield f"![Negative and positive rows of each speaker]({figures['speakers']})"
             yield ""
-        for label, counts in audit.speakers.groupby("label", sort=False):
+        for name, of_label in audit.speakers.groupby("label", sort=False):
             yield from _markdown(
-                counts.head(_MOST_SPEAKERS),
+                of_label.head(_MOST_SPEAKERS),
                 ["value", "negative", "positive"],
-                ["speaker", f"not {label}", str(label)],
+                ["speaker", f"not {name}", str(name)],
             )
-            if len(counts) > _MOST_SPEAKERS:
+            if len(of_label) > _MOST_SPEAKERS:
                 yield ""
-                yield f"and {len(counts) - _MOST_SPEAKERS} more, in `audit.json`."
+                yield f"and {len(of_label) - _MOST_SPEAKERS} more, in `audit.json`."
             yield ""
     yield ""
     yield "## What the audit is and is not"

@@ -71,7 +71,13 @@ def divisions(table: pd.DataFrame) -> list[Division]:
     """The divisions that a manifest's columns `split` and `fold` describe; a column with one side only is none."""
     found = []
     if "split" in table:
-        side = table["split"].map({name: number for number, name in enumerate(SPLITS)}).fillna(-1).to_numpy(np.int64)
+        side = (
+            table["split"]
+            .map({name: number for number, name in enumerate(SPLITS)})
+            .fillna(-1)
+            .to_numpy()
+            .astype(np.int64)
+        )
         if (side == 0).any() and (side > 0).any():
             found.append(Division("split", SPLITS, side))
     if "fold" in table and table["fold"].notna().any():

@@ -196,7 +196,7 @@ def lookup_predictions(
     truth = answers.fillna(False).to_numpy(dtype=bool)
     found = []
     for name, codes in categories.items():
-        for division in divided or [None]:
+        for division in [*divided] if divided else [None]:
             parts = _random_parts(truth, known, seed) if division is None else division.parts()
             judged = _look_up(truth, known, codes, parts)
             if judged is None:
@@ -338,7 +338,7 @@ def _joint_scores(
     """Out-of-fold log odds, less the training rows' own: of a logistic regression, or of it and boosting."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     scores = np.zeros(len(answers))
     rng = np.random.default_rng(seed)
@@ -411,8 +411,8 @@ def _judge(answers: Bools, scores: Floats, clusters: Units) -> tuple[Interval, f
     if half <= 0:
         return interval, 1.0
     degrees = max(fewest - 1, 1)
-    error = half / t.ppf(0.975, degrees)
-    return interval, float(t.sf((estimate.value - 0.5) / error, degrees))
+    spread = half / t.ppf(0.975, degrees)
+    return interval, float(t.sf((estimate.value - 0.5) / spread, degrees))
 
 
 def _whole(codes: Ints) -> Ints:

@@ -131,7 +131,7 @@ def audit_training(
     from subtext.report.audit_page import write_audit
 
     table = manifest.table
-    variables = {name: table[name].astype("float64").to_numpy() for name in metadata}
+    variables = {name: table[name].astype("float64").to_numpy().astype(np.float64) for name in metadata}
     for name, values in _manifest_variables(table).items():
         variables.setdefault(name, values)
     digests = {}
@@ -226,12 +226,14 @@ def _manifest_variables(table: pd.DataFrame) -> dict[str, npt.NDArray[np.float64
         variables["duration"] = (table["end"] - table["start"].fillna(0.0)).to_numpy(dtype=np.float64)
     for column in ("transcript", "context"):
         if table[column].notna().any():
-            words = table[column].str.split().str.len()
-            variables[f"{column}_words"] = words.to_numpy(dtype=np.float64, na_value=np.nan)
+            words = table[column].str.count(r"\S+")
+            variables[f"{column}_words"] = np.asarray(
+                words.astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64
+            )
     for stream in STREAM_COLUMNS:
         there = table[stream].notna()
         if there.any() and not there.all():
-            variables[f"has_{stream}"] = there.to_numpy(dtype=np.float64)
+            variables[f"has_{stream}"] = there.to_numpy().astype(np.float64)
     return variables
 
 
