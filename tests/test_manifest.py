@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from subtext.errors import ManifestError
 from subtext.manifest import (
-    REJECT_COLUMNS,
     Manifest,
     build_manifest,
     check_splits,
@@ -21,6 +20,7 @@ from subtext.manifest import (
     write_manifest,
     write_rejects,
 )
+from subtext.manifest_checks import REJECT_COLUMNS
 
 # Any text but lone surrogates, which no file format holds, and NUL, which ends C strings.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -35,7 +35,8 @@ from subtext.errors import (
     TranscriptError,
 )
 from subtext.labels import IncongruenceRule
-from subtext.manifest import REJECT_COLUMNS, Manifest, build_manifest, check_splits
+from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.manifest_checks import REJECT_COLUMNS
 from subtext.sessions.overlaps import longest_free
 from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, checked_faces, read_session
 

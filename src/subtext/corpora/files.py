@@ -22,7 +22,8 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
-from subtext.manifest import REJECT_COLUMNS, Manifest, OnError, build_manifest, check_splits
+from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.manifest_checks import REJECT_COLUMNS, OnError
 from subtext.privacy import ESCAPED, unescaped
 from subtext.transcripts import is_unicode, with_whole_characters
 
