@@ -49,9 +49,18 @@ SAME_VARIABLE: Final = 0.999
 
 _OWN_CHANNEL: Final[Mapping[str, tuple[str, ...]]] = {
     "verbal_polarity": ("transcript_words", "n_tokens", "n_chunks", "duration"),
-    "vocal_polarity": ("loudness", "duration", "sound_duration", "voice_duration"),
+    "vocal_polarity": (
+        "loudness",
+        "duration",
+        "file_duration",
+        "sound_duration",
+        "voice_duration",
+        "bitrate",
+        "audio_bytes",
+    ),
 }
-"""What belongs to what a polarity label is about, and so is no nuisance to it: anger is loud."""
+"""What belongs to what a polarity label is about, and so is no nuisance to it: anger is loud, and a loud voice
+takes more bits of a lossless file."""
 _CATEGORIES: Final = (*UNITS, "show", "topic")
 _REMEDIES: Final[Mapping[str, str]] = {
     "duration": "match the durations of both classes, or crop all clips to one length",
