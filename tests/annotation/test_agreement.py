@@ -6,17 +6,20 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from subtext.annotation.agreement import (
-    agreement,
-    disagreements,
+from subtext.annotation.agreement import agreement
+from subtext.annotation.agreement_page import agreement_markdown
+from subtext.annotation.codebook import read_codebook
+from subtext.annotation.coefficients import (
+    alpha_statistic,
     fleiss_statistic,
     icc_f_interval,
     icc_statistics,
     krippendorff_alpha,
     mean_kappa_statistic,
 )
-from subtext.annotation.agreement_page import agreement_markdown
-from subtext.annotation.codebook import read_codebook
+from subtext.annotation.disagreements import disagreements
+from subtext.annotation.session_intervals import session_interval
+from subtext.evaluation.intervals import Units
 
 NONE = np.nan
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", example C: 4 observers, 12 units.
@@ -59,6 +62,20 @@ def test_alpha_of_one_value_throughout_is_undefined():
         assert np.isnan(krippendorff_alpha(np.ones((5, 2)), scale))
 
 
+def test_alpha_of_nothing_is_undefined():
+    for scale in ("nominal", "ordinal", "interval"):
+        assert np.isnan(krippendorff_alpha(np.full((3, 2), NONE), scale))
+
+
+def test_coefficients_do_not_depend_on_the_unit_of_measurement():
+    values = np.random.default_rng(0).normal(size=(10, 3))
+    for factor, shift in ((1e-7, 0.0), (1e7, 1e9)):
+        other = values * factor + shift
+        assert krippendorff_alpha(other, "interval") == pytest.approx(krippendorff_alpha(values, "interval"))
+        for one, same in zip(icc_statistics(other), icc_statistics(values), strict=True):
+            assert one.value == pytest.approx(same.value)
+
+
 def test_icc_reproduces_shrout_and_fleiss():
     single, mean = icc_statistics(SHROUT_FLEISS)
     assert single.value == pytest.approx(0.29, abs=5e-3)
@@ -69,6 +86,52 @@ def test_f_interval_of_the_icc_reproduces_what_r_psych_gives_for_shrout_and_flei
     single, mean = icc_f_interval(SHROUT_FLEISS)
     assert single == pytest.approx((0.019, 0.761), abs=5e-4)
     assert mean == pytest.approx((0.071, 0.927), abs=5e-4)
+
+
+def test_f_interval_where_nothing_is_left_to_chance():
+    # Every judge is one point above the last: no error, so only the two means of judges are uncertain.
+    single, mean = icc_f_interval(np.array([[1.0, 2.0], [3.0, 4.0], [2.0, 3.0]]))
+    assert -1 <= single[0] < 2 / 3 < single[1] <= 1
+    assert mean[0] < 0.8 < mean[1]
+    assert np.isnan(icc_f_interval(np.array([[1.0, 1.0], [3.0, 3.0]]))).all()
+
+
+def sessions_of_their_own_kind(rng, count):
+    """Three raters of 0 to 4, with sessions that differ in how engaged people are, and so in what chance would give."""
+    values, codes = [], []
+    for session in range(count):
+        level, turns = rng.beta(0.6, 5), rng.integers(8, 25)
+        true = level * 6 + rng.normal(size=(turns, 1)) * 0.5
+        values.append(np.clip(np.round(true + rng.normal(size=(turns, 3)) * 0.6), 0, 4))
+        codes += [session] * turns
+    return np.vstack(values), np.array(codes)
+
+
+@pytest.mark.parametrize(("sessions", "least"), [(10, 0.78), (25, 0.85)])
+def test_intervals_hold_the_true_alpha_about_as_often_as_they_say(sessions, least):
+    rng = np.random.default_rng(sessions)
+    truth = krippendorff_alpha(sessions_of_their_own_kind(np.random.default_rng(9), 3000)[0], "ordinal")
+    held = []
+    for _ in range(150):
+        values, codes = sessions_of_their_own_kind(rng, sessions)
+        statistic = alpha_statistic(values, "ordinal")
+        found = session_interval(statistic, Units({"session": codes}, len(codes)), n_bootstrap=300, seed=0)
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) > least
+
+
+def test_there_is_no_interval_where_nothing_tells_how_wide_it_is():
+    def of(values, codes):
+        statistic = alpha_statistic(np.array(values, dtype=float), "nominal")
+        units = Units({"session": np.array(codes)}, len(codes))
+        return session_interval(statistic, units, n_bootstrap=200, seed=0)
+
+    same = [[turn % 2] * 2 for turn in range(60)]
+    assert "raters never differ" in of(same, np.repeat(np.arange(3), 20)).reason
+    assert "raters never differ" in of(same, np.repeat(np.arange(30), 2)).reason
+    assert "one session only" in of([[0, 1], [1, 1], [0, 0]], [0, 0, 0]).reason
+    lonely = [[1, 1], [0, 0], [0, 0], [0, 0]]
+    assert "undefined without one session" in of(lonely, [0, 0, 1, 1]).reason
 
 
 def test_fleiss_kappa_reproduces_fleiss_1971():
@@ -135,8 +198,8 @@ def test_the_rater_who_guesses_stands_out():
 def test_few_sessions_are_said_and_many_are_resampled():
     few = agreement(three_raters(4), read_codebook(), n_bootstrap=200).labels["incongruent"].coefficients["alpha"]
     many = agreement(three_raters(25), read_codebook(), n_bootstrap=200).labels["incongruent"].coefficients["alpha"]
-    assert few.method == "t interval on 4 per-cluster figures"
-    assert many.method == "cluster bootstrap, percentile"
+    assert few.method == "jackknife over sessions, t"
+    assert many.method == "bootstrap over sessions, expanded percentile"
     assert many.low < many.value < many.high
     assert "†" in agreement_markdown(agreement(three_raters(4), read_codebook(), n_bootstrap=200), pd.DataFrame())
 

@@ -45,7 +45,7 @@ def agreement_markdown(agreement: Agreement, disagreements: pd.DataFrame) -> str
         "is, ICC(2,k) the mean of all. Empty cells and answers such as `not_visible` count as missing. A low alpha or "
         "kappa beside a high share of equal values means that one value is far more frequent than the others. "
         f"Intervals take sessions for independent, not turns. {FEW_MARK}: fewer than {FEW_CLUSTERS} sessions; the "
-        "interval is rough: a t interval on the sessions' own figures, or an F interval where each is judged once.",
+        "interval is rough: a jackknife over sessions, or an F interval where each is judged once.",
     ]
     for label in agreement.labels.values():
         counts = ", ".join(f"{value} {count}" for value, count in label.values.items())

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
@@ -177,6 +179,22 @@ def rated(table: pd.DataFrame, label: Label) -> pd.DataFrame:
     """The judgements of one label that have a value: neither empty nor one of the codebook's `unratable` answers."""
     rows = table[(table["label"] == label.name) & table["value"].notna()]
     return rows[~rows["value"].isin(list(label.unratable))]
+
+
+def rating_matrix(table: pd.DataFrame, label: Label) -> tuple[npt.NDArray[np.float64], pd.DataFrame, list[str]]:
+    """One label's values as a matrix.
+
+    Returns:
+        `[units, raters]` (nominal and binary: the value's place in the codebook; else its number; NaN where there is
+        none), the units' `session` and `turn`, and the raters.
+    """
+    own = rated(table, label)
+    places = {value: float(place) for place, value in enumerate(label.values)}
+    numbers = own["value"].map(places if label.scale in ("nominal", "binary") else label.number)
+    keyed = own.assign(session=own["session"].fillna(""), turn=own["turn"].fillna(""), number=numbers)
+    wide = keyed.pivot(index=["session", "turn"], columns="rater", values="number").sort_index()
+    units = wide.index.to_frame(index=False).astype(object)
+    return wide.to_numpy(dtype=np.float64), units.where(units != "", None), [str(rater) for rater in wide.columns]
 
 
 def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
