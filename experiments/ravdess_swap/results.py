@@ -48,7 +48,7 @@ def main() -> None:
     found = pd.DataFrame(rows)
     found.insert(0, "variant", variant)
     target = HERE / f"results_{variant}.csv"
-    found.to_csv(target, index=False, float_format="%.4f")
+    found.to_csv(target, index=False, float_format="%.6f")
     target.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
 
 
