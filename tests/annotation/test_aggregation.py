@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from subtext.annotation.aggregation import aggregate, recorded
-from subtext.annotation.codebook import read_codebook
+from subtext.annotation.codebook_file import read_codebook
 from subtext.errors import AnnotationError
 from subtext.manifest import build_manifest
 

@@ -8,7 +8,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 
 from subtext.annotation.agreement import agreement
 from subtext.annotation.agreement_page import agreement_markdown
-from subtext.annotation.codebook import read_codebook
+from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.coefficients import (
     alpha_statistic,
     fleiss_statistic,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from subtext.annotation.codebook import read_codebook
+from subtext.annotation.codebook_file import read_codebook
 from subtext.errors import AnnotationError
 from subtext.labels import INCONGRUENCE_TYPES
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pympi.Elan import Eaf
 
-from subtext.annotation.codebook import read_codebook
-from subtext.annotation.elan import parse_eaf, read_elan_ratings, write_elan
+from subtext.annotation.codebook_file import read_codebook
+from subtext.annotation.elan import read_elan_ratings, write_elan
 from subtext.annotation.label_studio import (
     label_studio_tasks,
     labelling_interface,
@@ -18,7 +18,9 @@ from subtext.annotation.label_studio import (
     write_label_studio,
 )
 from subtext.annotation.turn_table import read_turn_table
-from subtext.errors import AnnotationError
+from subtext.errors import AnnotationError, TranscriptError
+from subtext.sessions.eaf import parse_eaf
+from subtext.sessions.turns import read_session_turns
 
 CODEBOOK = read_codebook()
 # What XML can hold; a carriage return it gives back as a line break.
@@ -140,16 +142,34 @@ def test_an_answer_outside_the_codebook_names_the_tier(tmp_path):
         read_elan_ratings(path, CODEBOOK)
 
 
-def test_an_entity_bomb_is_refused(tmp_path):
+def test_an_entity_bomb_is_refused_by_whoever_reads_it(tmp_path):
     path = tmp_path / "bomb.eaf"
     path.write_text(
         '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "boom">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>'
     )
-    with pytest.raises(AnnotationError, match="has a DOCTYPE"):
-        parse_eaf(path)
+    for read in (parse_eaf, read_session_turns, lambda path: read_elan_ratings(path, CODEBOOK)):
+        with pytest.raises(TranscriptError, match="has a DOCTYPE"):
+            read(path)
     path.write_text("<ANNOTATION_DOCUMENT>")
-    with pytest.raises(AnnotationError, match="not readable as an ELAN file"):
+    with pytest.raises(TranscriptError, match=r"not readable as an ELAN file \(ExpatError: no element found: line 1"):
         parse_eaf(path)
+
+
+def test_a_rating_below_nothing_is_one_of_no_turn(tmp_path):
+    path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
+    fill_in_elan(path, "incongruent@ann", ["1", None])
+    first = parse_eaf(path).tiers["incongruent@ann"][1]["x0"][0]
+    path.write_text(path.read_text().replace(f'ANNOTATION_REF="{first}"', 'ANNOTATION_REF="gone"'))
+    with pytest.raises(AnnotationError, match="row 1, column 'turn': empty, and so is start"):
+        read_elan_ratings(path, CODEBOOK)
+
+
+def test_a_template_of_ours_is_also_a_file_of_turns(tmp_path):
+    turns = two_turns().assign(turn=["t07", "t08"])
+    path = write_elan(turns, CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
+    fill_in_elan(path, "engagement_client@ann", ["3"])
+    read = read_session_turns(path)
+    assert [(turn.id, turn.start, turn.speaker) for turn in read] == [("t07", 0.0, "client"), ("t08", 1.234, "client")]
 
 
 def test_what_elan_cannot_hold_is_said(tmp_path):

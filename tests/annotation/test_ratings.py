@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from subtext.annotation.codebook import read_codebook
+from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.ratings import coverage, read_ratings
 from subtext.errors import AnnotationError
 

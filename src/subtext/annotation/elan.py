@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
-from xml.parsers import expat
 
 import pandas as pd
 
@@ -20,41 +19,9 @@ from subtext.annotation.codebook import Codebook, Label
 from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
+from subtext.sessions.eaf import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
 
-SESSION_PROPERTY: Final = "subtext-session"
-_SESSION_TIER: Final = "session"
-_NAMES_SUFFIX: Final = " turn"
 _LANGUAGE: Final = "und"
-
-
-def parse_eaf(path: Path) -> Any:
-    """A foreign .eaf file as pympi reads it, refused if it is no plain XML.
-
-    Raises:
-        AnnotationError: the file cannot be read, defines XML entities, or is no ELAN file.
-    """
-    from pympi.Elan import Eaf
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot read the ELAN file ({error.strerror}); check the path") from error
-
-    def refuse(*_: Any) -> None:
-        raise AnnotationError(f"{path}: has a DOCTYPE, which no ELAN file needs and which can blow up; remove it")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(content, True)
-        return Eaf(str(path), suppress_version_warning=True)
-    except AnnotationError:
-        raise
-    except Exception as error:  # pympi raises bare Exception, and KeyError for what an EAF file must have
-        reason = " ".join(str(error).split())[:120]
-        raise AnnotationError(
-            f"{path}: not readable as an ELAN file ({type(error).__name__}: {reason}); save it again in ELAN"
-        ) from error
 
 
 def write_elan(
@@ -95,9 +62,9 @@ def write_elan(
     for role in rated["role"].fillna("turns").unique():
         _add_rating_tiers(document, str(role), codebook.of_unit("turn"), raters)
     if codebook.of_unit("session"):
-        document.add_tier(_SESSION_TIER)
-        document.add_annotation(_SESSION_TIER, 0, max(round(end * 1000) for end in turns["end"]), session)
-        _add_rating_tiers(document, _SESSION_TIER, codebook.of_unit("session"), raters)
+        document.add_tier(SESSION_TIER)
+        document.add_annotation(SESSION_TIER, 0, max(round(end * 1000) for end in turns["end"]), session)
+        _add_rating_tiers(document, SESSION_TIER, codebook.of_unit("session"), raters)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
@@ -125,7 +92,8 @@ def read_elan_ratings(
         on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
     Raises:
-        AnnotationError: a file cannot be read, holds no tier of ratings, or a rating that cannot be used.
+        AnnotationError: a file holds no tier of ratings, or a rating that cannot be used.
+        TranscriptError: a file cannot be read.
     """
     rows: list[dict[str, Any]] = []
     for path in [paths] if isinstance(paths, Path) else paths:
@@ -144,12 +112,7 @@ def read_elan_ratings(
 def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | None) -> list[dict[str, Any]]:
     properties = dict(document.properties)
     own_session = properties.get(SESSION_PROPERTY) or session or path.stem
-    names = {
-        parent: value
-        for tier, (_, referring, attributes, _) in document.tiers.items()
-        if tier == f"{attributes.get('PARENT_REF')}{_NAMES_SUFFIX}"
-        for parent, value, *_ in referring.values()
-    }
+    names = turn_names(document)
     rows: list[dict[str, Any]] = []
     for tier, (_, referring, attributes, _) in document.tiers.items():
         name, at, rater = tier.partition("@")
@@ -157,8 +120,7 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
             continue
         label = codebook.label(name)
         for parent, value, *_ in referring.values():
-            aligned = document.tiers[document.annotations[parent]][0].get(parent)
-            times = [document.timeslots.get(slot) for slot in aligned[:2]] if aligned else [None, None]
+            times = [document.timeslots.get(slot) for slot in slots_of(document, parent) or (None, None)]
             per_turn = label.unit == "turn"
             start, end = (time / 1000 if time is not None and per_turn else None for time in times)
             rows.append(
@@ -208,10 +170,10 @@ def _type_parameters(label: Label, parameters: dict[str, Any]) -> dict[str, Any]
 
 def _add_turns(document: Any, role: str, turns: pd.DataFrame) -> None:
     role = _xml_text(role, "role")
-    if role in document.tiers or role == _SESSION_TIER or "@" in role:
+    if role in document.tiers or role == SESSION_TIER or "@" in role:
         raise AnnotationError(f"a role cannot be called '{role}' in an ELAN file; rename it")
     document.add_tier(role, part=role)
-    names = f"{role}{_NAMES_SUFFIX}"
+    names = f"{role}{NAMES_SUFFIX}"
     document.add_tier(names, ling="associated", parent=role, part=role)
     ordered = turns.sort_values("start", kind="stable")
     before, last = None, -1

@@ -358,7 +358,7 @@ class Ether(Corpus):
 
     def _with_labels(self, table: pd.DataFrame, sessions: Sequence[Session]) -> pd.DataFrame:
         from subtext.annotation.aggregation import aggregate, recorded
-        from subtext.annotation.codebook import read_codebook
+        from subtext.annotation.codebook_file import read_codebook
 
         codebook = read_codebook(self.codebook)
         ratings = self._ratings(sessions, codebook)

@@ -1,55 +1,37 @@
 """A session: long recordings of a client and a counsellor, and the turns that they take.
 
-A folder holds one file of turns (`turns.*`), for formats without words one of words (`words.*`), and the recordings:
-one of everybody, or one camera or microphone each, named by role (`client.mp4`, `counsellor.mp4`). What the folder
-cannot say by itself stands in `session.yaml`; every key may be left out:
-
-    session: S01                    # else the folder's name
-    speakers: {client: P07, counsellor: T02}    # pseudonyms, the same in every session of that person
-    roles: {SPEAKER_00: client, SPEAKER_01: counsellor, noise: null}  # label in the file of turns -> role; null: left
-    out turns: turns.eaf                # else the only file turns.*
-    words: words.ctm                # else the only file words.*, if any
-    tiers: [client, counsellor]     # of an ELAN file
-    frame_rate: 24                  # of a Label Studio file that counts video frames
-    encoding: latin-1               # of the files of turns and words, else UTF-8
-    recordings:                     # role, or `all`, -> file, or {video: file, audio: file}
-      client: {video: cam_a.mp4, audio: mic_a.wav}
-      all: room.mp4
-    offsets: {cam_a.mp4: 1.25, mic_a.wav: -0.4}   # s; a file's time = the turns' time + its offset
-    faces: {client: left, counsellor: right}      # half of the picture in which each one sits, where both are in view
-    split: train                    # train, val or test
-
-Turns are numbered in order of time unless the file names them (column `turn` of a table).
+`session.yaml` says what the folder cannot say by itself (see `subtext.sessions.settings`). Turns are
+numbered in order of time unless the file names them (column `turn` of a table; a template of ours in ELAN).
 """
 
-import difflib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from subtext.errors import SessionError
 from subtext.sessions.overlaps import overlaps, union
+from subtext.sessions.settings import (
+    EVERYBODY,
+    ROLE_SPELLINGS,
+    SETTINGS,
+    Files,
+    checked_faces,
+    mapping,
+    offsets_of,
+    positive,
+    read_settings,
+    recordings_of,
+    split_of,
+    texts,
+    the_file,
+)
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
 from subtext.sessions.words import WORD_SUFFIXES
 from subtext.transcripts import Turn
 
 ROLES: Final = ("client", "counsellor")
-EVERYBODY: Final = "all"
-SIDES: Final = ("left", "right")
-SOUND_SUFFIXES: Final = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".wma")
-VIDEO_SUFFIXES: Final = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".3gp", ".ogv"),
-)
-SETTINGS: Final = "session.yaml"
-_KEYS: Final = (
-    *("session", "speakers", "roles", "turns", "words", "tiers", "frame_rate", "encoding", "recordings", "offsets"),
-    *("faces", "split"),
-)
-_SPELLED: Final = {"client": "client", "counsellor": "counsellor", "counselor": "counsellor"}
 
 
 @dataclass(frozen=True)
@@ -114,19 +96,6 @@ class SessionTurn:
 
 
 @dataclass(frozen=True)
-class Files:
-    """The recordings of one role.
-
-    Attributes:
-        video: with picture, relative to the session's folder.
-        audio: with sound, where another file than the video holds it.
-    """
-
-    video: str | None = None
-    audio: str | None = None
-
-
-@dataclass(frozen=True)
 class Session:
     """A session as its folder describes it.
 
@@ -173,10 +142,10 @@ def read_session(folder: Path) -> Session:
         SessionError: `session.yaml` cannot be used, or turns or recordings are missing or ambiguous.
         TranscriptError: the turns or words cannot be read.
     """
-    settings = _settings(folder)
+    settings = read_settings(folder)
     name = str(settings.get("session", folder.name)).strip()
-    turns_file = _the_file(folder, settings, "turns", SESSION_SUFFIXES)
-    words_file = _the_file(folder, settings, "words", WORD_SUFFIXES)
+    turns_file = the_file(folder, settings, "turns", SESSION_SUFFIXES)
+    words_file = the_file(folder, settings, "words", WORD_SUFFIXES)
     if turns_file is None:
         raise SessionError(
             f"{folder}: no file of turns; expected turns.csv or another of {', '.join(SESSION_SUFFIXES)}, "
@@ -186,8 +155,8 @@ def read_session(folder: Path) -> Session:
         turns_file,
         words_file,
         encoding=str(settings.get("encoding", "utf-8")),
-        tiers=_texts(settings, "tiers", folder),
-        frame_rate=_positive(settings, "frame_rate", folder),
+        tiers=texts(settings, "tiers", folder),
+        frame_rate=positive(settings, "frame_rate", folder),
     )
     used, problems = _checked(turns, name, turns_file, settings)
     return Session(
@@ -196,33 +165,18 @@ def read_session(folder: Path) -> Session:
         turns_file=turns_file,
         turns=tuple(used),
         problems=tuple(problems),
-        recordings=_recordings(folder, settings),
-        offsets=_offsets(folder, settings),
-        faces=checked_faces(_mapping(settings, "faces", folder), f"{folder / SETTINGS}, faces"),
-        split=_split(folder, settings),
+        recordings=recordings_of(folder, settings),
+        offsets=offsets_of(folder, settings),
+        faces=checked_faces(mapping(settings, "faces", folder), f"{folder / SETTINGS}, faces"),
+        split=split_of(folder, settings),
     )
-
-
-def checked_faces(faces: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Role -> half of the picture, checked.
-
-    Raises:
-        SessionError: a side is neither left nor right, or one half is two people's.
-    """
-    sides = {str(role): str(side) for role, side in faces.items() if side is not None}
-    for role, side in sides.items():
-        if side not in SIDES:
-            raise SessionError(f"{where}: {role}: '{side}' is no side; write left or right, as the picture shows it")
-    if len(set(sides.values())) < len(sides):
-        raise SessionError(f"{where}: both roles are on the same side; give each its half of the picture")
-    return sides
 
 
 def _checked(
     turns: Sequence[Turn], name: str, path: Path, settings: Mapping[str, Any]
 ) -> tuple[list[SessionTurn], list[Problem]]:
-    roles = _mapping(settings, "roles", path.parent)
-    speakers = _mapping(settings, "speakers", path.parent)
+    roles = mapping(settings, "roles", path.parent)
+    speakers = mapping(settings, "speakers", path.parent)
     problems: list[Problem] = []
     used: list[SessionTurn] = []
     ids: dict[str, int] = {}
@@ -278,8 +232,8 @@ def _role(turn: Turn, roles: Mapping[str, Any]) -> str | Unknown | None:
             continue
         if label in roles:
             return None if roles[label] is None else str(roles[label])
-        if label.strip().lower() in _SPELLED:
-            return _SPELLED[label.strip().lower()]
+        if label.strip().lower() in ROLE_SPELLINGS:
+            return ROLE_SPELLINGS[label.strip().lower()]
     return Unknown()
 
 
@@ -302,138 +256,3 @@ def _with_overlaps(turns: Sequence[SessionTurn]) -> list[SessionTurn]:
         )
         for turn, found in zip(turns, pairs, strict=True)
     ]
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, ((key_node, _), key) in enumerate(zip(node.value, keys, strict=True)):
-            if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / SETTINGS
-    if not path.exists():
-        return {}
-    try:
-        read = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
-    except OSError as error:
-        raise SessionError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-    except UnicodeDecodeError as error:
-        raise SessionError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "nested too deeply"
-        raise SessionError(f"{path}{where}: not readable as YAML ({reason}); correct it") from error
-    if read is None:
-        return {}
-    if not isinstance(read, dict):
-        raise SessionError(f"{path}: expected keys with values, such as 'session: S01'")
-    for key in read:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise SessionError(f"{path}: unknown key '{key}'; {hint}there are {', '.join(_KEYS)}")
-    return {key: value for key, value in read.items() if value is not None}
-
-
-def _the_file(folder: Path, settings: Mapping[str, Any], kind: str, suffixes: Sequence[str]) -> Path | None:
-    named = settings.get(kind)
-    if named is not None:
-        path = folder / str(named)
-        if not path.is_file():
-            raise SessionError(f"{folder / SETTINGS}: {kind}: no file '{named}' in {folder}; correct the name")
-        return path
-    found = sorted(p for p in folder.glob(f"{kind}.*") if p.suffix.lower() in suffixes and p.is_file())
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise SessionError(f"{folder}: several files of {kind} ({names}); keep one, or name it in {SETTINGS} ({kind})")
-    return found[0] if found else None
-
-
-def _recordings(folder: Path, settings: Mapping[str, Any]) -> dict[str, Files]:
-    if "recordings" not in settings:
-        return _found_recordings(folder)
-    named = {}
-    for role, entry in _mapping(settings, "recordings", folder).items():
-        files = {_kind(str(entry)): str(entry)} if isinstance(entry, str) else entry
-        if not isinstance(files, dict) or not files or not set(files) <= {"video", "audio"}:
-            raise SessionError(f"{folder / SETTINGS}: recordings: {role}: name a file, or {{video: FILE, audio: FILE}}")
-        for file in files.values():
-            if not (folder / str(file)).is_file():
-                raise SessionError(
-                    f"{folder / SETTINGS}: recordings: {role}: no file '{file}' in {folder}; put it there "
-                    "or correct the name"
-                )
-        named[str(role)] = Files(**{kind: str(file) for kind, file in files.items()})
-    return named
-
-
-def _found_recordings(folder: Path) -> dict[str, Files]:
-    """One recording of everybody, or those named by role."""
-    suffixes = (*VIDEO_SUFFIXES, *SOUND_SUFFIXES)
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in suffixes):
-        role = _SPELLED.get(path.stem.lower(), EVERYBODY)
-        kind = _kind(path.name)
-        if kind in found.setdefault(role, {}):
-            raise SessionError(
-                f"{folder}: {found[role][kind]} and {path.name} could both be the {kind} of "
-                f"{'everybody' if role == EVERYBODY else f'the {role}'}; say in {SETTINGS} which is whose (recordings)"
-            )
-        found[role][kind] = path.name
-    if not found:
-        raise SessionError(
-            f"{folder}: no recording; expected one of everybody, or client.mp4 and counsellor.mp4 (or .wav ...)"
-        )
-    return {role: Files(**kinds) for role, kinds in found.items()}
-
-
-def _kind(name: str) -> str:
-    return "audio" if name.lower().endswith(SOUND_SUFFIXES) else "video"
-
-
-def _offsets(folder: Path, settings: Mapping[str, Any]) -> dict[str, float]:
-    offsets = {}
-    for file, written in _mapping(settings, "offsets", folder).items():
-        if isinstance(written, bool) or not isinstance(written, (int, float)) or not math.isfinite(written):
-            raise SessionError(
-                f"{folder / SETTINGS}: offsets: {file}: '{written}' is no number; write seconds, such as -0.4"
-            )
-        if not (folder / str(file)).is_file():
-            raise SessionError(f"{folder / SETTINGS}: offsets: no file '{file}' in {folder}; correct the name")
-        offsets[str(file)] = float(written)
-    return offsets
-
-
-def _split(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    split = settings.get("split")
-    if split is not None and split not in ("train", "val", "test"):
-        raise SessionError(f"{folder / SETTINGS}: split: '{split}' is none; use train, val or test")
-    return split
-
-
-def _mapping(settings: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    value = settings.get(key, {})
-    if not isinstance(value, dict):
-        raise SessionError(f"{folder / SETTINGS}: {key}: expected name: value pairs, found a {type(value).__name__}")
-    return {str(name): entry for name, entry in value.items()}
-
-
-def _texts(settings: Mapping[str, Any], key: str, folder: Path) -> list[str]:
-    value = settings.get(key, [])
-    if not isinstance(value, list):
-        raise SessionError(f"{folder / SETTINGS}: {key}: expected a list, such as [client, counsellor]")
-    return [str(entry) for entry in value]
-
-
-def _positive(settings: Mapping[str, Any], key: str, folder: Path) -> float | None:
-    value = settings.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-        raise SessionError(f"{folder / SETTINGS}: {key}: '{value}' must be a number above 0")
-    return value

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Check, print or write."""
-    from subtext.annotation.codebook import read_codebook
+    from subtext.annotation.codebook_file import read_codebook
     from subtext.annotation.turn_table import read_turn_table
     from subtext.errors import ConfigError
 

@@ -35,7 +35,7 @@ def chosen_ratings(options: argparse.Namespace) -> "tuple[Codebook, Ratings]":
     """
     import pandas as pd
 
-    from subtext.annotation.codebook import read_codebook
+    from subtext.annotation.codebook_file import read_codebook
     from subtext.annotation.elan import read_elan_ratings
     from subtext.annotation.label_studio import read_label_studio_ratings
     from subtext.annotation.ratings import Ratings, check_ratings, read_ratings
