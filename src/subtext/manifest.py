@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -254,10 +254,15 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def write_manifest(manifest: Manifest, path: Path) -> Path:
+def write_manifest(manifest: Manifest, path: Path, about: Mapping[str, Any] | None = None) -> Path:
     """Write the table as Parquet and root, name and groups as JSON beside it.
 
     Each file appears in one step, so that another process never reads half of it.
+
+    Args:
+        manifest: the corpus.
+        path: the Parquet file.
+        about: what is to be known of the corpus, see `Description.as_json`; it goes into the JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     root = manifest.root.resolve()
@@ -267,6 +272,7 @@ def write_manifest(manifest: Manifest, path: Path) -> Path:
         "root": str(root.relative_to(parent)) if root.is_relative_to(parent) else str(root),
         "groups": list(manifest.groups),
         "allow_links": manifest.allow_links,
+        **({} if about is None else {"about": about}),
     }
     _replace(path, lambda made: manifest.table.to_parquet(made, index=False))
     text = json.dumps(description, indent=2) + "\n"

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,7 +175,9 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def export(manifest: "Manifest", table: pd.DataFrame, path: Path, *, keep_root: bool) -> list[Path]:
+def export(
+    manifest: "Manifest", table: pd.DataFrame, path: Path, *, keep_root: bool, about: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Write a table and, beside it, the description that a later reading needs.
 
     Args:
@@ -183,6 +185,7 @@ def export(manifest: "Manifest", table: pd.DataFrame, path: Path, *, keep_root: 
         table: its table, or what `pseudonymise` gave.
         path: ends in .csv, .parquet or .jsonl.
         keep_root: whether the description says where the files are; a folder's name may be somebody's.
+        about: what is to be known of the corpus, see `Description.as_json`: its licence goes with it.
 
     Returns:
         The two files.
@@ -208,6 +211,7 @@ def export(manifest: "Manifest", table: pd.DataFrame, path: Path, *, keep_root: 
         "name": manifest.name,
         "groups": list(manifest.groups),
         "escaped": ESCAPED if kind == ".csv" else None,
+        **({} if about is None else {"about": about}),
     }
     if keep_root:
         description["root"] = os.path.relpath(manifest.root.resolve(), path.parent.resolve())

@@ -180,8 +180,8 @@ class _Run:
     def _manifest(self) -> Manifest:
         node = dict(self.settings["corpus"])
         corpus: Corpus = build(node, Corpus)
-        self.labels = corpus.description.labels
         manifest = corpus.build()
+        self.labels = corpus.description.labels
         write_rejects(manifest, self.run.file("rejects.csv"))
         disjoint = node.get("disjoint")
         disjoint = manifest.groups if disjoint is None else disjoint
@@ -200,7 +200,8 @@ class _Run:
         for split in SPLITS:
             if not (manifest.table["split"] == split).any():
                 raise ManifestError(
-                    f"{manifest.name}: no row is in the split '{split}'; fill the column 'split' with train, val, test"
+                    f"{manifest.name}: no row is in the split '{split}'; fill the column 'split' with train, val, "
+                    "test, or divide it with subtext-data split and train on the manifest that it writes"
                 )
         return manifest
 

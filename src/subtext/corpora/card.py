@@ -65,8 +65,9 @@ def split_counts(manifest: Manifest) -> pd.DataFrame:
     """Segments, and distinct values of each unit, by split (and fold, where the corpus has folds)."""
     rows = []
     for part, chosen in _parts(manifest.table):
-        units = {f"distinct {unit}": int(chosen[unit].nunique()) for unit in ("session", *manifest.groups) if unit in chosen}
-        rows.append({"part": part, "segments": len(chosen), **units})
+        units = [unit for unit in ("session", *manifest.groups) if unit in chosen]
+        distinct = {f"distinct {unit}": int(chosen[unit].nunique()) for unit in units}
+        rows.append({"part": part, "segments": len(chosen), **distinct})
     table = pd.DataFrame(rows)
     return table.loc[:, [c for c in table if c in ("part", "segments") or (table[c] > 0).any()]]
 

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from subtext.corpora.description import CardSection, Description
 from subtext.manifest import Manifest
@@ -12,10 +11,11 @@ class Corpus(ABC):
     """A source of segments: official files or a generator on one side, a manifest on the other.
 
     Attributes:
-        description: licence, citation, labels and cautions, for the dataset card.
+        description: licence, citation, labels and cautions, for the dataset card and the page of a run. A table of
+            ours takes on, when it is built, that of the corpus that it was made from.
     """
 
-    description: ClassVar[Description]
+    description: Description
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

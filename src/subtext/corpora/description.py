@@ -1,11 +1,12 @@
 """What a person must know of a corpus before using it: licence, citation, meaning of the labels, cautions."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-Nature = Literal["natural", "acted", "constructed", "your own"]
+Nature = Literal["natural", "acted", "constructed", "your own", "several"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Description:
 
     Attributes:
         title: the corpus's name as its authors write it, with what it holds.
-        nature: where the behaviour comes from: people among themselves, actors, or parts put together.
+        nature: where the behaviour comes from: people among themselves, actors, or parts put together; "several" of a
+            joined table.
         licence: of the data, as its distributor states it.
         citation: the paper, in one line, with an identifier.
         source: where its official files are to be had.
@@ -33,6 +35,57 @@ class Description:
     layout: str
     verified: bool = True
     cautions: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file beside a manifest; `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: object) -> "Description":
+        """What `as_json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(content, Mapping):
+            raise ValueError(f"a {type(content).__name__}, not an object")
+        found = {part.name: content[part.name] for part in fields(cls) if part.name in content}
+        cautions = found.get("cautions", [])
+        if not isinstance(cautions, (list, tuple)) or not isinstance(found.get("verified", True), bool):
+            raise ValueError("its cautions are no list, or verified is neither true nor false")
+        found["cautions"] = tuple(cautions)
+        texts = [value for name, value in found.items() if name not in ("verified", "cautions")]
+        if not all(isinstance(text, str) for text in (*texts, *cautions)) or found.get("nature") not in get_args(
+            Nature
+        ):
+            raise ValueError("a part of it is no text, or it says no nature")
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise ValueError("a part of it is missing") from error
+
+
+def joined(parts: Mapping[str, Description]) -> Description:
+    """What is to be known of a table that holds several corpora, by the corpora's names."""
+
+    def each(field_name: str) -> str:
+        return "; ".join(f"{name}: {getattr(about, field_name)}" for name, about in parts.items())
+
+    natures = {about.nature for about in parts.values()}
+    return Description(
+        title=f"{', '.join(parts)}, joined",
+        nature=natures.pop() if len(natures) == 1 else "several",
+        licence=each("licence"),
+        citation=each("citation"),
+        source=each("source"),
+        labels=each("labels"),
+        layout=each("layout"),
+        verified=all(about.verified for about in parts.values()),
+        cautions=(
+            "A column of labels may mean another thing in each corpus: read what is said of the labels.",
+            *(f"{name}: {caution}" for name, about in parts.items() for caution in about.cautions),
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ class ManifestCorpus(Corpus):
         path: the table; its ending (.csv, .tsv, .parquet, .jsonl) says how to read it.
         root: folder that the paths in it are relative to; by default the one that a description beside a Parquet file
             names (see `subtext.manifest.write_manifest`), else the table's own folder.
-        name: the corpus's name; by default the file's.
+        name: the corpus's name; by default the one in that description, else the file's.
         columns: our column name -> the file's, for those that differ; null values are ignored.
         values: our column name -> {cell of the file: what it stands for}, for labels spelled otherwise, such as
             {"verbal_polarity": {"neg": -1}}; compared without case and outer blanks, other cells stay.
@@ -85,7 +85,7 @@ class ManifestCorpus(Corpus):
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
-        self.name = self.path.stem if name is None else name
+        self.name = name
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
         self.values = {ours: dict(meanings) for ours, meanings in (values or {}).items() if meanings}
         self.groups = None if groups is None else tuple(groups)
@@ -108,22 +108,25 @@ class ManifestCorpus(Corpus):
         """
         unread: list[_Unread] | None = [] if self.on_error == "skip" else None
         table = read_table(self.path, unread)
-        beside = self._description()
+        beside = self._beside()
+        if "about" in beside:
+            self.description = self._described(beside["about"])
         if beside.get("escaped") == ESCAPED:
             table = unescaped(table)
+        name = self.name or str(beside.get("name") or self.path.stem)
         table = self._translate(self._rename(table))
         root = self.root
         if root is None:
             root = self.path.parent / str(beside.get("root", ""))
         if not root.is_dir():
-            raise ManifestError(f"{self.name}: the root {root} is not a folder; set corpus.root to where the files are")
+            raise ManifestError(f"{name}: the root {root} is not a folder; set corpus.root to where the files are")
         groups = self.groups
         if groups is None:
             groups = tuple(beside.get("groups", ("speaker",)))
         manifest = build_manifest(
             table,
             root=root,
-            name=self.name,
+            name=name,
             groups=groups,
             allow_links=self.allow_links,
             rule=self.rule,
@@ -135,8 +138,8 @@ class ManifestCorpus(Corpus):
         check_splits(manifest, self.disjoint)
         return manifest
 
-    def _description(self) -> dict[str, Any]:
-        """Root and groups as `write_manifest` or `subtext-data export` left them beside a file of ours.
+    def _beside(self) -> dict[str, Any]:
+        """Name, root and groups as `write_manifest` or `subtext-data export` left them beside a file of ours.
 
         Leave to follow links is not taken from it: that is for the user to give.
         """
@@ -152,7 +155,30 @@ class ManifestCorpus(Corpus):
             ) from error
         # Beside other tables there may be any file of that name: only an export's says how it was written.
         ours = isinstance(description, dict) and (_kind(self.path) == "parquet" or "escaped" in description)
-        return description if ours else {}
+        if not ours:
+            return {}
+        kinds = {"name": str, "root": str, "groups": list}
+        for part, kind in kinds.items():
+            value = description.get(part, kind())
+            if not isinstance(value, kind) or (kind is list and not all(isinstance(group, str) for group in value)):
+                raise ManifestError(
+                    f"{beside}, the description of {self.path.name}: '{part}' is no "
+                    f"{'list of columns' if kind is list else 'text'}; repair or remove it"
+                )
+        return dict(description)
+
+    def _described(self, about: object) -> Description:
+        try:
+            description = Description.from_json(about)
+        except ValueError as error:
+            raise ManifestError(
+                f"{self.path.with_suffix('.json')}, the description of {self.path.name}: 'about' cannot be read "
+                f"({error}); build the corpus again, or remove that part"
+            ) from error
+        changed = [f"corpus.{setting}" for setting in ("columns", "values") if getattr(self, setting)]
+        if changed:
+            description = replace(description, labels=f"{description.labels} (changed by {' and '.join(changed)})")
+        return description
 
     def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
         for ours, meanings in self.values.items():

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     chosen = chosen_corpus(options, check_media=True)
     manifest = chosen.build()
     path = options.out or chosen.folder / "manifest.parquet"
-    write_manifest(manifest, path)
+    write_manifest(manifest, path, chosen.corpus.description.as_json())
     rejects = write_rejects(manifest, path.with_suffix(".rejects.csv"))
     splits = manifest.table["split"].value_counts(sort=False, dropna=False).items()
     counts = ", ".join(f"{'no split' if not isinstance(split, str) else split} {count:,}" for split, count in splits)

@@ -80,7 +80,7 @@ def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=overrides)
-        node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)  # type: ignore[assignment]
+        node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)
         node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
         folder = Path(config.paths.work) / "data" / name
     except (HydraException, OmegaConfBaseException) as error:

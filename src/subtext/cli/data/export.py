@@ -40,11 +40,13 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--privacy pseudonym and --key-file belong together; give both or neither")
     if options.out.suffix.lower() not in (".csv", ".parquet", ".jsonl"):
         raise ConfigError(f"--out {options.out}: use a name that ends in .csv, .parquet or .jsonl")
-    manifest = chosen_corpus(options).build()
+    chosen = chosen_corpus(options)
+    manifest = chosen.build()
     table = manifest.table
     if options.key_file is not None:
         table, left_out = pseudonymise(manifest, read_key(options.key_file), options.keep)
         print(f"Left out: {', '.join(left_out) or 'nothing'}")
         print(f"Names are pseudonyms of the key in {options.key_file}. This is no anonymisation.")
-    written = export(manifest, table, options.out, keep_root=options.key_file is None)
+    about = chosen.corpus.description.as_json()
+    written = export(manifest, table, options.out, keep_root=options.key_file is None, about=about)
     print(f"Written: {' and '.join(str(path) for path in written)} ({len(table):,} segments)")

@@ -4,6 +4,7 @@ Then: subtext-data split JOINED --leave-one-out corpus, and subtext-train corpus
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 NAME = "join"
@@ -18,15 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, join and write."""
+    from subtext.corpora import description, splits
     from subtext.corpora.files import ManifestCorpus
-    from subtext.corpora.splits import join
-    from subtext.manifest import read_manifest, write_manifest
+    from subtext.manifest import write_manifest
 
-    corpora = [
-        read_manifest(path) if path.suffix == ".parquet" else ManifestCorpus(path=path, disjoint=()).build()
-        for path in options.tables
-    ]
-    joined = join(corpora, options.out.stem)
-    write_manifest(joined, options.out)
+    # Whether files are links out of a root is checked where the joined table is read, with its own root.
+    corpora = [ManifestCorpus(path=path, disjoint=(), allow_links=True) for path in options.tables]
+    manifests = [replace(corpus.build(), allow_links=False) for corpus in corpora]
+    joined = splits.join(manifests, options.out.stem)
+    about = description.joined(
+        {manifest.name: corpus.description for manifest, corpus in zip(manifests, corpora, strict=True)}
+    )
+    write_manifest(joined, options.out, about.as_json())
     print(f"{joined.name}: {len(joined):,} segments of {len(corpora)} corpora")
     print(f"Written: {options.out}")

@@ -4,6 +4,8 @@ Units named by --by stay on one side; the label's shares are kept alike. The sam
 """
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
@@ -65,5 +67,17 @@ def run(options: argparse.Namespace) -> None:
     if options.official and column == "split":
         check_splits(manifest, by)
     print(splits.describe_parts(manifest.table, column, by, label).to_string(index=False))
-    path = write_manifest(manifest, options.out or chosen.folder / "manifest.parquet")
+    about = chosen.corpus.description
+    if not options.official:
+        caution = f"Divided anew by subtext-data split ({_division(options, by, label)}): not the corpus's own splits."
+        about = replace(about, cautions=(*about.cautions, caution))
+    path = write_manifest(manifest, options.out or chosen.folder / "manifest.parquet", about.as_json())
     print(f"Written: {path}")
+
+
+def _division(options: argparse.Namespace, by: Sequence[str], label: str | None) -> str:
+    if options.leave_one_out is not None:
+        return f"a fold for every {options.leave_one_out}"
+    parts = "train, val, test" if options.folds is None else f"{options.folds} folds"
+    alike = "" if label is None else f", alike in {label}"
+    return f"{parts} by {' and '.join(by) or 'row'}{alike}, seed {options.seed}"
