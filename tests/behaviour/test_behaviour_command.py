@@ -49,6 +49,11 @@ def test_three_tables_are_written(table: Path, capsys: pytest.CaptureFixture[str
     assert "sleep" not in turns.to_csv()
 
 
+def test_weights_are_looked_for_where_the_settings_say(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["behaviour", str(table), f"paths.models={table.parent / 'elsewhere'}"]) != 0
+    assert str(table.parent / "elsewhere") in capsys.readouterr().err
+
+
 def test_without_a_detector_and_sound_only_turns_are_measured(table: Path) -> None:
     out = table.parent / "behaviour.parquet"
     assert main(["behaviour", str(table), "--detector", "none", "--no-sound", "--out", str(out)]) == 0

@@ -97,8 +97,8 @@ def test_too_short_a_session_is_missing() -> None:
 def test_the_same_seed_gives_the_same_chance() -> None:
     settings = SynchronySettings(seed=3)
     first, second = smooth_noise(1), smooth_noise(2)
-    assert lagged_synchrony(first, second, settings).chance == lagged_synchrony(first, second, settings).chance
-    assert lagged_synchrony(first, second).chance != lagged_synchrony(first, second, settings).chance
+    assert lagged_synchrony(first, second, settings).effect == lagged_synchrony(first, second, settings).effect
+    assert lagged_synchrony(first, second).effect != lagged_synchrony(first, second, settings).effect
 
 
 def test_series_of_different_length_are_refused() -> None:
@@ -126,7 +126,7 @@ def test_turns_that_answer_each_other_correlate() -> None:
     counsellor = 0.8 * client + 0.6 * generator.normal(size=200)
     found = turn_synchrony(client, counsellor)
     assert found.value == pytest.approx(np.corrcoef(client, counsellor)[0, 1])
-    assert found.p == 1 / (1 + 195)
+    assert found.p == 1 / (1 + 199)
     assert abs(found.chance) < 0.05
     assert found.exchanges == 200
 
@@ -160,3 +160,23 @@ def test_exchanges_without_a_value_are_left_out() -> None:
     found = turn_synchrony(first, second)
     assert found.exchanges == 28
     assert found.value == pytest.approx(np.corrcoef(first[known], second[known])[0, 1])
+
+
+def test_short_recordings_of_independent_voices_are_not_synchronous_too_often() -> None:
+    # Five segments: orders in which no segment keeps its partner would call one in ten synchronous.
+    p = np.array([lagged_synchrony(smooth_noise(2 * i, 125), smooth_noise(2 * i + 1, 125)).p for i in range(600)])
+    assert 0.03 <= np.mean(p <= 0.05) <= 0.075
+    assert p.min() >= 1 / 120
+
+
+def test_slow_independent_voices_are_not_synchronous_over_turns_too_often() -> None:
+    generator = np.random.default_rng(5)
+
+    def slow() -> np.ndarray:
+        values = generator.normal(size=60)
+        for place in range(1, 60):
+            values[place] += 0.7 * values[place - 1]
+        return values[-30:]
+
+    p = np.array([turn_synchrony(slow(), slow()).p for _ in range(1000)])
+    assert 0.01 <= np.mean(p <= 0.05) <= 0.065

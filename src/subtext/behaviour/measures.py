@@ -70,7 +70,7 @@ def _synchrony(signal: str, what: str) -> list[Measure]:
             "session",
             "1",
             "0 to 9.9",
-            f"mean of {signal}_synchrony over pseudo-interactions of exchanged segments",
+            f"{signal}_synchrony over the pairs of segments that do not belong together",
             _WINDOWED,
             "above 0 also where there is no synchrony",
         ),

@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", nargs=0, action=_ListMeasures, help="print every measure as a Markdown table, and end"
     )
-    parser.add_argument(
-        "--out", metavar="FILE.parquet", type=Path, help="default: work/corpora/CORPUS/behaviour.parquet"
-    )
+    parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="default: work/data/CORPUS/behaviour.parquet")
     parser.add_argument("--by", metavar="COLUMN", default="role", help="column that says who speaks (default: role)")
     parser.add_argument(
         "--detector",
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what finds faces; haar cannot tell which way they are turned (default: yunet)",
     )
     parser.add_argument(
-        "--models", metavar="FOLDER", type=Path, default=Path("models"), help="where YuNet's weights are"
+        "--models", metavar="FOLDER", type=Path, help="where YuNet's weights are (default: paths.models)"
     )
     parser.add_argument("--left", metavar="ROLE", help="who sits in the left half, where two are in one picture")
     parser.add_argument("--right", metavar="ROLE", help="who sits in the right half")
@@ -72,7 +70,9 @@ def run(options: argparse.Namespace) -> None:
     manifest = chosen.build()
     measured = measure_manifest(
         manifest,
-        detector=None if options.detector == "none" else make_detector(options.detector, options.models),
+        detector=None
+        if options.detector == "none"
+        else make_detector(options.detector, options.models or chosen.models),
         sides=sides or None,
         by=options.by,
         sound=not options.no_sound,
@@ -81,9 +81,12 @@ def run(options: argparse.Namespace) -> None:
     keys = ["id", "session", options.by]
     known = {ending: table.drop(columns=keys, errors="ignore").notna().any() for ending, table in tables.items()}
     if not any(columns.any() for columns in known.values()):
+        counts = {column: int(manifest.table[column].notna().sum()) for column in ("start", "end", "audio", "video")}
         raise ManifestError(
-            f"{manifest.name}: nothing can be measured: no turn has both start and end, and none a recording that can "
-            "be read; fill the columns start and end (s), audio or video"
+            f"{manifest.name}: nothing can be measured: no turn has both start and end, and none a recording that can be "
+            f"read. Of {len(manifest):,} turns {counts['start']:,} have a start, {counts['end']:,} an end, "
+            f"{counts['audio']:,} audio, {counts['video']:,} video; fill the columns start and end (s), audio or video. "
+            "Starts alone do not tell when somebody stopped speaking"
         )
     path = options.out or chosen.folder / "behaviour.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,13 @@ class Chosen:
         name: as on the command line; a table's stem.
         corpus: the object that builds it.
         folder: where what is made of it goes by default.
+        models: where detectors' weights are.
     """
 
     name: str
     corpus: "Corpus"
     folder: Path
+    models: Path
 
     def build(self) -> "Manifest":
         """The corpus's manifest."""
@@ -82,12 +84,12 @@ def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
             config = compose(CONFIG_NAME, overrides=overrides)
         node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)
         node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
-        folder = Path(config.paths.work) / "data" / name
+        folder, models = Path(config.paths.work) / "data" / name, Path(config.paths.models)
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         hints = "; ".join(misspelt(overrides)) or "correct the setting"
         raise ConfigError(f"{reason[:300]}; {hints}") from error
-    return Chosen(name, build(node, Corpus), folder)
+    return Chosen(name, build(node, Corpus), folder, models)
 
 
 def _check_name(name: str, config_dir: Path | None) -> None:
