@@ -159,7 +159,7 @@ def test_a_rating_below_nothing_is_one_of_no_turn(tmp_path):
     path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
     fill_in_elan(path, "incongruent@ann", ["1", None])
     first = parse_eaf(path).tiers["incongruent@ann"][1]["x0"][0]
-    path.write_text(path.read_text().replace(f'ANNOTATION_REF="{first}"', 'ANNOTATION_REF="gone"'))
+    path.write_text(path.read_text().replace(f'"x0" ANNOTATION_REF="{first}"', '"x0" ANNOTATION_REF="gone"'))
     with pytest.raises(AnnotationError, match="row 1, column 'turn': empty, and so is start"):
         read_elan_ratings(path, CODEBOOK)
 

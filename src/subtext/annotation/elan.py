@@ -119,7 +119,7 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
         if not at and tier not in codebook.labels:
             continue
         label = codebook.label(name)
-        for parent, value, *_ in referring.values():
+        for number, (parent, value, *_) in enumerate(referring.values(), 1):
             times = [document.timeslots.get(slot) for slot in slots_of(document, parent) or (None, None)]
             per_turn = label.unit == "turn"
             start, end = (time / 1000 if time is not None and per_turn else None for time in times)
@@ -133,7 +133,7 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
                     "label": label.name,
                     "value": (value or "").strip() or None,
                     "file": str(path),
-                    "row": len(rows) + 1,
+                    "row": number,
                     "column": tier,
                 }
             )

@@ -19,7 +19,7 @@ from subtext.annotation.codebook import Codebook, Unit
 from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
-from subtext.transcripts import read_text
+from subtext.transcripts import parse_json, read_text
 
 _TEXT: Final = "words"
 
@@ -96,6 +96,7 @@ def read_label_studio_ratings(
     paths: Sequence[Path] | Path,
     codebook: Codebook,
     *,
+    session: str | None = None,
     raters: Mapping[str, str] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> Ratings:
@@ -106,6 +107,7 @@ def read_label_studio_ratings(
     Args:
         paths: one or several exports.
         codebook: the scheme.
+        session: of tasks that do not name theirs.
         raters: who Label Studio's users are: e-mail address or number -> name. Others keep theirs.
         on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
@@ -115,18 +117,14 @@ def read_label_studio_ratings(
     """
     rows: list[dict[str, Any]] = []
     for path in [paths] if isinstance(paths, Path) else paths:
-        rows += _rows(path, codebook, raters or {})
+        rows += _rows(path, session, raters or {})
     if not rows:
         raise AnnotationError("no answer to a label of the codebook; export the project as JSON after it is annotated")
     return check_ratings(pd.DataFrame(rows).astype({"session": object, "turn": object}), codebook, on_error=on_error)
 
 
-def _rows(path: Path, codebook: Codebook, raters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    try:
-        tasks = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise AnnotationError(f"{path}: not readable as JSON ({reason}); export it again") from error
+def _rows(path: Path, session: str | None, raters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    tasks = parse_json(path, read_text(path))
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and isinstance(t.get("data"), dict) for t in tasks):
         raise AnnotationError(
             f"{path}: no list of tasks with 'data'; export the project as JSON, not as JSON-MIN or CSV"
@@ -141,7 +139,7 @@ def _rows(path: Path, codebook: Codebook, raters: Mapping[str, str]) -> Iterator
                 if value is None:
                     continue
                 yield {
-                    "session": _text(data.get("session")),
+                    "session": _text(data.get("session")) or session,
                     "turn": _text(data.get("turn")),
                     "start": _time(data.get("start")),
                     "end": _time(data.get("end")),

@@ -24,6 +24,8 @@ from subtext.errors import AnnotationError
 from subtext.transcripts import seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
+PLACE_COLUMNS: Final = ("file", "row", "column")
+"""Where a judgement stands, for messages."""
 REJECT_COLUMNS: Final = ("file", "row", "column", "value", "problem")
 _ITEM_COLUMNS: Final = ("session", "turn", "start", "end", "rater")
 _CARRIED_IN_SILENCE: Final = frozenset(
@@ -40,7 +42,8 @@ class Ratings:
     Attributes:
         table: one row a judgement, columns `session`, `turn` (null for a label that is judged per session), `start`,
             `end` (s, null where the file has none), `rater`, `label`, `value`. A value is written as in the codebook;
-            it is null where the rater left the cell empty.
+            it is null where the rater left the cell empty. `file`, `row` (from 1, without the header) and `column` say
+            where it stands.
         rejects: what `on_error="skip"` left out: `file`, `row` (from 1, without the header), `column`, `value`,
             `problem`.
     """
@@ -136,6 +139,10 @@ def check_ratings(
         None,
         "empty; the label is judged per session, so say which one",
     )
+    refuse(long.index[long["start"] < 0], "start", "start", "is before the recording begins; correct it")
+    for row in long.index[long["end"] < long["start"]]:
+        times = f"{long.at[row, 'end']:g} s is before the start, {long.at[row, 'start']:g} s; exchange or correct them"
+        refuse([row], "end", "end", times)
     # Raters who know only times: the turn is called by its beginning until a table of turns gives its name.
     timed = per_turn & long["turn"].isna() & long["start"].notna()
     long.loc[timed, "turn"] = long.loc[timed, "start"].map(lambda start: f"{start:.3f}")
@@ -159,7 +166,7 @@ def check_ratings(
     session_rows = keep["label"].map(units_of(codebook)) == "session"
     keep = keep.assign(_empty=keep["value"].isna()).sort_values("_empty", kind="stable")
     keep = keep[~(session_rows.reindex(keep.index) & keep.duplicated(["session", "rater", "label"]))]
-    table = keep.sort_index()[list(RATING_COLUMNS)].reset_index(drop=True)
+    table = keep.sort_index()[[*RATING_COLUMNS, *PLACE_COLUMNS]].reset_index(drop=True)
     if table.empty:
         raise AnnotationError(
             "no rating is left to use" + (f"; the first problem: {listed[0][4]}" if listed else "; the files are empty")

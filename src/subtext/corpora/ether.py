@@ -18,14 +18,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Literal, get_args
 
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import CardSection, Description
+from subtext.corpora.ether_ratings import RATINGS, labels_of, read_session_ratings
 from subtext.errors import (
-    AnnotationError,
     ConfigError,
     DatasetNotFound,
     ManifestError,
@@ -38,15 +38,8 @@ from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
 from subtext.manifest_checks import REJECT_COLUMNS
 from subtext.sessions.overlaps import longest_free
-from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, checked_faces, read_session
-
-if TYPE_CHECKING:
-    from subtext.annotation.codebook import Codebook
-
-RATINGS: Final = "ratings"
-RATING_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
-START_TOLERANCE: Final = 0.5
-"""Seconds by which a rater's time of a turn may differ from the turn's."""
+from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, read_session
+from subtext.sessions.settings import checked_faces
 
 Overlaps = Literal["keep", "drop", "trim"]
 
@@ -357,95 +350,17 @@ class Ether(Corpus):
         return durations
 
     def _with_labels(self, table: pd.DataFrame, sessions: Sequence[Session]) -> pd.DataFrame:
-        from subtext.annotation.aggregation import aggregate, recorded
         from subtext.annotation.codebook_file import read_codebook
 
         codebook = read_codebook(self.codebook)
-        ratings = self._ratings(sessions, codebook)
+        ratings = read_session_ratings(self.data, sessions, codebook, skip=self.skip)
+        self._rejects += ratings.rejects
         table["aggregation"] = self.aggregation
-        if ratings.empty:
+        if ratings.table.empty:
             log.warning("ether: no ratings found under %s; rows have no labels", self.data)
             return table
-        labels = aggregate(ratings, codebook, "dawid_skene" if self.aggregation == "dawid_skene" else "majority")
-        self._counts = pd.DataFrame.from_dict(recorded(labels, codebook)["labels"], orient="index").reset_index(
-            names="label"
-        )
-        turns = pd.MultiIndex.from_arrays([table["session"], table["turn"]])
-        by_turn = labels.dropna(subset=["turn"]).set_index(["session", "turn"])
-        by_session = labels.drop_duplicates("session").set_index("session")
-        for label in codebook.labels.values():
-            for column in (c for c in labels if c == label.column or str(c).startswith(f"{label.column}_")):
-                if "_share_" in str(column) and self.aggregation != "soft":
-                    continue
-                if label.unit == "session":
-                    table[column] = by_session[column].reindex(table["session"]).array
-                elif column not in table:
-                    table[column] = by_turn[column].reindex(turns).array
-        several = ratings[ratings["value"].notna() & ratings["turn"].notna()]
-        raters = several.groupby(["session", "turn"])["rater"].nunique()
-        table["raters"] = raters.reindex(turns).fillna(0).astype(int).array
+        table, self._counts = labels_of(table, ratings.table, codebook, self.aggregation)
         return table
-
-    def _ratings(self, sessions: Sequence[Session], codebook: "Codebook") -> pd.DataFrame:
-        from subtext.annotation.ratings import RATING_COLUMNS, read_ratings
-
-        on_error: Literal["skip", "raise"] = "skip" if self.skip else "raise"
-        found = []
-        places: list[tuple[Path, str | None]] = [(session.folder / RATINGS, session.name) for session in sessions]
-        for folder, name in [*places, (self.data / RATINGS, None)]:
-            files = sorted(p for p in folder.glob("*") if p.suffix.lower() in RATING_SUFFIXES and p.is_file())
-            if not files:
-                continue
-            try:
-                read = read_ratings(files, codebook, session=name, on_error=on_error)
-            except (AnnotationError, ManifestError) as error:
-                self._refuse_session(folder, error)
-                continue
-            for file, row, column, value, problem in read.rejects.itertuples(index=False):
-                reason, _, remedy = str(problem).rpartition("; ")
-                self._rejects.append((row, Path(file).name, column, value, reason or problem, remedy))
-            found.append(self._matched(read.table, {session.name: session for session in sessions}, folder))
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(RATING_COLUMNS))
-
-    def _matched(self, ratings: pd.DataFrame, sessions: Mapping[str, Session], folder: Path) -> pd.DataFrame:
-        """Ratings whose turns are there, called as the turns are; what is not there is refused."""
-        names: dict[tuple[object, ...], str] = {}
-        wrong: list[tuple[str, str, str, str]] = []
-        cells = ratings[["session", "turn", "start"]].itertuples(index=False, name=None)
-        # NaN is no key: it does not equal itself.
-        keys = [tuple(None if pd.isna(cell) else cell for cell in row) for row in cells]
-        for key in dict.fromkeys(keys):
-            session, turn, start = key
-            if pd.isna(session) or session not in sessions:
-                value = "" if pd.isna(session) else str(session)
-                wrong.append((value, "session", value, "is no session here; write it as its folder is called"))
-            elif not pd.isna(turn):
-                match = _turn_of(sessions[session], str(turn), start)
-                if isinstance(match, str):
-                    names[key] = match
-                else:
-                    wrong.append((str(session), "turn", str(turn), match[0]))
-            else:
-                names[key] = ""
-        if wrong:
-            text = [f"{folder}: session {s}, column '{column}': '{value}' {why}" for s, column, value, why in wrong]
-            if not self.skip:
-                more = f" ({len(wrong)} such)" if len(wrong) > 1 else ""
-                raise AnnotationError(text[0] + more)
-            for name, column, value, why in wrong:
-                reason, _, remedy = why.rpartition("; ")
-                self._rejects.append((0, name, column, value, reason, remedy))
-        named = pd.Series([names.get(key) for key in keys], index=ratings.index, dtype=object)
-        kept = ratings[named.notna()].assign(turn=named[named.notna()].replace("", None))
-        twice = kept[kept["turn"].notna() & kept.duplicated(["session", "turn", "rater", "label"], keep="first")]
-        if len(twice) and not self.skip:
-            row = twice.iloc[0]
-            raise AnnotationError(
-                f"{folder}: rater '{row['rater']}' judges '{row['label']}' of turn {row['turn']} of "
-                f"session {row['session']} "
-                "more than once; keep one of them"
-            )
-        return kept.drop(index=twice.index)
 
     def _split_of(self, sessions: Sequence[Session], names: pd.Series) -> pd.Series:
         split = {session.name: session.split for session in sessions}
@@ -483,24 +398,3 @@ class Ether(Corpus):
         reason, _, remedy = str(error).rpartition("; ")
         self._rejects.append((0, folder.relative_to(self.data).as_posix(), "session", "", reason or str(error), remedy))
         log.warning("%s: left out, see the list of rejects", folder)
-
-
-def _turn_of(session: Session, turn: str, start: float | None) -> str | tuple[str]:
-    """The id of the turn that a rating is about, or why there is none."""
-    timed = start is not None and not pd.isna(start)
-    by_id = {own.id: own for own in session.turns}
-    if turn in by_id:
-        if timed and abs(by_id[turn].start - float(start or 0)) > START_TOLERANCE:
-            return (
-                f"starts at {by_id[turn].start:g} s, but the rater's file has {float(start or 0):g} s; "
-                "rate the turns of this file, or number them alike (column turn)",
-            )
-        return turn
-    if timed and turn == f"{float(start or 0):.3f}":
-        near = min(session.turns, key=lambda own: abs(own.start - float(start or 0)), default=None)
-        if near is not None and abs(near.start - float(start or 0)) <= START_TOLERANCE:
-            return near.id
-        return (f"is the time of no turn (within {START_TOLERANCE:g} s); correct it",)
-    if turn in {problem.turn for problem in session.problems}:
-        return ("is a turn that cannot be used; correct it in the file of turns",)
-    return (f"is no turn of {session.turns_file.name}; use its column turn, or count turns from 1 in order of time",)
