@@ -57,14 +57,15 @@ def test_pooled_and_fold_figures_are_those_of_the_table(run: RunFolder) -> None:
     labels, p = test["incongruent"].to_numpy(bool), test["prob_incongruent"].to_numpy(float)
     pooled = metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]
     assert pooled["value"] == pytest.approx(auroc(labels, p).value)
-    each = metrics["folds"]["incongruent"]["each"]
+    folds = metrics["heads"]["incongruent"]["folds"]
+    each = folds["each"]
     assert [row["fold"] for row in each] == [0, 1, 2]
     assert sum(row["clips"] for row in each) == len(test)
     for row in each:
         at = (test["fold"] == row["fold"]).to_numpy()
         assert row["auroc"] == pytest.approx(auroc(labels[at], p[at]).value)
     found = [row["auroc"] for row in each]
-    assert metrics["folds"]["incongruent"]["auroc"]["mean"] == pytest.approx(np.mean(found))
+    assert folds["auroc"]["mean"] == pytest.approx(np.mean(found))
     assert metrics["controls"]["text"]["incongruent"]["subsets"]["all"]["clips"] > 0
     assert "| standard deviation |" in run.file("report.md").read_text()
 

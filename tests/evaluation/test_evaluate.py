@@ -266,6 +266,42 @@ def test_folds_have_thresholds_of_their_own(tables: Tables) -> None:
     assert found["subsets"]["all"]["metrics"]["macro_f1"]["value"] > 0.8
 
 
+def test_folds_abstain_by_levels_of_their_own() -> None:
+    predictions, controls = run_tables(val=600, test=800, skill=0.9)
+    assert np.array_equal(predictions["split"] == "val", np.arange(1400) < 600)
+    folded, _ = (table.assign(fold=np.arange(len(table)) % 2) for table in (predictions, controls))
+    second = folded["fold"] == 1
+    folded.loc[second, "prob_incongruent"] = folded.loc[second, "prob_incongruent"] * 0.3
+    pooled = evaluate(folded, groups=("speaker",), n_bootstrap=5)["heads"]["incongruent"]
+    alone = [
+        evaluate(folded[folded["fold"] == fold], groups=("speaker",), n_bootstrap=5)["heads"]["incongruent"]
+        for fold in (0, 1)
+    ]
+    for fold, own in enumerate(alone):
+        assert pooled["abstention"]["folds"][str(fold)] == own["abstention"]["validation"]
+        assert pooled["temperature"]["folds"][str(fold)] == own["temperature"]["value"]
+        assert pooled["folds"]["each"][fold]["auroc"] == own["subsets"]["all"]["metrics"]["auroc"]["value"]
+    levels = [own["abstention"]["validation"]["level"] for own in alone]
+    assert min(levels) > 0
+    assert levels[0] != levels[1]
+    for figure in ("coverage", "accuracy_without_abstention"):
+        assert pooled["abstention"]["test"][figure] == pytest.approx(
+            np.mean([own["abstention"]["test"][figure] for own in alone])
+        )
+
+
+def test_a_score_that_is_constant_in_folds_is_at_chance_inside_them_and_below_it_when_pooled(tables: Tables) -> None:
+    predictions, controls = (table.assign(fold=np.arange(len(table)) % 4) for table in tables)
+    shares = predictions[predictions["split"] == "test"].groupby("fold")["incongruent"].mean()
+    majority = controls["control"] == "majority"
+    ids = predictions.set_index("id")["fold"]
+    controls["fold"] = controls["id"].map(ids)
+    controls.loc[majority, "prob_incongruent"] = 1 - controls.loc[majority, "fold"].map(shares)
+    found = evaluate(predictions, controls, ("speaker",), n_bootstrap=5)["controls"]["majority"]["incongruent"]
+    assert found["subsets"]["all"]["metrics"]["auroc"]["value"] < 0.5
+    assert found["folds"]["auroc"] == {"mean": 0.5, "sd": 0.0, "folds": 4}
+
+
 def test_engagement_is_judged_where_it_is_labelled(tables: Tables) -> None:
     predictions, _ = tables
     table = predictions.copy()

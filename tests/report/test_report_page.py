@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from prediction_tables import run_tables
@@ -94,7 +95,20 @@ def test_what_is_missing_is_on_the_page(tmp_path: Path) -> None:
 
 
 def test_what_the_labels_are_stands_at_the_top(metrics: dict, tmp_path: Path) -> None:
-    page = write_page(tmp_path / "r.md", metrics, title="x", provenance={"labels": "sarcasm, a proxy", "commit": "abc"})
+    page = write_page(tmp_path / "r.md", metrics | {"labels": "sarcasm, a proxy"}, title="x")
     text = page.read_text()
     assert text.index("What the labels of this corpus are: sarcasm, a proxy.") < text.index("## Reading")
-    assert "- labels:" not in text
+
+
+def test_a_page_of_folds_tells_each_fold_s_figures_and_what_pooling_does(tmp_path: Path) -> None:
+    tables = [t.assign(fold=np.arange(len(t)) % 4) for t in run_tables(val=200, test=400)]
+    found = evaluate(*tables, ("speaker",), n_bootstrap=10)
+    page = write_page(tmp_path / "r.md", found, title="x").read_text()
+    head = found["heads"]["incongruent"]
+    limits = sorted(head["threshold"]["folds"].values())
+    assert f"Thresholds of the folds {limits[0]:.3f} to {limits[-1]:.3f}" in page
+    assert f"{head['folds']['auroc']['mean']:.3f}" in page
+    assert "| majority | 0.500 | 0.000 | 4 |" in page
+    assert "believe those inside the folds" in page
+    assert "below each fold's own confidence" in page
+    assert "pool" not in write_page(tmp_path / "o.md", evaluate(*run_tables(val=60, test=90)), title="x").read_text()

@@ -44,6 +44,11 @@ def test_notes_are_printed_as_they_are(metrics: dict) -> None:
     assert "Note: [bold]not markup[/bold]" in printed(metrics | {"notes": ["[bold]not markup[/bold]"]}, 120)
 
 
+def test_what_the_labels_are_stands_in_one_line(metrics: dict) -> None:
+    assert "Labels: sarcasm [a proxy]\n" in printed(metrics | {"labels": "sarcasm [a proxy]"}, 120)
+    assert "Labels:" not in printed(metrics, 120)
+
+
 def test_a_run_without_controls_or_heads_still_prints() -> None:
     predictions, _ = run_tables(val=60, test=120)
     assert "fused model" in printed(evaluate(predictions, groups=(), n_bootstrap=10), 80)

@@ -8,11 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.calibration import abstention_level, choose_threshold, confidence, fit_temperature
+from subtext.evaluation.decisions import (
+    abstention,
+    decide,
+    fold_figures,
+    has_folds,
+    labels_of,
+    probabilities_of,
+    temperature,
+    usable,
+)
 from subtext.evaluation.intervals import LEVEL, Interval, Units, count_interval, ranking_interval
 from subtext.evaluation.metrics import (
     ECE_BINS,
@@ -120,8 +128,6 @@ def evaluate(
     if controls is not None:
         for name, rows in controls.groupby("control", sort=False):
             result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
-    if "fold" in test and test["fold"].nunique() > 1:
-        result["folds"] = {head: _folds(head, test, validation) for head in result["heads"]}
     absent = [name for name in CONTROLS if name not in result["controls"]]
     if absent and result["heads"]:
         result["notes"].append(f"controls that were not run: {', '.join(absent)}")
@@ -247,16 +253,16 @@ def _describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any
 def _binary_head(
     head: str, test: pd.DataFrame, validation: pd.DataFrame, masks: Mapping[str, Bools], scorer: _Scorer, target: float
 ) -> dict[str, Any]:
-    thresholds, decided = _decide(head, test, validation)
+    thresholds, decided = decide(head, test, validation)
     result: dict[str, Any] = {
         "threshold": {**thresholds, "chosen": "largest balanced accuracy on validation"},
-        "temperature": _temperature(head, validation),
+        "temperature": temperature(head, test, validation),
         "subsets": {},
     }
-    known = _usable(test, head)
+    known = usable(test, head)
     for name, mask in masks.items():
         rows = test.loc[mask & known]
-        labels, p = _labels(rows, head), _probabilities(rows, head)
+        labels, p = labels_of(rows, head), probabilities_of(rows, head)
         entry: dict[str, Any] = {
             "clips": len(rows),
             "positive": int(labels.sum()),
@@ -268,38 +274,10 @@ def _binary_head(
         }
         entry |= _apart(head, rows, p, scorer)
         result["subsets"][name] = entry
-    rows, limit = test.loc[known], thresholds["value"]
-    result["abstention"] = _abstention(head, rows, validation, limit, target)
+    result["abstention"] = abstention(head, test.loc[known], validation, target)
+    if has_folds(test):
+        result["folds"] = fold_figures(head, test, decided)
     return result
-
-
-def _folds(head: str, test: pd.DataFrame, validation: pd.DataFrame) -> dict[str, Any]:
-    """Figures of each fold, by its own threshold, with mean and standard deviation over the folds.
-
-    No interval: folds share training rows, so their spread is not the error of their mean.
-    """
-    _, decided = _decide(head, test, validation)
-    known = _usable(test, head)
-    rows: list[dict[str, Any]] = []
-    for fold in sorted(test["fold"].dropna().unique()):
-        at = known & (test["fold"] == fold).fillna(False).to_numpy(dtype=bool)
-        labels, p = _labels(test.loc[at], head), _probabilities(test.loc[at], head)
-        row: dict[str, Any] = {"fold": int(fold), "clips": int(at.sum()), "positive": int(labels.sum())}
-        try:
-            found = decision_metrics(labels, decided[at])
-            row |= {"auroc": auroc(labels, p).value, "macro_f1": found["macro_f1"].value}
-        except UndefinedMetricError as error:
-            row |= {"auroc": None, "macro_f1": None, "reason": str(error)}
-        rows.append(row)
-    summary = {}
-    for name in ("auroc", "macro_f1"):
-        values = [row[name] for row in rows if row[name] is not None]
-        summary[name] = {
-            "mean": float(np.mean(values)) if values else None,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "folds": len(values),
-        }
-    return {"each": rows} | summary
 
 
 def _control(
@@ -318,27 +296,31 @@ def _control(
         table_val = validation.drop(columns=[column], errors="ignore").merge(
             held_out[[*row, column]], on=row, how="left"
         )
-        thresholds, decided = _decide(head, table, table_val)
-        known, fused_known = _usable(table, head), _usable(test, head)
+        thresholds, decided = decide(head, table, table_val)
+        known, fused_known = usable(table, head), usable(test, head)
         masks, _ = subsets_of(table)
-        _, fused_decided = _decide(head, test, validation) if f"prob_{head}" in test else ({}, decided)
+        _, fused_decided = decide(head, test, validation) if f"prob_{head}" in test else ({}, decided)
         subsets: dict[str, Any] = {}
         for subset, mask in masks.items():
             rows = table.loc[mask & known]
             subsets[subset] = {
                 "clips": len(rows),
                 "without_probability": int((mask & table[head].notna().to_numpy() & ~known).sum()),
-                "metrics": scorer.binary(rows, _labels(rows, head), _probabilities(rows, head), decided[mask & known]),
-            } | _apart(head, rows, _probabilities(rows, head), scorer)
+                "metrics": scorer.binary(
+                    rows, labels_of(rows, head), probabilities_of(rows, head), decided[mask & known]
+                ),
+            } | _apart(head, rows, probabilities_of(rows, head), scorer)
             if f"prob_{head}" in test:
                 both = mask & known & fused_known
                 subsets[subset]["fused_minus_control"] = {"clips": int(both.sum())} | scorer.difference(
                     test.loc[both],
-                    _labels(test.loc[both], head),
-                    (_probabilities(test.loc[both], head), fused_decided[both]),
-                    (_probabilities(table.loc[both], head), decided[both]),
+                    labels_of(test.loc[both], head),
+                    (probabilities_of(test.loc[both], head), fused_decided[both]),
+                    (probabilities_of(table.loc[both], head), decided[both]),
                 )
         result[head] = {"threshold": thresholds, "subsets": subsets}
+        if has_folds(test):
+            result[head]["folds"] = fold_figures(head, table, decided)
     if not result:
         result["reason"] = f"control '{name}' has no test probabilities"
     return _one_draw(result) if name in REDRAWN else result
@@ -349,45 +331,6 @@ def _one_draw(control: dict[str, Any]) -> dict[str, Any]:
     if "low" in control and "high" in control:
         return {"value": control["value"], "low": None, "high": None, "reason": REDRAWN_REASON}
     return {key: _one_draw(entry) if isinstance(entry, dict) else entry for key, entry in control.items()}
-
-
-def _decide(head: str, test: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[str, Any], Bools]:
-    """Yes-no decisions on test rows by the validation rows' threshold, fold by fold where the table has folds."""
-    folds = test["fold"] if "fold" in test and test["fold"].nunique() > 1 else pd.Series(0, index=test.index)
-    held_out = (
-        validation["fold"] if folds.name == "fold" and "fold" in validation else pd.Series(0, index=validation.index)
-    )
-    decided = np.zeros(len(test), dtype=bool)
-    found: dict[str, float] = {}
-    reason = None
-    for fold in folds.unique():
-        rows = validation.loc[(held_out == fold).to_numpy()]
-        rows = rows.loc[_usable(rows, head)]
-        labels = _labels(rows, head)
-        if labels.any() and not labels.all():
-            threshold = choose_threshold(_probabilities(rows, head), labels)
-        else:
-            threshold, reason = 0.5, f"0.5 for want of validation clips of both classes ({len(rows)} clips)"
-        found[str(fold)] = threshold
-        at = (folds == fold).to_numpy()
-        decided[at] = test.loc[at, f"prob_{head}"].to_numpy(dtype=np.float64, na_value=np.nan) >= threshold
-    described: dict[str, Any] = {"value": float(np.mean(list(found.values())))}
-    if len(found) > 1:
-        described["folds"] = found
-    if reason:
-        described["reason"] = reason
-    return described, decided
-
-
-def _temperature(head: str, validation: pd.DataFrame) -> dict[str, Any]:
-    column = f"logit_{head}"
-    if column not in validation or head not in validation:
-        return {"value": None, "reason": "no validation logits"}
-    rows = validation.loc[validation[head].notna() & validation[column].notna()]
-    labels = _labels(rows, head)
-    if not labels.any() or labels.all():
-        return {"value": None, "reason": f"{len(rows)} validation clips hold fewer than two classes"}
-    return {"value": fit_temperature(rows[column].to_numpy(dtype=np.float64), labels)}
 
 
 def _uncalibrated(head: str, rows: pd.DataFrame, labels: Bools, scorer: _Scorer) -> dict[str, Any]:
@@ -407,7 +350,7 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[st
     them in part, which is why the controls have these figures too. Clips of unknown polarities belong to neither.
     """
     other = BINARY_HEADS[head]
-    positive = _labels(rows, head)
+    positive = labels_of(rows, head)
     result: dict[str, Any] = {}
     labelled = "verbal_polarity" in rows and other in rows
     if labelled and (rows["verbal_polarity"].notna() & rows[other].notna()).any():
@@ -434,26 +377,6 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[st
             "counted_as_congruent": scorer.ranking("auroc", rows, positive & ~warmth, p),
         }
     return result
-
-
-def _abstention(
-    head: str, rows: pd.DataFrame, validation: pd.DataFrame, threshold: float, target: float
-) -> dict[str, Any]:
-    held_out = validation.loc[_usable(validation, head)]
-    level = abstention_level(
-        _probabilities(held_out, head), _labels(held_out, head), threshold=threshold, target=target
-    )
-    p, labels = _probabilities(rows, head), _labels(rows, head)
-    kept = confidence(p, threshold) >= level.level
-    right = (p >= threshold) == labels
-    return {
-        "validation": level.as_dict(),
-        "test": {
-            "coverage": float(kept.mean()) if len(p) else None,
-            "accuracy_of_answers": float(right[kept].mean()) if kept.any() else None,
-            "accuracy_without_abstention": float(right.mean()) if len(p) else None,
-        },
-    }
 
 
 def _type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
@@ -499,21 +422,6 @@ def _engagement(test: pd.DataFrame, scorer: _Scorer) -> dict[str, Any]:
     labels, predicted = (rows[c].to_numpy(dtype=np.float64) for c in ("engagement", "pred_engagement"))
     figures = scorer.counted(("mae", "pearson"), rows, lambda: regression_metrics(labels, predicted))
     return {"clips": len(rows), "metrics": figures}
-
-
-def _usable(table: pd.DataFrame, head: str) -> Bools:
-    column = f"prob_{head}"
-    if head not in table or column not in table:
-        return np.zeros(len(table), dtype=bool)
-    return (table[head].notna() & table[column].notna()).to_numpy(dtype=bool)
-
-
-def _labels(table: pd.DataFrame, head: str) -> Bools:
-    return table[head].to_numpy(dtype=bool)
-
-
-def _probabilities(table: pd.DataFrame, head: str) -> npt.NDArray[np.float64]:
-    return table[f"prob_{head}"].to_numpy(dtype=np.float64)
 
 
 def _only(table: pd.DataFrame, column: str) -> int | None:

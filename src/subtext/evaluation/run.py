@@ -50,6 +50,8 @@ def evaluate_run(
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
+    if facts.get("labels"):
+        metrics["labels"] = str(facts["labels"])
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
         figures = run_figures(run.file("figures"), metrics, predictions, controls, _history(run), _best_epoch(run))
@@ -85,6 +87,8 @@ def evaluate_seeds(
         units = list(metrics["groups"])
         runs.append(Run(folder.name, *read_tables(RunFolder(folder)), metrics))
     pooled = pool_seeds(runs, units or ())
+    if "labels" in runs[0].metrics:
+        pooled["labels"] = runs[0].metrics["labels"]
     target = RunFolder(out)
     with target.writing():
         out.mkdir(parents=True, exist_ok=True)
@@ -183,8 +187,6 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     if run.is_begun:
         digest = hashlib.sha256(run.file(CONFIG).read_bytes()).hexdigest()
         told["configuration"] = f"`{CONFIG}`, sha256 {digest[:16]}"
-    if facts.get("labels"):
-        told["labels"] = str(facts["labels"])
     told["commit"] = str(facts.get("commit") or "not known")
     if "seed" in facts:
         told["seed"] = str(facts["seed"])

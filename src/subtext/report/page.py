@@ -1,6 +1,6 @@
 """`report.md`: a run's figures with their intervals, its controls, how it was made, and what may be read from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,12 @@ _KINDS: Final[Mapping[str, str]] = {
     "contradiction": "contradictions (opposite signs)",
     "zero_cell": "mismatches with a zero",
 }
+POOLED: Final = (
+    "figures over all clips pool the folds, each judged by a model of its own; intervals take these models as given. "
+    "Pooled AUROC also ranks clips of different folds against each other. Folds differ in their share of incongruent "
+    "clips, and the more a fold has, the fewer are left to train on: a score that knows nothing, as the majority, then "
+    "lies below 0.5. Where pooled and fold figures differ, believe those inside the folds."
+)
 LIMITS: Final = (
     "Subtext reports an observable discrepancy between channels. It does not detect lies, motives or a diagnosis; flat "
     "affect has many causes. Results on constructed pairs do not transfer to natural recordings by themselves."
@@ -89,9 +95,9 @@ def _page(
     if metrics["presence"]:
         shares = ", ".join(f"{MODALITY_NAMES[m]} {share:.1%}" for m, share in metrics["presence"].items())
         yield f"Share of test clips in which a stream is present: {shares}."
-    if "labels" in provenance:
+    if metrics.get("labels"):
         yield ""
-        yield f"What the labels of this corpus are: {provenance['labels']}."
+        yield f"What the labels of this corpus are: {metrics['labels']}."
     yield ""
     yield "## Reading"
     yield ""
@@ -109,8 +115,7 @@ def _page(
     yield ""
     settings = metrics["settings"]
     for label, text in provenance.items():
-        if label != "labels":
-            yield f"- {label}: {text}"
+        yield f"- {label}: {text}"
     yield f"- evaluation: {settings['n_bootstrap']} bootstrap resamples, seed {settings['seed']}"
     yield "- intervals: " + _methods(metrics)
 
@@ -120,7 +125,7 @@ def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
     yield ""
     yield f"## {HEAD_NAMES[head].capitalize()} (`{head}`)"
     yield ""
-    yield f"Threshold {result['threshold']['value']:.3f} ({result['threshold']['chosen']}). " + _temperature(result)
+    yield _threshold(result) + " " + _temperature(result)
     for subset in subsets_to_show(metrics):
         entry = result["subsets"][subset]
         yield ""
@@ -146,14 +151,15 @@ def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
         yield from _kinds(entry)
     yield ""
     yield from _abstention(result["abstention"])
-    if "folds" in metrics:
-        yield from _folds(metrics["folds"][head])
+    if "folds" in result:
+        yield from _folds(metrics, head)
 
 
-def _folds(result: Mapping[str, Any]) -> Iterator[str]:
+def _folds(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
     def cell(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
+    result = metrics["heads"][head]["folds"]
     yield ""
     yield "Fold by fold, with the fused model; no interval, since folds share training rows:"
     yield ""
@@ -164,6 +170,18 @@ def _folds(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {counts} | {cell(row['auroc'])} | {cell(row['macro_f1'])} |"
     for name, key in (("mean", "mean"), ("standard deviation", "sd")):
         yield f"| {name} | | | {cell(result['auroc'][key])} | {cell(result['macro_f1'][key])} |"
+    yield ""
+    yield "Inside folds, every system; what is constant in each fold, as the majority, has an AUROC of 0.5 here:"
+    yield ""
+    yield "| system | AUROC, mean of folds | standard deviation | folds | macro-F1, mean of folds |"
+    yield "|---|---|---|---|---|"
+    systems = {"fused": result} | {
+        name: control[head]["folds"] for name, control in metrics["controls"].items() if head in control
+    }
+    for name, entry in systems.items():
+        area = entry["auroc"]
+        figures = f"{cell(area['mean'])} | {cell(area['sd'])} | {area['folds']} | {cell(entry['macro_f1']['mean'])}"
+        yield f"| {system_name(name)} | {figures} |"
 
 
 def _cells(entry: Mapping[str, Any]) -> list[str]:
@@ -189,9 +207,26 @@ def _kinds(entry: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _threshold(result: Mapping[str, Any]) -> str:
+    found = result["threshold"]
+    if "folds" in found:
+        return f"Thresholds of the folds {_range(found['folds'].values(), 3)} ({found['chosen']})."
+    return f"Threshold {found['value']:.3f} ({found['chosen']})."
+
+
+def _range(values: Iterable[float], digits: int) -> str:
+    found = sorted(values)
+    return f"{found[0]:.{digits}f} to {found[-1]:.{digits}f}"
+
+
 def _temperature(result: Mapping[str, Any]) -> str:
-    value = result["temperature"]["value"]
-    text = f"Temperature {value:.2f}." if value is not None else f"No temperature: {result['temperature']['reason']}."
+    found = result["temperature"]
+    if "folds" in found:
+        text = f"Temperatures {_range(found['folds'].values(), 2)}."
+    elif found["value"] is not None:
+        text = f"Temperature {found['value']:.2f}."
+    else:
+        text = f"No temperature: {found['reason']}."
     raw = result["subsets"]["all"]["uncalibrated"]
     if "ece" in raw:
         text += f" ECE without it {interval_text(raw['ece'])}."
@@ -201,7 +236,11 @@ def _temperature(result: Mapping[str, Any]) -> str:
 
 
 def _abstention(result: Mapping[str, Any]) -> Iterator[str]:
-    level, test = result["validation"], result["test"]
+    test = result["test"]
+    if "folds" in result:
+        yield from _fold_abstention(list(result["folds"].values()), test)
+        return
+    level = result["validation"]
     if level["reason"]:
         yield f"No abstention level: {level['reason']}."
     elif level["level"] == 0:
@@ -217,6 +256,24 @@ def _abstention(result: Mapping[str, Any]) -> Iterator[str]:
             + ("" if accuracy is None else f", with an accuracy of {accuracy:.3f}")
             + f" against {test['accuracy_without_abstention']:.3f} without abstaining."
         )
+
+
+def _fold_abstention(levels: Sequence[Mapping[str, Any]], test: Mapping[str, Any]) -> Iterator[str]:
+    withheld = [level["level"] for level in levels if level["level"] > 0]
+    without = sum(level["reason"] is not None for level in levels)
+    if withheld and test["coverage"] is not None:
+        accuracy = test["accuracy_of_answers"]
+        yield (
+            f"Abstaining below each fold's own confidence ({_range(withheld, 3)} in {len(withheld)} of {len(levels)} "
+            f"folds, chosen on its validation split for an accuracy of {levels[0]['target']:g}; the others withhold "
+            f"nothing) answers {test['coverage']:.0%} of the test clips"
+            + ("" if accuracy is None else f", with an accuracy of {accuracy:.3f}")
+            + f" against {test['accuracy_without_abstention']:.3f} without abstaining."
+        )
+    else:
+        yield "No clip is withheld for low confidence."
+    if without:
+        yield f"In {without} of {len(levels)} folds no level could be found."
 
 
 def _choices(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -280,6 +337,12 @@ def _head_reading(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
         f"{interval_text(result[s]['metrics']['auroc'])} on {SUBSET_NAMES[s]} ({result[s]['clips']})" for s in subsets
     ]
     yield f"{name}: AUROC {'; '.join(parts)}."
+    if "folds" in metrics["heads"][head]:
+        area = metrics["heads"][head]["folds"]["auroc"]
+        if area["mean"] is not None:
+            spread = "" if area["sd"] is None else f" (standard deviation {area['sd']:.3f})"
+            yield f"{name}: mean of the AUROC inside {area['folds']} folds {area['mean']:.3f}{spread}."
+        yield f"{name}: {POOLED}"
     first = subsets[0]
     chance: list[str] = []
     above: list[str] = []

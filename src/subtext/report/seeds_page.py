@@ -25,6 +25,9 @@ def write_seeds_page(path: Path, pooled: Mapping[str, Any]) -> Path:
 def _page(pooled: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {len(pooled['runs'])} runs: {', '.join(pooled['runs'])}"
     yield ""
+    if pooled.get("labels"):
+        yield f"What the labels of this corpus are: {pooled['labels']}."
+        yield ""
     seeds = ", ".join(str(seed) for seed in pooled["seeds"])
     yield f"Seeds {seeds}; {pooled['clips']} test clips, the same in every run."
     yield f"{pooled['interval']}: {clusters_text(pooled)}. It holds for these trained"

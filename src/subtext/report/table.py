@@ -95,8 +95,17 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
     from rich.markup import escape
 
     console = console or Console()
+    _print_labels(metrics, console)
     for table in result_tables(metrics, console.width):
         console.print(table)
+    for head, result in metrics["heads"].items():
+        area = result.get("folds", {}).get("auroc", {})
+        if area.get("mean") is not None:
+            spread = "" if area["sd"] is None else f" (sd {area['sd']:.3f})"
+            console.print(
+                f"{HEAD_NAMES[head]}: AUROC inside the folds, mean of {area['folds']}: {area['mean']:.3f}{spread}. The "
+                "pooled figures above also rank clips of different folds' models against each other."
+            )
     _print_clusters(metrics, console)
     if metrics["heads"]:
         console.print(
@@ -192,6 +201,7 @@ def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) ->
     from rich.markup import escape
 
     console = console or Console()
+    _print_labels(pooled, console)
     for head, subsets in pooled["auroc"].items():
         for subset in ("all_streams", "all"):
             if subset not in subsets:
@@ -214,6 +224,14 @@ def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) ->
     _print_clusters(pooled, console)
     for note in pooled["notes"]:
         console.print(f"Note: {escape(note)}", style="yellow")
+
+
+def _print_labels(metrics: Mapping[str, Any], console: "Console") -> None:
+    from rich.markup import escape
+
+    if metrics.get("labels"):
+        # The tables' headings say words against face also where the labels are sarcasm or something else.
+        console.print(f"Labels: {escape(str(metrics['labels']))}")
 
 
 def _print_clusters(metrics: Mapping[str, Any], console: "Console") -> None:

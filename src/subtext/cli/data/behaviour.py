@@ -83,10 +83,9 @@ def run(options: argparse.Namespace) -> None:
     if not any(columns.any() for columns in known.values()):
         counts = {column: int(manifest.table[column].notna().sum()) for column in ("start", "end", "audio", "video")}
         raise ManifestError(
-            f"{manifest.name}: nothing can be measured: no turn has both start and end, and none a recording that can be "
-            f"read. Of {len(manifest):,} turns {counts['start']:,} have a start, {counts['end']:,} an end, "
-            f"{counts['audio']:,} audio, {counts['video']:,} video; fill the columns start and end (s), audio or video. "
-            "Starts alone do not tell when somebody stopped speaking"
+            f"{manifest.name}: nothing can be measured: no turn has both start and end, and none a recording that can "
+            f"be read. Of {len(manifest):,} turns {counts['start']:,} have a start, {counts['end']:,} an end, "
+            f"{counts['audio']:,} audio, {counts['video']:,} video; fill the columns start and end (s), audio or video"
         )
     path = options.out or chosen.folder / "behaviour.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
