@@ -150,7 +150,10 @@ def build_manifest(
     if len(repeated):
         raise ManifestError(f"{name}: several columns are named {quoted(repeated[0])}; rename or remove all but one")
     if "id" not in out:
-        raise ManifestError(f"{name}: the manifest has no column 'id'; give each segment a unique id")
+        raise ManifestError(
+            f"{name}: the manifest has no column 'id'; give each segment a unique id, or name the "
+            "column that has it: corpus.columns.id=NAME"
+        )
     for column in groups:
         if column not in out and column not in TEXT_COLUMNS:
             raise ManifestError(

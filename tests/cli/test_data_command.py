@@ -142,7 +142,7 @@ def test_no_words_and_no_speakers_are_printed(
     for content, code in ((mine.read_bytes(), 0), (leaking, 2), (torn, 2)):
         for on_error in ("stop", "skip"):
             mine.write_bytes(content.replace(f"{PERSON}-".encode(), b"r"))
-            out = ["--out", mine.parent / ("out.csv" if command == "export" else f"out.{command}")]
+            out = ["--out", mine.parent / {"build": "m.parquet", "card": "c.md", "export": "e.csv"}[command]]
             got, output, error = run(capfd, command, mine, f"corpus.on_error={on_error}", *out)
             assert got == (0 if content == torn and on_error == "skip" else code)
             for word in (WORDS, PERSON + "A", PERSON + "B", "Canarysession"):

@@ -11,7 +11,7 @@ import pandas as pd
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import CardSection, Description
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, recode
-from subtext.errors import ManifestError
+from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
 from subtext.transcripts import seconds
 
@@ -83,6 +83,8 @@ class AnnoMI(Corpus):
         self.data = Path(data)
         self.context_turns = context_turns
         self.groups = tuple(groups)
+        if context_turns is not None and context_turns < 0:
+            raise ConfigError(f"corpus.context_turns is {context_turns}; use 0 or more, or null")
 
     def build(self) -> Manifest:
         """Read the file and bring the annotators' rows of an utterance together.

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
-from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS, Manifest, build_manifest, check_splits
 from subtext.manifest_checks import REJECT_COLUMNS, OnError
 from subtext.privacy import ESCAPED, unescaped
 from subtext.transcripts import is_unicode, with_whole_characters
@@ -85,7 +84,7 @@ class ManifestCorpus(Corpus):
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
-        self.name = name
+        self.name = None if name is None else str(name)
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
         self.values = {ours: dict(meanings) for ours, meanings in (values or {}).items() if meanings}
         self.groups = None if groups is None else tuple(groups)
@@ -115,6 +114,7 @@ class ManifestCorpus(Corpus):
             table = unescaped(table)
         name = self.name or str(beside.get("name") or self.path.stem)
         table = self._translate(self._rename(table))
+        self._tell_near_misses(table)
         root = self.root
         if root is None:
             root = self.path.parent / str(beside.get("root", ""))
@@ -180,6 +180,21 @@ class ManifestCorpus(Corpus):
             description = replace(description, labels=f"{description.labels} (changed by {' and '.join(changed)})")
         return description
 
+    def _tell_near_misses(self, table: pd.DataFrame) -> None:
+        """Say which columns only nearly have one of our names: nothing would be made of them."""
+        ours = {_plain(name): name for name in (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")}
+        for column in map(str, table.columns):
+            name = ours.get(_plain(column), column)
+            if name != column and name not in table:
+                _log.warning(
+                    "%s: the column '%s' is not read as '%s'; if it is that, set corpus.columns.%s='%s'",
+                    self.path,
+                    column,
+                    name,
+                    name,
+                    column,
+                )
+
     def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
         for ours, meanings in self.values.items():
             if ours not in table:
@@ -210,6 +225,10 @@ class ManifestCorpus(Corpus):
             )
         renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
         return pd.concat([renamed, rest], axis=1)
+
+
+def _plain(column: str) -> str:
+    return "".join(character for character in column.lower() if character.isalnum())
 
 
 @dataclass(frozen=True)
@@ -307,13 +326,12 @@ def _read_csv(text: str, path: Path, kind: str, unread: list[_Unread] | None) ->
     _check_quotes(text, delimiter, path)
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     content = text.encode()
+    torn = [] if unread is None else unread
 
     def leave_out(row: pyarrow.csv.InvalidRow) -> str:
-        if unread is None:
-            return "error"
         reason = f"{row.actual_columns} cells where {row.expected_columns} are expected"
-        unread.append(_Unread(row.number - 1, reason, _REMEDY))  # Arrow counts the header.
-        return "skip"
+        torn.append(_Unread(row.number - 1, reason, _REMEDY))  # Arrow counts the header.
+        return "error" if unread is None else "skip"
 
     try:
         table = pa.csv.read_csv(
@@ -326,7 +344,9 @@ def _read_csv(text: str, path: Path, kind: str, unread: list[_Unread] | None) ->
             ),
         ).to_pandas()
     except pa.ArrowException as error:
-        raise ManifestError(f"{path}: {_without_content(error)}; {_REMEDY}") from error
+        # Not in Arrow's words, which quote the row: that may be what somebody said.
+        where = f"row {torn[0].row}: {torn[0].reason}" if torn else "it cannot be read as a table"
+        raise ManifestError(f"{path}: {where}; {_REMEDY}") from error
     table.columns = table.columns.str.strip()
     # Spreadsheets leave nameless empty columns at the end.
     table = table.loc[:, (table.columns != "") | table.notna().any().to_numpy()]
@@ -385,11 +405,6 @@ def _object(line: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"a {type(row).__name__}")
     return row
-
-
-def _without_content(error: BaseException) -> str:
-    """What Arrow says of a row, but not the row itself, which holds what somebody said."""
-    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", _one_line(error))
 
 
 def _one_line(error: BaseException) -> str:

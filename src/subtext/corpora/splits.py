@@ -189,6 +189,8 @@ def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: 
     nearest to its share (as scikit-learn's StratifiedGroupKFold does for equal shares).
     """
     _check_columns(manifest, [*by, *([] if label is None else [label])])
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}; use 0 or more")
     by_id = np.argsort(manifest.table["id"].to_numpy(dtype=object), kind="stable")
     table = manifest.table.iloc[by_id].reset_index(drop=True)  # the order of the rows changes nothing
     blocks = _blocks(table, by)

@@ -8,7 +8,7 @@ Train on the result with: subtext-train corpus=manifest corpus.path=FILE.
 import argparse
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus, manifest_file
 
 NAME = "build"
 HELP = "official files -> manifest"
@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> None:
     from subtext.manifest import write_manifest, write_rejects
 
     chosen = chosen_corpus(options, check_media=True)
+    path = manifest_file(options.out or chosen.folder / "manifest.parquet")
     manifest = chosen.build()
-    path = options.out or chosen.folder / "manifest.parquet"
     write_manifest(manifest, path, chosen.corpus.description.as_json())
     rejects = write_rejects(manifest, path.with_suffix(".rejects.csv"))
     splits = manifest.table["split"].value_counts(sort=False, dropna=False).items()

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.errors import ConfigError
 
 NAME = "card"
 HELP = "a dataset card: counts, durations, missing streams, licence, cautions"
@@ -23,6 +24,11 @@ def run(options: argparse.Namespace) -> None:
     from subtext.corpora.card import write_card
 
     chosen = chosen_corpus(options)
-    manifest = chosen.build()
-    path = write_card(chosen.corpus, manifest, options.out or chosen.folder / "card.md")
+    path = options.out or chosen.folder / "card.md"
+    beside = path.with_suffix(".json")
+    if path.suffix != ".md":
+        raise ConfigError(f"--out {path}: use a name that ends in .md")
+    if beside.exists() and b'"tables"' not in beside.read_bytes():
+        raise ConfigError(f"{beside} would be overwritten by the card's tables; choose another --out")
+    write_card(chosen.corpus, chosen.build(), path)
     print(f"Written: {path}")

@@ -44,6 +44,7 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         "settings",
         metavar="KEY=VALUE",
         nargs="*",
+        default=[],
         help="settings as for subtext-train, such as paths.data=FOLDER or corpus.agreement=0.7",
     )
     parser.add_argument("--config-dir", metavar="FOLDER", type=Path, help="a folder of your own configs")
@@ -75,6 +76,8 @@ def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
         name = path.parent.name if path.name == "manifest.parquet" else path.stem
         overrides = ["corpus=manifest", f"corpus.path={_quoted(options.corpus)}", *overrides]
     else:
+        if any(setting.startswith("corpus=") for setting in overrides):
+            raise ConfigError(f"'{name}' names the corpus already; leave out corpus=...")
         _check_name(name, options.config_dir)
         overrides = [f"corpus={name}", *overrides]
     if options.config_dir is not None:
@@ -103,9 +106,28 @@ def _check_name(name: str, config_dir: Path | None) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
+        if Path(name).suffix.lower() in (".xlsx", ".xls", ".ods"):
+            hint = "save the sheet as CSV (UTF-8). "
+        raise ConfigError(f"no corpus '{name}'; {hint}use one of {', '.join(known)}, or a table ({', '.join(TABLES)})")
+
+
+def manifest_file(path: Path) -> Path:
+    """A name to write a manifest under, which may take the place of a manifest, but of nothing else.
+
+    Raises:
+        ConfigError: it is no Parquet file's name, or there is something that no command of ours wrote.
+    """
+    from subtext.errors import ConfigError
+
+    if path.suffix != ".parquet":
+        raise ConfigError(f"--out {path}: use a name that ends in .parquet")
+    beside = path.with_suffix(".json")
+    if (path.exists() or beside.exists()) and not (beside.is_file() and b'"allow_links"' in beside.read_bytes()):
+        there = path if path.exists() else beside
         raise ConfigError(
-            f"no corpus '{name}'; {hint}It is one of {', '.join(known)}, or a table ({', '.join(TABLES)})"
+            f"{there} is no manifest that subtext-data wrote, and would be overwritten; choose another --out"
         )
+    return path
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from subtext.cli.data.chosen import manifest_file
+
 NAME = "join"
 HELP = "several manifests -> one"
 
@@ -23,13 +25,14 @@ def run(options: argparse.Namespace) -> None:
     from subtext.corpora.files import ManifestCorpus
     from subtext.manifest import write_manifest
 
+    path = manifest_file(options.out)
     # Whether files are links out of a root is checked where the joined table is read, with its own root.
-    corpora = [ManifestCorpus(path=path, disjoint=(), allow_links=True) for path in options.tables]
+    corpora = [ManifestCorpus(path=table, disjoint=(), allow_links=True) for table in options.tables]
     manifests = [replace(corpus.build(), allow_links=False) for corpus in corpora]
-    joined = splits.join(manifests, options.out.stem)
+    joined = splits.join(manifests, path.stem)
     about = description.joined(
         {manifest.name: corpus.description for manifest, corpus in zip(manifests, corpora, strict=True)}
     )
-    write_manifest(joined, options.out, about.as_json())
+    write_manifest(joined, path, about.as_json())
     print(f"{joined.name}: {len(joined):,} segments of {len(corpora)} corpora")
-    print(f"Written: {options.out}")
+    print(f"Written: {path}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus, manifest_file
 
 NAME = "split"
 HELP = "speaker-disjoint train, val, test or folds, as columns of the manifest"
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from subtext.manifest import check_splits, write_manifest
 
     chosen = chosen_corpus(options)
+    path = manifest_file(options.out or chosen.folder / "manifest.parquet")
     manifest = chosen.build()
     by = [column for column in options.by.split(",") if column]
     label = options.label or ("incongruent" if manifest.table["incongruent"].notna().any() else None)
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.official:
         caution = f"Divided anew by subtext-data split ({_division(options, by, label)}): not the corpus's own splits."
         about = replace(about, cautions=(*about.cautions, caution))
-    path = write_manifest(manifest, options.out or chosen.folder / "manifest.parquet", about.as_json())
+    write_manifest(manifest, path, about.as_json())
     print(f"Written: {path}")
 
 

@@ -1,0 +1,107 @@
+"""`subtext-data` mistyped: one line that says what to write, code 2, and nothing of the user's overwritten."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from subtext.cli.data import main
+from subtext.manifest import read_manifest
+
+ROWS = "id,speaker,transcript\r\na,x,words\r\nb,y,words\r\nc,z,words\r\n"
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_bytes(ROWS.encode())
+    return Path("mine.csv")
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["annomi", "corpus.context_turns=x"], "context_turns is 'x'; write a whole number or null"),
+        (["annomi", "corpus.context_turns=-3"], "context_turns is -3; use 0 or more, or null"),
+        (["meld", "corpus.context_turns=1.5"], "context_turns is 1.5; write a whole number"),
+        (["mustard", "corpus.seed=abc"], "seed is 'abc'; write a whole number"),
+        (["mustard", "corpus.seed=true"], "seed is True; write a whole number"),
+        (["ch_sims", "corpus.distance=far"], "distance is 'far'; write a number"),
+        (["ravdess", "corpus.neutral_words=maybe"], "neutral_words is 'maybe'; write true or false"),
+        (["annomi", "corpus.groups=speaker"], "groups is 'speaker'; write a list, such as [a,b]"),
+        (["ravdess", "corpus=meld"], "'ravdess' names the corpus already; leave out corpus=..."),
+        (["turns.xlsx"], "save the sheet as CSV"),
+        (["mustrad"], "did you mean 'mustard'?"),
+    ],
+)
+def test_settings_of_another_kind_are_refused_before_anything_is_read(
+    mine: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refusal(capsys, "build", *arguments)
+
+
+def test_a_number_may_name_a_corpus(mine: Path) -> None:
+    assert main(["build", "mine.csv", "corpus.name=7", "--out", "m.parquet"]) == 0
+    assert read_manifest(Path("m.parquet")).name == "7"
+
+
+def test_a_negative_seed_divides_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the seed is -1; use 0 or more" in refusal(capsys, "split", mine, "--folds", 2, "--seed", -1)
+
+
+@pytest.mark.parametrize("command", [["build", "mine.csv"], ["split", "mine.csv"], ["join", "mine.csv"]])
+def test_manifests_take_the_place_of_manifests_only(
+    mine: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "ends in .parquet" in refusal(capsys, *command, "--out", "mine.csv")
+    pd.read_csv(mine).to_parquet("table.parquet")
+    before = Path("table.parquet").read_bytes()
+    assert "table.parquet is no manifest that subtext-data wrote" in refusal(capsys, *command, "--out", "table.parquet")
+    Path("notes.json").write_text("{}")
+    assert "notes.json is no manifest" in refusal(capsys, *command, "--out", "notes.parquet")
+    assert (mine.read_bytes(), Path("table.parquet").read_bytes()) == (ROWS.encode(), before)
+    assert Path("notes.json").read_text() == "{}"
+    for _ in range(2):  # and of themselves
+        assert main([*command, "--out", "new/m.parquet"]) == 0
+
+
+def test_cards_overwrite_no_table_and_no_description(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "mine.csv", "--out", "m.parquet"]) == 0
+    capsys.readouterr()
+    before = Path("m.json").read_bytes()
+    assert "ends in .md" in refusal(capsys, "card", mine, "--out", "mine.csv")
+    assert "m.json would be overwritten" in refusal(capsys, "card", "m.parquet", "--out", "m.md")
+    assert (mine.read_bytes(), Path("m.json").read_bytes()) == (ROWS.encode(), before)
+    for _ in range(2):
+        assert main(["card", "m.parquet", "--out", "card.md"]) == 0
+
+
+def test_a_torn_row_is_told_by_the_number_that_rejects_give_it(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine.write_bytes(ROWS.encode() + b"d,x,CANARY,extra\r\n")
+    said = refusal(capsys, "build", mine)
+    assert "mine.csv: row 4: 4 cells where 3 are expected; each row needs" in said
+    assert "CANARY" not in said
+    assert main(["build", "mine.csv", "corpus.on_error=skip", "--out", "m.parquet"]) == 0
+    assert pd.read_csv("m.rejects.csv")["row"].tolist() == [4]
+
+
+def test_columns_that_nearly_have_our_names_are_told(
+    mine: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    mine.write_text("ID,Speaker,transcript,start,Start\na,x,words,0,1\n")
+    assert main(["build", "mine.csv"]) == 2
+    assert [line.split("; ")[1] for line in caplog.messages] == [
+        "if it is that, set corpus.columns.id='ID'",
+        "if it is that, set corpus.columns.speaker='Speaker'",
+    ]
+    assert "corpus.columns.id=NAME" in capsys.readouterr().err
+    caplog.clear()
+    assert main(["build", "mine.csv", "corpus.columns.id=ID", "corpus.columns.speaker=Speaker"]) == 0
+    assert "is not read as" not in caplog.text
