@@ -1,7 +1,7 @@
 """The model: encoders, a fusion and heads."""
 
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
 from subtext.heads import Heads
+
+AUXILIARY: Final = "auxiliary/"
+"""What the fusion's own losses are called among the answers, before their names."""
 
 
 class IncongruenceClassifier(nn.Module):
@@ -75,16 +78,21 @@ class IncongruenceClassifier(nn.Module):
                 modality's own polarity head still does.
 
         Returns:
-            Logits by head (see `Heads`), and `evidence` `[batch, n_modalities]` where the fusion has it.
+            Logits by head (see `Heads`), `evidence` `[batch, n_modalities]` where the fusion has it and, in training,
+            the fusion's own losses as `auxiliary/NAME`, scalars.
         """
         tokens = {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
         if self.fusion is None:
             return self.heads(None, tokens)
         seen = tokens if hidden is None else {m: t.drop(hidden[m]) if m in hidden else t for m, t in tokens.items()}
         fused = self.fusion(seen)
-        answers: dict[str, Tensor] = self.heads(fused.embedding, tokens)
+        if fused.opinions is None:
+            answers: dict[str, Tensor] = self.heads(fused.embedding, tokens)
+        else:
+            answers = self.heads(fused.opinions, tokens, fused.evidence)
         if fused.evidence is not None:
             answers["evidence"] = fused.evidence
+        answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}
         return answers
 
     def counts(self) -> dict[str, int]:

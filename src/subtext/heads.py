@@ -151,12 +151,16 @@ class Heads(nn.Module):
         scale: Tensor = getattr(self, f"{name}_scale")
         return scale
 
-    def forward(self, embedding: Tensor | None, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+    def forward(
+        self, embedding: Tensor | None, tokens: Mapping[str, Tokens], weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Answer every question.
 
         Args:
-            embedding: fused, `[batch, dim]`; None if no head needs it.
+            embedding: fused, `[batch, dim]`, or with `weights` one opinion a modality, `[batch, n_modalities, dim]`;
+                None if no head needs it.
             tokens: of each modality, `[batch, time, dim]`.
+            weights: of the opinions, `[batch, n_modalities]`: each is answered from, and the answers are averaged.
 
         Returns:
             Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. A polarity head's answer means nothing
@@ -172,6 +176,8 @@ class Heads(nn.Module):
                 raise ValueError(f"the head '{spec.name}' needs a fused embedding")
             else:
                 answer = self.readouts[spec.key](embedding)
+                if weights is not None:
+                    answer = (answer * weights.unsqueeze(-1)).sum(dim=1)
             if spec.kind != "choice":
                 answer = answer.squeeze(-1)
             if spec.kind == "number":

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError
 
-from subtext.classifier import IncongruenceClassifier
+from subtext.classifier import AUXILIARY, IncongruenceClassifier
 from subtext.data import Batch, mix
 from subtext.errors import ConfigError
 from subtext.heads import HEADS, HeadSpec
@@ -109,7 +109,7 @@ class IncongruenceTask(pl.LightningModule):
         self.metrics = nn.ModuleDict({spec.key: _metric(spec) for spec in specs})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """Loss of one batch: of the heads, and of the fusion where it has losses of its own."""
         # A resumed run must draw what the uninterrupted one would have drawn at this step.
         torch.manual_seed(mix(self.seed, self.global_step, batch_idx, self.global_rank))
         embedded = self.classifier.embed(batch.streams, self.embedded)
@@ -117,11 +117,16 @@ class IncongruenceTask(pl.LightningModule):
         hidden = hide(present, self.modality_dropout) if self.modality_dropout else None
         answers = self.classifier(embedded, hidden)
         loss = self._loss(answers, batch, present)
+        for name, extra in answers.items():
+            if name.startswith(AUXILIARY):
+                loss = loss + extra
+                name = f"train/{name.removeprefix(AUXILIARY)}_loss"
+                self.log(name, extra, on_step=False, on_epoch=True, batch_size=len(batch.rows), sync_dist=True)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.rows), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Losses and figures of one batch."""
+        """Losses of the heads, and figures, of one batch."""
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
         answers = self.classifier(embedded)

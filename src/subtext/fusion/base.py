@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,20 @@ class Fused:
         embedding: `[batch, dim]`.
         evidence: `[batch, n_modalities]` in the fusion's order of modalities, or None where the strategy has no such
             weights. Rows sum to one over the modalities that are present; an absent one has exactly zero.
+        opinions: `[batch, n_modalities, dim]` where a strategy fuses decisions: the heads answer from each of them, and
+            the answers are averaged with `evidence` as weights. None where the heads answer from `embedding`.
+        losses: scalars by name, already weighted, that training adds to those of the heads. Empty in eval mode.
     """
 
     embedding: Tensor
     evidence: Tensor | None
+    opinions: Tensor | None = None
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_opinions(cls, opinions: Tensor, weights: Tensor) -> "Fused":
+        """Decisions to be averaged with `weights` `[batch, n_modalities]`; their weighted mean is the embedding."""
+        return cls((weights.unsqueeze(-1) * opinions).sum(dim=1), weights, opinions)
 
 
 class Fusion(nn.Module, ABC):
@@ -29,7 +39,8 @@ class Fusion(nn.Module, ABC):
 
     A strategy is one module with one subclass and one file in `conf/fusion`. It must work for every non-empty subset of
     present modalities in each row, give every parameter a gradient (over batches in which each modality is present in
-    some rows and absent in others), and ignore how far a batch is padded.
+    some rows and absent in others; its own losses included), and ignore how far a batch is padded. In eval mode no row
+    sees another one; in training only the strategy's own losses may compare rows.
 
     Args:
         modalities: names, in the order of `Fused.evidence`.
@@ -61,6 +72,6 @@ class Fusion(nn.Module, ABC):
         known = [tokens[modality] for modality in self.modalities if modality in tokens]
         if not known:
             raise ValueError(f"the batch has none of the modalities {self.modalities}, only {tuple(tokens)}")
-        like, rows = known[0].values, len(known[0].mask)
+        like, rows = known[0].values, known[0].mask.shape[0]
         absent = Tokens(like.new_zeros(rows, 1, self.dim), torch.zeros(rows, 1, dtype=torch.bool, device=like.device))
         return {modality: tokens.get(modality, absent) for modality in self.modalities}

@@ -12,52 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
+from subtext.fusion.attention import AttentionBlock, check_attention, masked_softmax, positions
 from subtext.fusion.base import Fused, Fusion
-
-
-class CrossModalBlock(nn.Module):
-    """One pre-norm block: every sequence attends to each other sequence, then a feed-forward layer.
-
-    Args:
-        dim: width of the tokens.
-        heads: attention heads.
-        expansion: width of the feed-forward layer, as a multiple of `dim`.
-        dropout: share of feed-forward units dropped in training.
-    """
-
-    def __init__(self, dim: int, heads: int, expansion: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.output = nn.Linear(dim, dim)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, expansion * dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(expansion * dim, dim),
-        )
-
-    def forward(self, values: Tensor, bias: Tensor) -> Tensor:
-        """One step of exchange.
-
-        Args:
-            values: all sequences one after the other, `[batch, total, dim]`.
-            bias: added to the attention scores, `[batch, 1, total, total]`; minus infinity where not to look.
-
-        Returns:
-            As `values`.
-        """
-        batch, total, dim = values.shape
-        projected = self.query_key_value(self.attention_norm(values)).view(
-            batch, total, 3, self.heads, dim // self.heads
-        )
-        query, key, value = projected.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-        values = values + self.output(attended.transpose(1, 2).reshape(batch, total, dim))
-        return values + self.feed_forward(values)
 
 
 class CrossModalFusion(Fusion):
@@ -93,15 +49,10 @@ class CrossModalFusion(Fusion):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        if dim % heads:
-            raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
-        if min(layers, queries, max_positions) < 1:
-            raise ConfigError(
-                f"fusion.layers={layers}, queries={queries} and max_positions={max_positions} must be at least 1"
-            )
+        check_attention(dim, heads, layers=layers, queries=queries, max_positions=max_positions)
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
-        self.blocks = nn.ModuleList([CrossModalBlock(dim, heads, expansion, dropout) for _ in range(layers)])
+        self.blocks = nn.ModuleList([AttentionBlock(dim, heads, expansion, dropout) for _ in range(layers)])
         self.nobody = nn.Parameter(torch.randn(dim) * 0.02)
         self.norm = nn.LayerNorm(dim)
         self.queries = nn.Parameter(torch.randn(queries, dim) * dim**-0.5)
@@ -119,10 +70,12 @@ class CrossModalFusion(Fusion):
         sequences = list(self.complete(tokens).values())
         masks = [sequence.mask for sequence in sequences]
         parts = [
-            sequence.values + self.modality_embedding[index] + self._positions(sequence.mask.shape[1])
+            sequence.values
+            + self.modality_embedding[index]
+            + positions(self.position_embedding, sequence.mask.shape[1])
             for index, sequence in enumerate(sequences)
         ]
-        nobody = self.nobody.to(parts[0].dtype).expand(len(masks[0]), 1, -1)
+        nobody = self.nobody.to(parts[0].dtype).expand(masks[0].shape[0], 1, -1)
         values = torch.cat([*parts, nobody], dim=1)
         bias = _exchange_bias(masks)
         for block in self.blocks:
@@ -132,7 +85,7 @@ class CrossModalFusion(Fusion):
         times = [mask.shape[1] for mask in masks]
         read = torch.stack(
             [
-                _masked_softmax(score, mask[:, :, None], dim=1).transpose(1, 2) @ content
+                masked_softmax(score, mask[:, :, None], dim=1).transpose(1, 2) @ content
                 for score, content, mask in zip(
                     scores[:, :-1].split(times, dim=1), values[:, :-1].split(times, dim=1), masks, strict=True
                 )
@@ -144,13 +97,9 @@ class CrossModalFusion(Fusion):
         rating = (
             read.new_zeros(read.shape[:3]) if self.evidence is None else self.evidence(torch.tanh(read)).squeeze(-1)
         )
-        weights = _masked_softmax(rating, present[:, None, :], dim=2)
+        weights = masked_softmax(rating, present[:, None, :], dim=2)
         summary = (weights.unsqueeze(-1) * read).sum(dim=2)
         return Fused(self.output(summary.flatten(1)), weights.mean(dim=1))
-
-    def _positions(self, time: int) -> Tensor:
-        index = torch.arange(time, device=self.position_embedding.device)
-        return self.position_embedding[index.clamp(max=len(self.position_embedding) - 1)]
 
 
 def _exchange_bias(masks: Sequence[Tensor]) -> Tensor:
@@ -169,9 +118,3 @@ def _exchange_bias(masks: Sequence[Tensor]) -> Tensor:
     seen = functional.pad(seen, (0, 1))
     own = (owner[:, None] == owner[None, :]) & (owner < len(masks))
     return seen[:, None, :].masked_fill(own & (len(masks) > 1), -torch.inf).unsqueeze(1)
-
-
-def _masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over the positions where `mask` is True; all zero, not NaN, where there is none."""
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(dim=dim) * mask
