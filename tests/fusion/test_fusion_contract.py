@@ -16,7 +16,17 @@ from subtext.fusion.concat import ConcatFusion
 from subtext.fusion.crossmodal import CrossModalFusion
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "fusion"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
+FILES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "late, mean": ("late", {"combine": "mean"}),
+    "late, stacking": ("late", {"combine": "stacking"}),
+    "bottleneck, own layer": ("bottleneck", {"own_layers": 1}),
+    "latent, two rounds": ("latent", {"layers": 2}),
+    "discrepancy, aligned": ("discrepancy", {"alignment": 0.5}),
+    "discrepancy, no distance": ("discrepancy", {"distance": 0}),
+    "shared_private, one loss": ("shared_private", {"similarity": 0.0, "reconstruction": 0.0}),
+}
+NAMES = [*FILES, *VARIANTS]
 MODALITIES = ("visual", "text", "prosody")
 DIM = 16
 TIMES = {"visual": 7, "text": 1, "prosody": 12}
@@ -24,8 +34,9 @@ TIMES = {"visual": 7, "text": 1, "prosody": 12}
 
 def make(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
     torch.manual_seed(0)
-    config = OmegaConf.load(CONF / f"{name}.yaml")
-    return instantiate(config, modalities=modalities, dim=DIM)
+    file, settings = VARIANTS.get(name, (name, {}))
+    config = OmegaConf.load(CONF / f"{file}.yaml")
+    return instantiate(config, modalities=modalities, dim=DIM, **settings)
 
 
 def batch(rows: int = 8, seed: int = 1, subsets: bool = True) -> dict[str, Tokens]:
@@ -45,7 +56,7 @@ def batch(rows: int = 8, seed: int = 1, subsets: bool = True) -> dict[str, Token
 
 def outputs(fusion: Fusion, tokens: dict[str, Tokens]) -> list[Tensor]:
     fused = fusion(tokens)
-    return [fused.embedding] + ([] if fused.evidence is None else [fused.evidence])
+    return [part for part in (fused.embedding, fused.evidence, fused.opinions) if part is not None]
 
 
 def assert_same(first: list[Tensor], second: list[Tensor]) -> None:
@@ -53,8 +64,20 @@ def assert_same(first: list[Tensor], second: list[Tensor]) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
-def test_both_strategies_of_this_release_are_there() -> None:
-    assert {"concat", "crossmodal"} <= set(NAMES)
+def without_dropout(fusion: Fusion) -> Fusion:
+    """In training mode, but for dropout, which would hide whether a parameter is connected."""
+    fusion.train()
+    for module in fusion.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return fusion
+
+
+def test_every_strategy_is_there() -> None:
+    assert set(FILES) == {
+        *("concat", "late", "gated", "tensor", "lowrank", "crossmodal", "bottleneck", "latent", "discrepancy"),
+        "shared_private",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,11 +128,11 @@ def test_rows_do_not_see_each_other(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("modalities", [MODALITIES, ("text", "prosody"), ("visual",)])
 def test_every_parameter_gets_a_gradient(name: str, modalities: tuple[str, ...]) -> None:
-    fusion = make(name, modalities)
-    fusion.eval()  # dropout would hide whether a parameter is connected
-    tokens = batch(rows=16)
+    fusion = without_dropout(make(name, modalities))
     # A row without the only modality is a row without any: it must stay finite, and teaches the absent embedding.
-    sum((out * torch.randn_like(out)).sum() for out in outputs(fusion, tokens)).backward()
+    fused = fusion(batch(rows=16))
+    parts = [part for part in (fused.embedding, fused.evidence) if part is not None]
+    sum([(part * torch.randn_like(part)).sum() for part in parts] + list(fused.losses.values())).backward()
     for parameter_name, parameter in fusion.named_parameters():
         assert parameter.grad is not None, f"{parameter_name} is not connected"
         assert torch.isfinite(parameter.grad).all(), parameter_name
@@ -132,11 +155,38 @@ def test_absent_tokens_get_no_gradient(name: str) -> None:
 def test_bfloat16_autocast(name: str) -> None:
     fusion, tokens = make(name).eval(), batch()
     exact = fusion(tokens).embedding
+    assert exact.dtype == torch.float32
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = fusion(tokens).embedding
+        losses = without_dropout(fusion)(tokens).losses
     assert torch.isfinite(rough).all()
     torch.testing.assert_close(rough.float(), exact, rtol=0.1, atol=0.1)
-    rough.float().sum().backward()
+    sum([rough.float().sum(), *losses.values()]).backward()
+    assert all(torch.isfinite(p.grad).all() for p in fusion.parameters() if p.grad is not None)
+
+
+class Flat(torch.nn.Module):
+    """A fusion that takes and gives plain tensors, as an exported graph must."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(self, values: dict[str, Tensor], masks: dict[str, Tensor]) -> list[Tensor]:
+        return outputs(self.fusion, {m: Tokens(values[m], masks[m]) for m in values})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_exported_for_batches_of_any_size(name: str) -> None:
+    def flat(tokens: dict[str, Tokens]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return {m: t.values for m, t in tokens.items()}, {m: t.mask for m, t in tokens.items()}
+
+    fusion = make(name).eval()
+    rows = torch.export.Dim("rows", min=2, max=512)
+    shapes = {m: {0: rows} for m in MODALITIES}
+    exported = torch.export.export(Flat(fusion), flat(batch()), dynamic_shapes=(shapes, shapes)).module()
+    other = batch(rows=5, seed=3)
+    assert_same(list(exported(*flat(other))), outputs(fusion, other))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -149,6 +199,56 @@ def test_evidence_sums_to_one_over_what_is_present(name: str) -> None:
     assert (evidence[~present] == 0).all()
     assert (evidence[present] > 0).all()
     torch.testing.assert_close(evidence.sum(dim=1), torch.ones(8))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evidence_keeps_the_order_of_the_fusion(name: str) -> None:
+    modalities = ("prosody", "visual", "text")
+    tokens = batch()
+    evidence = make(name, modalities)(tokens).evidence
+    if evidence is None:
+        pytest.skip(f"{name} has no evidence weights")
+    assert torch.equal(evidence > 0, torch.stack([tokens[m].present for m in modalities], dim=1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_its_own_come_in_training_only(name: str) -> None:
+    fusion, tokens = make(name), batch()
+    assert not fusion.eval()(tokens).losses
+    losses = fusion.train()(tokens).losses
+    expected = {
+        "discrepancy, aligned": {"alignment"},
+        "shared_private": {"similarity", "difference", "reconstruction"},
+        "shared_private, one loss": {"difference"},
+    }
+    assert set(losses) == expected.get(name, set())
+    assert all(loss.dim() == 0 and loss > 0 for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("discrepancy", "shared_private"))])
+def test_losses_ignore_what_is_absent_or_padded(name: str) -> None:
+    fusion, tokens = without_dropout(make(name)), batch()
+    expected = fusion(tokens).losses
+    changed = {
+        m: Tokens(t.values.masked_fill(~t.mask[..., None], 1e4), t.mask).padded_to(20) for m, t in tokens.items()
+    }
+    # A row with nothing in it is no row.
+    empty = {
+        m: Tokens(torch.cat([t.values, t.values[:2]]), torch.cat([t.mask, torch.zeros_like(t.mask[:2])]))
+        for m, t in changed.items()
+    }
+    for given in (changed, empty):
+        found = fusion(given).losses
+        assert_same([found[key] for key in expected], list(expected.values()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_row_of_one_modality_can_be_trained_on(name: str) -> None:
+    fusion = without_dropout(make(name))
+    tokens = {"text": Tokens(torch.randn(1, 1, DIM), torch.ones(1, 1, dtype=torch.bool))}
+    fused = fusion(tokens)
+    sum([fused.embedding.sum(), *fused.losses.values()]).backward()
+    assert all(torch.isfinite(p.grad).all() for p in fusion.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("name", NAMES)
