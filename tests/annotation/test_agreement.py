@@ -96,6 +96,25 @@ def test_f_interval_where_nothing_is_left_to_chance():
     assert np.isnan(icc_f_interval(np.array([[1.0, 1.0], [3.0, 3.0]]))).all()
 
 
+def test_an_icc_whose_variance_estimates_are_negative_is_undefined():
+    # Raters contradict each other: the units' mean square is far below the error's.
+    values = np.array([[1.0, 4.0, 3.0], [4.0, 1.0, 2.0], [2.0, 2.0, 3.0], [3.0, 1.0, 3.0]])
+    single, mean = icc_statistics(values)
+    assert single.value < -0.5
+    assert np.isnan(mean.value)
+    (low, high), of_mean = icc_f_interval(values)
+    assert low < single.value < high
+    assert np.isnan(of_mean[0])
+    rows = [
+        (f"s{session}", None, rater, "engagement_client", str(int(value)))
+        for session, row in enumerate(values)
+        for rater, value in zip(("ann", "bob", "cara"), row, strict=True)
+    ]
+    found = agreement(ratings(rows), read_codebook(), n_bootstrap=200).labels["engagement_client"].coefficients
+    assert found["icc_2_k"].value is None
+    assert "raters differ from each other more" in found["icc_2_k"].reason
+
+
 def sessions_of_their_own_kind(rng, count):
     """Three raters of 0 to 4, with sessions that differ in how engaged people are, and so in what chance would give."""
     values, codes = [], []

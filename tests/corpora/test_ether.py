@@ -8,12 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from subtext.annotation.codebook_file import read_codebook
+from subtext.annotation.elan import write_elan
+from subtext.annotation.turn_table import read_turn_table
+from subtext.cli.data import main
 from subtext.corpora.ether import Ether
 from subtext.errors import AnnotationError, ConfigError, DatasetNotFound, ManifestError, SessionError, SubtextError
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.faces import FaceExtractor
 from subtext.features.prosody import ProsodyExtractor
+from subtext.sessions.eaf import parse_eaf
 from talking_face import write_talking_face
 
 TURNS = """start,end,speaker,transcript
@@ -283,6 +288,49 @@ def test_a_rating_that_cannot_be_used_is_named_or_skipped(data: Path, line: str,
     assert len(Ether(data=data, on_error="skip").build().rejects) == 1
 
 
+def test_ratings_from_elan_find_turns_that_have_names(data: Path) -> None:
+    turns = "turn,role,start,end,transcript\na1,counsellor,0,1,How?\na2,client,1.2,3,Fine\n"
+    (data / "S01" / "turns.csv").write_text(turns)
+    shutil.rmtree(data / "S01" / "ratings")
+    table = read_turn_table(data / "S01" / "turns.csv", session="S01")
+    path = write_elan(table, read_codebook(), data / "S01" / "ratings" / "ann.eaf", raters=["ann"])
+    document = parse_eaf(path)
+    (turn,) = document.tiers["client"][0]
+    document.tiers["incongruent@ann"][1]["x1"] = (turn, "1", None, None)
+    document.to_file(str(path))
+    found = Ether(data=data).build().table
+    assert found["incongruent"].iloc[0]
+    assert found["id"].iloc[0] == "S01-a2"
+    assert (found["incongruent_source"].iloc[0], found["raters"].iloc[0]) == ("raters", 1)
+    # The same file is a session's turns.
+    (data / "S01" / "turns.csv").unlink()
+    shutil.copy(path, data / "S01" / "turns.eaf")
+    pd.testing.assert_frame_equal(Ether(data=data).build().table, found)
+
+
+def test_a_row_of_a_rater_file_is_one_reject_however_many_labels_it_has(data: Path, tmp_path: Path, capsys) -> None:
+    for name in ("S01", "S02"):
+        with (data / name / "ratings" / "r1.csv").open("a") as ratings:
+            ratings.write("9,neutral,neutral,1,3\n")
+        with (data / name / "turns.csv").open("a") as turns:
+            turns.write("5.2,5.1,client,x\n")
+    settings = [f"corpus.data={data}", "corpus.on_error=skip"]
+    assert main(["build", "ether", *settings, "--out", str(tmp_path / "m.parquet")]) == 0
+    assert "Left out: 4 rows" in capsys.readouterr().out
+    rejects = pd.read_csv(tmp_path / "m.rejects.csv")
+    assert rejects["id"].tolist() == ["S01-6", "S02-6", "S01/ratings/r1.csv", "S02/ratings/r1.csv"]
+    assert rejects["row"].tolist() == [6, 6, 3, 3]
+
+
+def test_one_judgement_in_two_files_is_refused_as_a_whole(data: Path) -> None:
+    for name in ("r1", "again"):
+        (data / "S01" / "ratings" / f"{name}.csv").write_text("start,rater,incongruent\n1.2,r1,1\n")
+    (data / "S01" / "ratings" / "again.csv").write_text("turn,rater,incongruent\n2,r1,0\n")
+    with pytest.raises(AnnotationError, match=r"again.csv: row 1, column 'incongruent': '0' is one of several"):
+        Ether(data=data).build()
+    assert len(Ether(data=data, on_error="skip").build().rejects) == 2
+
+
 def test_missing_files_are_said(unrated: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFound, match=r"no session under .*; expected a folder each.*paths.data"):
         Ether(data=tmp_path / "nothing").build()
@@ -346,11 +394,12 @@ def test_no_transcript_and_no_speaker_reaches_the_log(data: Path, caplog: pytest
 
 def test_the_card_says_how_labels_came_about(data: Path) -> None:
     corpus = Ether(data=data)
-    sessions, raters = corpus.card_sections(corpus.build())
+    sessions, raters, scheme = corpus.card_sections(corpus.build())
     assert "`majority`" in sessions.text
     assert "2 without words" not in sessions.title
     assert sessions.table["overlapped"].tolist() == [1, 1]
     assert sessions.table["rows"].tolist() == [2, 2]
+    assert scheme.table.set_index("label").loc["engagement", "scale"] == "ordinal"
     tied = raters.table.set_index("label")["rows_undecided"]
     assert (tied["visual_emotion"], tied["incongruent"], tied["verbal_emotion"]) == (2, 2, 0)
 

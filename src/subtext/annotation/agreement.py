@@ -37,6 +37,8 @@ COEFFICIENT_NAMES: Final[Mapping[str, str]] = {
     "icc_2_k": "ICC(2,k)",
     "pairwise_agreement": "same value, share of pairs",
 }
+_ALL_THE_SAME: Final = "every shared value is the same, so chance agreement is complete"
+_NO_VALUE: Final = "undefined: raters differ from each other more than turns or sessions do"
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def _label_agreement(
         kept = CountStatistic(statistic.terms[rows], statistic.figure, statistic.low, statistic.high)
         with np.errstate(divide="ignore", invalid="ignore"):
             if not np.isfinite(kept.value):
-                return Interval(None, reason="every shared value is the same, so chance agreement is complete")
+                same = len(np.unique(values[rows][given[rows]])) < 2
+                return Interval(None, reason=_ALL_THE_SAME if same else _NO_VALUE)
             alone = int(rows.sum())
             if label.unit == "session" and alone < FEW_CLUSTERS:
                 # A session is one unit: it has no figure of its own, and so few cannot be resampled.

@@ -100,7 +100,7 @@ def icc_f_interval(values: Floats, level: float = 0.95) -> tuple[tuple[float, fl
         level: of the interval.
 
     Returns:
-        Lower and upper end of each; NaN where raters never differ, or units never do.
+        Lower and upper end of each; NaN where it has none, such as where raters or units never differ.
     """
     from scipy.stats import f
 
@@ -119,7 +119,8 @@ def icc_f_interval(values: Floats, level: float = 0.95) -> tuple[tuple[float, fl
     rest = k * judges + (k * n - k - n) * error
     low = float(n * (between - upper * error) / (upper * rest + n * between))
     high = float(n * (lower * between - error) / (rest + n * lower * between))
-    stepped = tuple(k * end / (1 + (k - 1) * end) for end in (low, high))
+    # Spearman and Brown's formula has no value from -1 / (k - 1) down.
+    stepped = [k * end / (1 + (k - 1) * end) if 1 + (k - 1) * end > 0 else np.nan for end in (low, high)]
     return (low, high), (stepped[0], stepped[1])
 
 
@@ -142,12 +143,17 @@ def _mean_squares(sums: Floats, k: int) -> tuple[Floats, Floats, Floats]:
 
 def _icc_single(sums: Floats, k: int) -> Floats:
     between, judges, error = _mean_squares(sums, k)
-    return _ratio(between - error, between + (k - 1) * error + k * (judges - error) / sums[..., 0])
+    return _share(between - error, between + (k - 1) * error + k * (judges - error) / sums[..., 0])
 
 
 def _icc_mean(sums: Floats, k: int) -> Floats:
     between, judges, error = _mean_squares(sums, k)
-    return _ratio(between - error, between + (judges - error) / sums[..., 0])
+    return _share(between - error, between + (judges - error) / sums[..., 0])
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    # Estimates of variance can be negative; a part of nothing or less is no share.
+    return np.where(whole > 0, _ratio(part, whole), np.nan)
 
 
 def fleiss_statistic(values: Floats) -> CountStatistic:

@@ -8,7 +8,7 @@ say it by itself a `session.yaml` (see `subtext.sessions.session`):
         client.mp4  counsellor.mp4      or one recording of both
         turns.csv                       or .tsv .json .jsonl .srt .vtt .eaf .rttm (+ words.ctm ...)
         session.yaml                    optional
-        ratings/r1.csv  ratings/r2.csv  one file a rater, or several raters in one
+        ratings/r1.csv  ratings/r2.eaf  one file a rater, or several raters in one
       ratings/all.csv                   optional: ratings of all sessions, with a column `session`
 
 A row of the manifest is a client's turn; the counsellor's last turn before it is its `context`.
@@ -59,8 +59,8 @@ class Ether(Corpus):
         overlaps: what becomes of turns in which the other person speaks too: "keep"; "drop" leaves them out; "trim"
             keeps the longest part in which nobody else speaks. Words are not cut. How much overlapped is a column in
             any case.
-        faces: role -> "left" or "right", the half of the picture, where both are in view; `session.yaml` goes before
-        it. splits: a table (.csv ...) with columns session and split; goes before `split` in `session.yaml`.
+        faces: role -> "left" or "right", half of the picture, where both are in view; `session.yaml` goes before it.
+        splits: a table (.csv ...) with columns session and split; goes before `split` in `session.yaml`.
         groups: columns of reused units, by which intervals resample.
         disjoint: columns whose values must not stand in two splits.
         count_unvoiced_warmth: count a smile under neutral words as incongruent, where raters did not say.
@@ -81,11 +81,9 @@ class Ether(Corpus):
         ),
         source="your own recordings and rater files",
         labels=(
-            "verbal_emotion, visual_emotion, vocal_emotion, incongruent, incongruence_type and engagement "
-            "as the codebook "
-            "maps them, from rater files; polarities from emotions; incongruent and its type from "
-            "polarities where raters "
-            "gave none (column incongruent_source says which)"
+            "verbal_emotion, visual_emotion, vocal_emotion, incongruent, incongruence_type and engagement as the "
+            "codebook maps them, from rater files; polarities from emotions; incongruent and its type from polarities "
+            "where raters gave none (column incongruent_source says which)"
         ),
         layout="our own, src/subtext/corpora/ether_layout.md",
         cautions=(
@@ -177,15 +175,23 @@ class Ether(Corpus):
 
     def card_sections(self, manifest: Manifest) -> Sequence[CardSection]:
         """How turns and labels came about."""
+        from subtext.annotation.codebook_file import read_codebook
+
         if not self._sessions:
             return ()
         how = f"Aggregation of raters: `{self.aggregation}`. Turns of {self._whom()}; overlaps: `{self.overlaps}`."
         sources = manifest.table["incongruent_source"].value_counts()
         said = ", ".join(f"{count:,} from {source}" for source, count in sources.items()) or "none"
         text = f"{how} Left out: {self._reasons()}. Label incongruent: {said}."
+        codebook = read_codebook(self.codebook)
+        scheme = pd.DataFrame(
+            [(e.name, e.scale, e.unit, ", ".join(e.answers), e.definition) for e in codebook.labels.values()],
+            columns=["label", "scale", "judged per", "answers", "definition"],
+        )
         return (
             CardSection("Sessions", text, pd.DataFrame(self._sessions)),
             CardSection("Raters", "How labels were made of judgements; a tie gives no label.", self._counts),
+            CardSection("Codebook", f"{codebook.title} (`{codebook.name}`, version {codebook.version}).", scheme),
         )
 
     def _whom(self) -> str:

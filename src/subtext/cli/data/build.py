@@ -33,5 +33,7 @@ def run(options: argparse.Namespace) -> None:
     counts = ", ".join(f"{'no split' if not isinstance(split, str) else split} {count:,}" for split, count in splits)
     print(f"{manifest.name}: {len(manifest):,} segments ({counts})")
     if rejects is not None:
-        print(f"Left out: {manifest.rejects['row'].nunique():,} rows; what is wrong with each: {rejects}")
+        # Several files may have a row of the same number, and one row several faults.
+        left_out = len(manifest.rejects.drop_duplicates(["row", "id"]))
+        print(f"Left out: {left_out:,} rows; what is wrong with each: {rejects}")
     print(f"Written: {path}")
