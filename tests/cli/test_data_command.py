@@ -13,6 +13,7 @@ from subtext.corpora.files import ManifestCorpus, read_table
 
 WORDS = "Canarywords"
 PERSON = "Canaryperson"
+NAMES = {"build": "m.parquet", "card": "c.md", "export": "e.csv", "split": "s.parquet", "audit": "audit"}
 SAID = ["- No.", "=1+1", "'tis", "+ \u00e9\u05e9", 'a "quoted"\r\nline', "-1"]
 
 
@@ -132,7 +133,7 @@ def test_privacy_needs_a_key(mine: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert ".csv, .parquet or .jsonl" in error
 
 
-@pytest.mark.parametrize("command", ["build", "card", "export"])
+@pytest.mark.parametrize("command", ["build", "card", "export", "split", "audit"])
 def test_no_words_and_no_speakers_are_printed(
     mine: Path, command: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,8 +143,37 @@ def test_no_words_and_no_speakers_are_printed(
     for content, code in ((mine.read_bytes(), 0), (leaking, 2), (torn, 2)):
         for on_error in ("stop", "skip"):
             mine.write_bytes(content.replace(f"{PERSON}-".encode(), b"r"))
-            out = ["--out", mine.parent / {"build": "m.parquet", "card": "c.md", "export": "e.csv"}[command]]
+            out = ["--out", mine.parent / NAMES[command], *(["--folds", 2] if command == "split" else [])]
             got, output, error = run(capfd, command, mine, f"corpus.on_error={on_error}", *out)
-            assert got == (0 if content == torn and on_error == "skip" else code)
+            describes = content == leaking and command in ("card", "split", "audit")
+            assert got == (0 if describes or (content == torn and on_error == "skip") else code)
             for word in (WORDS, PERSON + "A", PERSON + "B", "Canarysession"):
                 assert word not in output + error + caplog.text
+
+
+def test_leaking_splits_are_described_and_replaced_but_not_built(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mine.write_bytes(mine.read_bytes().replace(f"{PERSON}C".encode(), f"{PERSON}A".encode()))
+    assert run(capfd, "build", mine, "--out", mine.parent / "m.parquet")[0] == 2
+    code, output, _ = run(capfd, "audit", mine, "--out", mine.parent / "audit")
+    assert code == 0
+    assert "ALARM" in output
+    assert run(capfd, "split", mine, "--official", "--out", mine.parent / "m.parquet")[0] == 2
+    assert run(capfd, "split", mine, "--shares", ".5", ".25", ".25", "--out", mine.parent / "m.parquet")[0] == 2
+    assert run(capfd, "split", mine, "--folds", 2, "--out", mine.parent / "m.parquet")[0] == 0
+    assert run(capfd, "build", mine.parent / "m.parquet", "--out", mine.parent / "again.parquet")[0] == 0
+
+
+def test_rater_files_tell_no_words_and_no_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"session": f"s{turn // 4}", "turn": turn, "rater": rater, "visual_emotion": emotion}
+        | {"transcript": WORDS, "speaker": PERSON, "notes": WORDS}
+        for turn in range(12)
+        for rater, emotion in (("r1", "fear"), ("r2", ["fear", "sadness"][turn % 2]))
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "ratings.csv", index=False)
+    for command in ("agreement", "aggregate"):
+        out = tmp_path / ("report" if command == "agreement" else "labels.csv")
+        code, output, error = run(capfd, command, tmp_path / "ratings.csv", "--out", out)
+        assert code == 0, error
+        for word in (WORDS, PERSON):
+            assert word not in output + error

@@ -170,7 +170,7 @@ class _Output:
         from subtext.prediction.lines import readable, to_json
 
         if "error" in line and (self._json or not sys.stdout.isatty()):
-            print(readable(line), file=sys.stderr)
+            print(readable(line | {"speaker": None}), file=sys.stderr)  # which ends in logs
         with _told(None):
             print(to_json(line) if self._json else readable(line), flush=True)
 

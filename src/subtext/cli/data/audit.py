@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from subtext.corpora.audit import audit_corpus
     from subtext.report.audit_page import finding_line, write_audit
 
-    chosen = chosen_corpus(options)
+    chosen = chosen_corpus(options, may_leak=True)
     manifest = chosen.build()
     found = audit_corpus(manifest, media=options.media, labels=options.label)
     path = write_audit(found, options.out or chosen.folder / "audit")

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     """Build, describe and write."""
     from subtext.corpora.card import write_card
 
-    chosen = chosen_corpus(options)
+    chosen = chosen_corpus(options, may_leak=True)
     path = options.out or chosen.folder / "card.md"
     beside = path.with_suffix(".json")
     if path.suffix != ".md":

@@ -50,11 +50,12 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", metavar="FOLDER", type=Path, help="a folder of your own configs")
 
 
-def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
+def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unset: Any) -> Chosen:
     """The corpus that the options name, with its settings composed as for training.
 
     Args:
         options: the command line.
+        may_leak: take a corpus whose splits share speakers, for a command that describes or replaces them.
         unset: what settings that are null become, where the corpus has them.
 
     Raises:
@@ -86,6 +87,8 @@ def chosen_corpus(options: argparse.Namespace, **unset: Any) -> Chosen:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=overrides)
         node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)
+        if may_leak and "disjoint" in node:
+            node["disjoint"] = []
         node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
         folder, models = Path(config.paths.work) / "data" / name, Path(config.paths.models)
     except (HydraException, OmegaConfBaseException) as error:

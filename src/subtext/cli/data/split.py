@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from subtext.errors import ManifestError
     from subtext.manifest import check_splits, write_manifest
 
-    chosen = chosen_corpus(options)
+    chosen = chosen_corpus(options, may_leak=True)
     path = manifest_file(options.out or chosen.folder / "manifest.parquet")
     manifest = chosen.build()
     by = [column for column in options.by.split(",") if column]
