@@ -96,3 +96,16 @@ def test_codebook_prints_and_writes_templates_but_over_no_ratings(tmp_path, caps
     assert {"s1.ann.eaf", "turn.xml", "turn.json", "session.xml"} <= {path.name for path in tmp_path.iterdir()}
     assert main(command) == 2
     assert "may hold ratings" in capsys.readouterr().err
+
+
+def test_nothing_rated_is_an_error_and_so_is_a_file_that_is_not_there(tmp_path, capsys):
+    path = tmp_path / "ratings.csv"
+    path.write_text("session,turn,rater,label,value\ns1,1,ann,incongruent,\n")
+    for command in (["agreement"], ["aggregate", "--out", str(tmp_path / "out.csv")]):
+        assert main([command[0], str(path), *command[1:]]) == 2
+        assert "no label has a value" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+    assert main(["agreement", str(tmp_path / "gone.csv")]) == 2
+    assert "gone.csv: no such file of ratings" in capsys.readouterr().err
+    assert main(["codebook", "--elan", str(tmp_path / "gone.csv"), "--rater", "a", "--out", str(tmp_path)]) == 2
+    assert "gone.csv: no such table of turns" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_skipped_and_unratable_items_are_counted(tmp_path):
         (LONG + "s,,a,incongruent,1\n", "row 1, column 'turn': empty, and so is start"),
         (
             LONG + "s,1,a,incongruent,1\ns,1,a,incongruent,1\n",
-            "row 1, column 'value': this rater judges .* more than once",
+            "row 1, column 'value': '1': this rater judges .* more than once",
         ),
         (LONG + ",1,a,engagement_client,1\n", "row 1, column 'session': empty"),
         ("session,turn,rater,engagement_client\ns,1,a,3\ns,2,a,4\n", "more than once"),
@@ -98,6 +98,32 @@ def test_skipped_and_unratable_items_are_counted(tmp_path):
 def test_faults_are_named_with_row_column_value_and_remedy(tmp_path, text, message):
     with pytest.raises(AnnotationError, match=message):
         read_ratings(write(tmp_path, text), read_codebook())
+
+
+def test_rows_without_the_right_cells_are_skipped_and_others_keep_their_numbers(tmp_path):
+    path = write(tmp_path, LONG + "s,1,a,incongruent,1\ns,2,a\ns,3,a,incongruent,maybe\n")
+    found = read_ratings(path, read_codebook(), on_error="skip")
+    assert cells(found) == [("s", "1", "a", "incongruent", "1")]
+    assert found.rejects[["row", "column", "value"]].to_numpy().tolist() == [[2, "", ""], [3, "value", "maybe"]]
+    lines = ['{"session": "s", "turn": 1, "rater": "a", "incongruent": true}', "{bad", '{"turn": 3, "start": "x"}']
+    path = write(tmp_path, "\n".join(lines), "a.jsonl")
+    found = read_ratings(path, read_codebook(), on_error="skip")
+    assert cells(found) == [("s", "1", "a", "incongruent", "1")]
+    assert found.rejects["row"].tolist() == [2, 3]
+
+
+def test_the_first_problem_in_the_file_is_told_with_its_value(tmp_path):
+    text = "session,start,end,rater,incongruent\ns,6,5,a,1\ns,x,5,a,1\ns,-1,5,a,1\n"
+    path = write(tmp_path, text)
+    with pytest.raises(AnnotationError, match=r"row 1, column 'end': '5.0': 5 s is before the start, 6 s; exchange"):
+        read_ratings(path, read_codebook())
+    with_one = write(tmp_path, text + "s,1,5,a,1\n", "b.csv")
+    rejects = read_ratings(with_one, read_codebook(), on_error="skip").rejects
+    assert rejects[["row", "column", "value"]].to_numpy().tolist() == [
+        [1, "end", "5.0"],
+        [2, "start", "x"],
+        [3, "start", "-1.0"],
+    ]
 
 
 def test_skipping_leaves_out_and_lists_what_cannot_be_used(tmp_path):

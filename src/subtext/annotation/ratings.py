@@ -82,7 +82,7 @@ def read_ratings(
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not paths:
         raise AnnotationError("no file of ratings is named; name at least one .csv, .tsv, .parquet or .jsonl file")
-    found = [_read(Path(path), codebook, session, columns or {}) for path in paths]
+    found = [_read(Path(path), codebook, session, columns or {}, on_error == "skip") for path in paths]
     long = pd.concat([table for table, _ in found], ignore_index=True)
     problems = [problem for _, some in found for problem in some]
     return check_ratings(long, codebook, problems=problems, on_error=on_error)
@@ -157,8 +157,10 @@ def check_ratings(
         *problems,
         *((str(long["file"].iat[row]), int(str(long["row"].iat[row])), *bad[row]) for row in sorted(bad)),
     ]
+    listed.sort(key=lambda place: place[:2])
     if listed and on_error == "raise":
-        file, row, column, _, problem = listed[0]
+        file, row, column, value, problem = listed[0]
+        problem = f"'{value}': {problem}" if value and f"'{value}'" not in problem else problem
         more = f" ({len(listed)} such problems in all)" if len(listed) > 1 else ""
         raise AnnotationError(f"{file}: row {row}, column '{column}': {problem}{more}")
     keep = long.drop(index=list(bad))
@@ -227,9 +229,10 @@ def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
 
 
 def _read(
-    path: Path, codebook: Codebook, session: str | None, columns: Mapping[str, str]
+    path: Path, codebook: Codebook, session: str | None, columns: Mapping[str, str], skip: bool
 ) -> tuple[pd.DataFrame, list[Any]]:
-    table = read_table(path)
+    unread: list[Any] | None = [] if skip else None  # rows that cannot be told apart into cells
+    table = read_table(path, unread)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     for ours, theirs in columns.items():
         if theirs not in table:
@@ -253,15 +256,15 @@ def _read(
         items["rater"] = path.stem
     items["session"] = items["session"].fillna(session) if session is not None else items["session"]
     items["file"] = str(path)
-    items["row"] = range(1, len(table) + 1)
-    problems: list[Any] = []
+    problems: list[Any] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
+    rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
+    items["row"] = rows
     for column in ("start", "end"):
         items[column], wrong = _times(items[column])
         problems += [
-            (str(path), row + 1, column, value, f"'{value}' is no time; write seconds or hh:mm:ss.fff")
-            for row, value in wrong
+            (str(path), int(rows[place]), column, value, f"'{value}' is no time; write seconds or hh:mm:ss.fff")
+            for place, value in wrong
         ]
-    unusable = {row - 1 for _, row, *_ in problems}
     if "label" in table and "value" in table:
         long = items.assign(label=_cells(table["label"]), value=_cells(table["value"]), column="value")
     elif "label" in table or "value" in table:
@@ -276,7 +279,7 @@ def _read(
             items.assign(label=name, value=_cells(table[column]), column=column) for column, name in columns.items()
         ]
         long = pd.concat(parts).sort_values("row", kind="stable")
-    return long[~long["row"].isin([row + 1 for row in unusable])], problems
+    return long[~long["row"].isin([row for _, row, *_ in problems])], problems
 
 
 def _label_columns(table: pd.DataFrame, path: Path, codebook: Codebook) -> dict[str, str]:

@@ -23,6 +23,8 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
     Raises:
         AnnotationError: a column is missing or a cell cannot be used, with row, column, value and the remedy.
     """
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such table of turns; correct the path")
     table = read_table(path).reset_index(drop=True)
     for column in ("start", "end"):
         if column not in table:

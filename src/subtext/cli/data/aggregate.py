@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from subtext.annotation.aggregation import aggregate, recorded
-    from subtext.errors import ConfigError
+    from subtext.errors import AnnotationError, ConfigError
     from subtext.privacy import write_csv
 
     if options.out.suffix.lower() not in (".csv", ".parquet"):
@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> None:
     codebook, ratings = chosen_ratings(options)
     per_label = dict(pair.split("=") for pair in options.label_method)
     table = aggregate(ratings.table, codebook, options.method, per_label)
+    if not recorded(table, codebook)["labels"]:
+        raise AnnotationError("no label has a value, so there is nothing to aggregate; fill in the ratings")
     record = {"raters": ratings.raters, **recorded(table, codebook)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.out.suffix.lower() == ".csv":
