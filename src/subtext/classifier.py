@@ -1,5 +1,6 @@
 """The model: encoders, a fusion and heads."""
 
+import copy
 from collections.abc import Collection, Mapping
 from typing import Final, cast
 
@@ -107,10 +108,8 @@ class IncongruenceClassifier(nn.Module):
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
-        training = self.training
-        self.eval()
-        # The counter knows attention by its plain form only.
+        # The counter knows attention by its plain form only, and stumbles over views of parameters that train.
+        model = copy.deepcopy(self).eval().requires_grad_(False)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self(self.embed(streams))
-        self.train(training)
+            model(model.embed(streams))
         return int(counter.get_total_flops())

@@ -8,7 +8,8 @@ Self-attention over all parts, side by side into a network, is the fusion. Depar
 is what goes in, where the paper has recurrent networks and BERT; the attention block is pre-norm; losses run over the
 rows in which a modality is present, an absent one is masked from attention, and learned vectors stand in for it in the
 network's input. As in the published code the orthogonality loss centres each part over the batch, scales its rows to
-unit length, and is a mean over the matrix, where the paper writes the squared Frobenius norm.
+unit length, and is a mean over the matrix, where the paper writes the squared Frobenius norm. What the decoders must
+give back is held fixed: learned along, it shrinks until there is nothing left to give back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,8 @@ class SharedPrivateFusion(Fusion):
         hidden: width of the network's hidden layer.
         similarity: weight of the moment discrepancy between shared parts, averaged over the pairs of modalities.
         difference: weight of the orthogonality loss, summed over its pairs of parts.
-        reconstruction: weight of the decoders' mean squared error, averaged over modalities.
+        reconstruction: weight of the decoders' mean squared error, averaged over modalities. Without it the other two
+            losses can be met by parts that say nothing, which happens at high learning rates.
         dropout: share of hidden units dropped in training.
 
     Raises:
@@ -151,7 +153,7 @@ class SharedPrivateFusion(Fusion):
             found["difference"].append(overlap(private[:, i], shared[:, i], present[:, i]))
         for i, decode in enumerate(self.decoders):
             given = decode(private[:, i] + shared[:, i]).float()
-            error = functional.mse_loss(given, vectors[:, i], reduction="none").mean(dim=1)
+            error = functional.mse_loss(given, vectors[:, i].detach(), reduction="none").mean(dim=1)
             found["reconstruction"].append(_mean(error.unsqueeze(1), present[:, i]).squeeze(0))
         losses = {name: torch.stack(values) for name, values in found.items() if values and self.loss_weights[name]}
         return {
