@@ -39,8 +39,9 @@ def main() -> None:
     systems = {fusion.name: trained(fusion, pairs) for fusion in sorted((RUNS / variant).glob("*"))}
     systems["posterior baseline"] = posterior.pop("headline")
     rows = [row for name, tables in systems.items() for row in figures(name, tables)]
-    best = systems["posterior baseline"]
-    rows += [row for name, tables in systems.items() if tables is not best for row in differences(name, tables, best)]
+    names = list(systems)
+    for one, other in ((one, other) for place, other in enumerate(names) for one in names[:place]):
+        rows += differences(f"{one} less {other}", systems[one], systems[other])
     for name in list(systems)[:-1]:
         rows += figures(f"{name}, halves permuted", trained(RUNS / variant / name, pairs, "permuted"))
     for condition, tables in posterior.items():
@@ -87,11 +88,11 @@ def figures(name: str, tables: list[pd.DataFrame]) -> list[dict[str, object]]:
 
 
 def differences(name: str, tables: list[pd.DataFrame], other: list[pd.DataFrame]) -> list[dict[str, object]]:
-    """Each actor's figure less the baseline's."""
+    """Each actor's figure less that of another system."""
     rows = []
     for part, kind in parts(tables[0]).items():
         gaps = each_actor(tables, kind) - each_actor(other, kind)
-        rows.append(row(f"{name} less baseline", part, mean_interval(gaps.to_list(), UNIT, low=-1.0), len(tables)))
+        rows.append(row(name, part, mean_interval(gaps.to_list(), UNIT, low=-1.0), len(tables)))
     return rows
 
 
