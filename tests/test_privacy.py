@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import tiny_runs
+from subtext.cli.evaluate import main as evaluate
 from subtext.cli.extract import extract_corpus
+from subtext.cli.predict import main as predict
 from subtext.features.index import FeatureIndex
 from subtext.privacy import escape, unescape, unescaped, write_csv
 
@@ -118,6 +120,10 @@ def test_neither_words_nor_speakers_reach_logs(
 
         train(settings, tmp_path / "run")
         rejects = tmp_path / "run" / "rejects.csv"
+        assert evaluate([str(tmp_path / "run")]) == 0
+        page = tmp_path / "run" / "report.md"
+        assert "Canary" not in page.read_text(encoding="utf-8")
+        assert "Canary" not in (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")
     assert len(rejects.read_text(encoding="utf-8").splitlines()) == 2
     output, error = capfd.readouterr()
     said = output + error + caplog.text
@@ -125,3 +131,25 @@ def test_neither_words_nor_speakers_reach_logs(
     for word in ("Canarywords", "Canaryperson", "Canarysession"):
         assert word not in said
         assert word not in rejects.read_text(encoding="utf-8")
+
+
+def test_predictions_name_people_in_the_answer_only(
+    untrained_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lines of subtext-predict repeat words and speakers: they are what was asked for. Logs must not."""
+    table = pd.DataFrame(
+        {
+            "id": ["a", "b"],
+            "speaker": "Canaryperson",
+            "session": "Canarysession",
+            "transcript": ["Canarywords were said", "Canarywords again"],
+            "audio": [None, "none.wav"],
+        }
+    )
+    table.to_csv(tmp_path / "turns.csv", index=False)
+    caplog.set_level(logging.INFO)
+    predict([str(untrained_run), str(tmp_path / "turns.csv"), "--json"])
+    output, error = capfd.readouterr()
+    assert "Canarywords were said" in output
+    assert "Canaryperson" in output
+    assert "Canary" not in error + caplog.text

@@ -64,6 +64,11 @@ def locate(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"cannot find _target_ '{name}': {error}; correct it, or if it is your own file put its folder on "
+            "PYTHONPATH"
+        ) from error
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"cannot find _target_ '{name}': {error}") from error
 

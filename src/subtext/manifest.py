@@ -108,7 +108,7 @@ class Manifest:
 def build_manifest(
     table: pd.DataFrame,
     *,
-    root: Path,
+    root: str | Path,
     name: str,
     groups: Sequence[str] = ("speaker",),
     allow_links: bool = False,
@@ -144,6 +144,7 @@ def build_manifest(
         raise ManifestError(f"{name}: on_error is {quoted(on_error)}; use stop or skip")
     if table.empty:
         raise ManifestError(f"{name}: the manifest has no rows; add at least one segment")
+    root = Path(root)
     out = table.reset_index(drop=True)
     out.columns = pd.Index([str(column) for column in out.columns])
     repeated = out.columns[out.columns.duplicated()]

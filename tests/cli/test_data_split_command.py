@@ -89,3 +89,14 @@ def test_a_card_of_a_table(table: Path) -> None:
     assert main(["card", "mine.csv"]) == 0
     tables = json.loads(Path("work/data/mine/card.json").read_text())["tables"]
     assert tables["Splits"][0]["segments"] == 60
+
+
+def test_rows_without_a_speaker_are_told(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = pd.read_csv(table)
+    rows.loc[:2, "speaker"] = None
+    rows.to_csv(table, index=False)
+    assert main(["split", "mine.csv"]) == 0
+    assert "mine: 3 of 60 rows have no speaker" in caplog.text
+    caplog.clear()
+    assert main(["split", "mine.csv", "--by="]) == 0
+    assert "have no speaker" not in caplog.text

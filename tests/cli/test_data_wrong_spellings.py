@@ -19,6 +19,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
@@ -105,3 +106,37 @@ def test_columns_that_nearly_have_our_names_are_told(
     caplog.clear()
     assert main(["build", "mine.csv", "corpus.columns.id=ID", "corpus.columns.speaker=Speaker"]) == 0
     assert "is not read as" not in caplog.text
+
+
+OWN = """
+import pandas as pd
+from subtext.corpora.corpus import Corpus
+from subtext.corpora.description import Description
+from subtext.manifest import build_manifest
+
+
+class Own(Corpus):
+    description = Description("Own", "natural", "none", "none", "here", "none", "none")
+
+    def __init__(self, *, data):
+        self.data = data
+
+    def build(self):
+        return build_manifest(pd.DataFrame({"id": ["a"], "transcript": ["x"]}), root=self.data, name="own")
+"""
+
+
+def test_a_corpus_of_ones_own_is_one_file_and_one_config(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_corpus_of_this_test.py").write_text(OWN)
+    (tmp_path / "corpus").mkdir()
+    config = tmp_path / "corpus" / "own.yaml"
+    config.write_text("_target_: own_corpus_of_this_test.Own\ndata: .\n")
+    assert "put its folder on PYTHONPATH" in refusal(capsys, "build", "own", "--config-dir", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["build", "own", "--config-dir", str(tmp_path)]) == 0
+    assert read_manifest(Path("work/data/own/manifest.parquet")).name == "own"
+    assert "--config-dir nowhere is no folder" in refusal(capsys, "build", "own", "--config-dir", "nowhere")
+    config.write_text("_target_: [\n")
+    assert "own.yaml" in refusal(capsys, "build", "own", "--config-dir", tmp_path)

@@ -173,3 +173,20 @@ def test_joined_corpora_keep_their_speakers_and_files_apart(tmp_path: Path) -> N
     assert folds.groupby("fold")["corpus"].unique().map(list).tolist() == [["a"], ["b"]]
     with pytest.raises(ConfigError, match="share a name"):
         join([parts[0], parts[0]], "twice")
+
+
+def test_scores_that_hardly_repeat_are_divided_by_fifths(tmp_path: Path) -> None:
+    score = np.random.default_rng(0).random(200)
+    table = pd.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(200)],
+            "transcript": "x",
+            "speaker": [f"s{i % 40}" for i in range(200)],
+            "engagement": score,
+        }
+    )
+    manifest = build_manifest(table, root=str(tmp_path), name="scored")
+    divided = split_by_shares(manifest, ["speaker"], "engagement").table
+    assert divided["split"].value_counts().to_dict() == {"train": 140, "val": 30, "test": 30}
+    means = divided.groupby("split")["engagement"].mean()
+    assert (means - score.mean()).abs().max() < 0.1

@@ -15,6 +15,8 @@ from subtext.manifest import LABEL_COLUMNS, PATH_COLUMNS, SPLITS, Manifest
 
 SHARES: Final[Mapping[str, float]] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
+_MOST_VALUES: Final = 10
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -29,6 +31,7 @@ def split_by_shares(
         manifest: the corpus; a split that it has is replaced, its `fold` column removed.
         by: columns of units; empty divides row by row. A row whose unit is unknown stands for itself.
         label: column whose values are to be as frequent in every part; rows without it are a class of their own.
+            Numbers with more than ten different values are taken by fifths.
         shares: part -> share of the rows, above 0, summing to 1.
         seed: another seed, another division.
 
@@ -110,15 +113,21 @@ def fold_as_test(manifest: Manifest, fold: int, folds: int) -> Manifest:
     return manifest.with_table(manifest.table.assign(split=split))
 
 
-def with_folds(manifest: Manifest, folds: int) -> Manifest:
-    """The corpus with folds: its own where it has some, else made, speaker by speaker where speakers are known.
+def with_folds(manifest: Manifest, folds: int, disjoint: Sequence[str] = ()) -> Manifest:
+    """The corpus with folds: its own where it has some, else made so that speakers, where known, stay together.
+
+    Args:
+        manifest: the corpus.
+        folds: how many.
+        disjoint: further columns whose values must stay together.
 
     Raises:
-        ManifestError: there are fewer speakers than folds.
+        ManifestError: there are fewer speakers, or blocks of rows that must stay together, than folds.
     """
     if "fold" in manifest.table and manifest.table["fold"].notna().any():
         return manifest
-    by = [] if manifest.table["speaker"].isna().all() else ["speaker"]
+    units = dict.fromkeys(["speaker", *disjoint])
+    by = [unit for unit in units if unit in manifest.table and manifest.table[unit].notna().any()]
     label = next((column for column in LABEL_COLUMNS if manifest.table[column].notna().any()), None)
     return split_into_folds(manifest, folds, by, label)
 
@@ -203,7 +212,7 @@ def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: 
         )
     classes = np.zeros(len(table), dtype=np.int64)
     if label is not None:
-        classes = pd.factorize(table[label].astype("string"), use_na_sentinel=False)[0].astype(np.int64)
+        classes = pd.factorize(_classes(table[label]), use_na_sentinel=False)[0].astype(np.int64)
     counts = np.zeros((n_blocks, int(classes.max()) + 2))
     np.add.at(counts, (blocks, classes), 1)
     counts[:, -1] = counts[:, :-1].sum(axis=1)  # the size of a part counts as much as each class
@@ -224,6 +233,14 @@ def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: 
     of_rows = np.empty(len(table), dtype=np.int64)
     of_rows[by_id] = parts[blocks]
     return of_rows
+
+
+def _classes(values: pd.Series) -> pd.Series:
+    """What counts as one value of a label: of a score that hardly ever repeats, each fifth of the rows."""
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and values.nunique() > _MOST_VALUES:
+        values = pd.qcut(values.astype("float64"), 5, labels=False, duplicates="drop")
+    return values.astype("string")
 
 
 def _blocks(table: pd.DataFrame, by: Sequence[str]) -> Ints:

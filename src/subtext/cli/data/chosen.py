@@ -65,6 +65,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from subtext.building import build
     from subtext.cli.hydra_app import CONFIG_NAME, conf_folder, misspelt
@@ -72,6 +73,8 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     from subtext.errors import ConfigError
 
     name, overrides = options.corpus, list(options.settings)
+    if options.config_dir is not None and not options.config_dir.is_dir():
+        raise ConfigError(f"--config-dir {options.config_dir} is no folder; name the one that holds corpus/NAME.yaml")
     if name.lower().endswith(TABLES):
         path = Path(name)
         name = path.parent.name if path.name == "manifest.parquet" else path.stem
@@ -95,6 +98,8 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         reason = " ".join(str(error).split())
         hints = "; ".join(misspelt(overrides)) or "correct the setting"
         raise ConfigError(f"{reason[:300]}; {hints}") from error
+    except YAMLError as error:
+        raise ConfigError(f"a config is no YAML ({' '.join(str(error).split())}); correct that file") from error
     return Chosen(name, build(node, Corpus), folder, models)
 
 

@@ -4,6 +4,7 @@ Units named by --by stay on one side; the label's shares are kept alike. The sam
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,17 @@ def run(options: argparse.Namespace) -> None:
     manifest = chosen.build()
     by = [column for column in options.by.split(",") if column]
     label = options.label or ("incongruent" if manifest.table["incongruent"].notna().any() else None)
+    for column in [] if options.official or options.leave_one_out else by:
+        unknown = int(manifest.table[column].isna().sum()) if column in manifest.table else 0
+        if unknown:
+            logging.getLogger(__name__).warning(
+                "%s: %d of %d rows have no %s, and each of them is divided by itself; fill the column, or name others "
+                "with --by",
+                manifest.name,
+                unknown,
+                len(manifest),
+                column,
+            )
     if options.folds is not None:
         manifest = splits.split_into_folds(manifest, options.folds, by, label, options.seed)
     elif options.leave_one_out is not None:
