@@ -140,9 +140,11 @@ def check_ratings(
         "empty; the label is judged per session, so say which one",
     )
     refuse(long.index[long["start"] < 0], "start", "start", "is before the recording begins; correct it")
-    for row in long.index[long["end"] < long["start"]]:
-        times = f"{long.at[row, 'end']:g} s is before the start, {long.at[row, 'start']:g} s; exchange or correct them"
-        refuse([row], "end", "end", times)
+    backwards = long.index[long["end"] < long["start"]]
+    for row, start, end in zip(
+        backwards, *(long.loc[backwards, c].astype(float) for c in ("start", "end")), strict=True
+    ):
+        refuse([row], "end", "end", f"{end:g} s is before the start, {start:g} s; exchange or correct them")
     # Raters who know only times: the turn is called by its beginning until a table of turns gives its name.
     timed = per_turn & long["turn"].isna() & long["start"].notna()
     long.loc[timed, "turn"] = long.loc[timed, "start"].map(lambda start: f"{start:.3f}")

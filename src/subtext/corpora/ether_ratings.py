@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
@@ -84,7 +84,7 @@ def read_session_ratings(
         more = f" ({rows} such rows)" if rows > 1 else ""
         raise AnnotationError(f"{place['file']}: row {place['row']}, column '{column}': '{value}' {why}{more}")
     rejects += [
-        (int(found.at[row, "row"]), _below(found.at[row, "file"], data), column, value, *_halves(why))
+        (int(str(found.at[row, "row"])), _below(found.at[row, "file"], data), column, value, *_halves(why))
         for row, (column, value, why) in bad.items()
     ]
     return SessionRatings(found.drop(index=list(bad)).reset_index(drop=True), list(dict.fromkeys(rejects)))
@@ -111,10 +111,10 @@ def labels_of(
     turns = pd.MultiIndex.from_arrays([table["session"], table["turn"]])
     by_turn = labels.dropna(subset=["turn"]).set_index(["session", "turn"])
     by_session = labels.drop_duplicates("session").set_index("session")
-    found = {}
+    found: dict[str, Any] = {}
     for label in codebook.labels.values():
-        for column in (c for c in labels if c == label.column or str(c).startswith(f"{label.column}_")):
-            if "_share_" in str(column) and aggregation != "soft":
+        for column in (c for c in map(str, labels) if c == label.column or c.startswith(f"{label.column}_")):
+            if "_share_" in column and aggregation != "soft":
                 continue
             if label.unit == "session":
                 found[column] = by_session[column].reindex(table["session"]).array
