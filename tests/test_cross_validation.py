@@ -2,6 +2,9 @@
 
 import copy
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from subtext.cross_validation import fold_of, train_folds
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.metrics import auroc
+from subtext.evaluation.run import evaluate_seeds
 from subtext.run_folder import RunFolder
 from subtext.training import train
 from tiny_runs import settings, write_corpus
@@ -36,6 +40,14 @@ def base(place: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def run(place: Path, base: dict[str, Any]) -> RunFolder:
     return train(base, place / "run")
+
+
+def quick(base: dict[str, Any], path: Path) -> dict[str, Any]:
+    """One epoch, no controls, on another table."""
+    made = copy.deepcopy(base) | {"controls": False}
+    made["corpus"]["path"] = str(path)
+    made["trainer"]["max_epochs"] = 1
+    return made
 
 
 def test_every_row_is_tested_once_and_by_a_model_that_saw_no_speaker_of_it(run: RunFolder, place: Path) -> None:
@@ -138,3 +150,119 @@ def test_impossible_folds_say_why(base: dict[str, Any], place: Path, run: RunFol
         train(base | {"trainer": base["trainer"] | {"strategy": "ddp"}}, place / "ddp")
     with pytest.raises(RunError, match="cross-validated: give the run of one fold"):
         run.model()
+
+
+def test_a_cross_validation_killed_in_its_second_fold_goes_on_to_the_same_figures(
+    base: dict[str, Any], run: RunFolder, place: Path
+) -> None:
+    program = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from subtext.control_systems import Controls
+from subtext.training import train
+retrained = Controls.retrained
+def killed(self, modalities, *, shuffled):
+    if self.run.path.name == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return retrained(self, modalities, shuffled=shuffled)
+Controls.retrained = killed
+train(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+"""
+    (place / "killed.json").write_text(json.dumps(base))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(place / "killed.json"), str(place / "killed")],
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL
+    killed = RunFolder(place / "killed")
+    assert fold_of(killed, 1).is_trained
+    assert not fold_of(killed, 1).is_finished
+    assert not fold_of(killed, 2).is_begun
+    train(killed.settings(), killed.path, resume=True)
+    for name in ("predictions.parquet", "controls.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(killed.file(name)), pd.read_parquet(run.file(name)))
+    assert killed.file("metrics.json").read_text() == run.file("metrics.json").read_text()
+
+
+def test_folds_of_a_corpus_that_changed_in_between_are_not_pooled(base: dict[str, Any], place: Path) -> None:
+    path = place / "corpus" / "growing.csv"
+    table = pd.read_csv(place / "corpus" / "tiny.csv")
+    table.to_csv(path, index=False)
+    asked = quick(base, path)
+    growing = RunFolder(place / "growing")
+    growing.begin(dict(asked), overwrite=False)
+    train(asked | {"fold": 0}, fold_of(growing, 0).path)
+    table.iloc[1:].to_csv(path, index=False)
+    with pytest.raises(RunError, match="corpus changed between fold 0 and fold 1"):
+        train(asked, growing.path, resume=True)
+
+
+def test_a_fold_of_one_class_is_tested_and_has_no_area_of_its_own(base: dict[str, Any], place: Path) -> None:
+    path = place / "corpus" / "one_class.csv"
+    table = pd.read_csv(place / "corpus" / "tiny.csv")
+    alike = (table["verbal_polarity"] == table["visual_polarity"]) & (table.index < 60)
+    table["fold"] = np.where(alike, 0, 1 + np.arange(len(table)) % 3)
+    table["speaker"] = [f"s{fold}" for fold in table["fold"]]
+    table.to_csv(path, index=False)
+    done = train(quick(base, path) | {"cv": 4, "fold": 0}, place / "one_class")
+    found = json.loads(done.file("metrics.json").read_text())["heads"]["incongruent"]["subsets"]["all"]
+    assert found["clips"] > 0
+    assert found["positive"] == 0
+    assert found["metrics"]["auroc"]["value"] is None
+    # As validation it cannot choose anything, which is told before the first fold is trained.
+    with pytest.raises(ManifestError, match="while fold 3 is tested, the labels 'incongruent' of the split 'val'"):
+        train(quick(base, path) | {"cv": 4}, place / "one_class_cv")
+    assert not (place / "one_class_cv").exists()
+
+
+def test_folds_keep_sessions_together_where_speakers_are_not_known(base: dict[str, Any], place: Path) -> None:
+    path = place / "corpus" / "sessions.csv"
+    table = pd.read_csv(place / "corpus" / "tiny.csv")
+    table["session"] = table["speaker"]
+    table.drop(columns="speaker").to_csv(path, index=False)
+    asked = quick(base, path) | {"fold": 0}
+    asked["corpus"]["groups"] = ["session"]
+    rows = pd.read_parquet(train(asked, place / "sessions").file("rows.parquet"))
+    assert (rows.groupby("session")["split"].nunique() == 1).all()
+
+
+def test_a_column_fold_means_nothing_to_a_run_that_does_not_go_by_it(base: dict[str, Any], place: Path) -> None:
+    path = place / "corpus" / "both.csv"
+    table = pd.read_csv(place / "corpus" / "tiny.csv")
+    number = table["speaker"].str[1:].astype(int)
+    table["split"] = np.select([number < 6, number < 9], ["train", "val"], "test")
+    table["fold"] = number % 3
+    table.to_csv(path, index=False)
+    done = train(quick(base, path) | {"cv": None}, place / "both")
+    assert pd.read_parquet(done.file("predictions.parquet"))["fold"].isna().all()
+    assert "folds" not in json.loads(done.file("metrics.json").read_text())["heads"]["incongruent"]
+
+
+def test_seeds_of_cross_validated_runs_are_pooled(base: dict[str, Any], run: RunFolder, place: Path) -> None:
+    other = train(quick(base, place / "corpus" / "tiny.csv") | {"seed": 1}, place / "other")
+    table = pd.read_csv(place / "corpus" / "tiny.csv")
+    same = train(quick(base, place / "corpus" / "tiny.csv"), place / "same")
+    pooled = evaluate_seeds([same.path, other.path], place / "pooled", n_bootstrap=10)
+    assert pooled["clips"] == len(table)
+    assert len(pooled["auroc"]["incongruent"]["all"]["fused"]["per_seed"]) == 2
+    with pytest.raises(RunError, match="differ in"):
+        evaluate_seeds([run.path, other.path], place / "different", n_bootstrap=10)
+
+
+def test_a_missing_stage_is_told_before_anything_is_begun(base: dict[str, Any], place: Path) -> None:
+    with pytest.raises(RunError, match="no finished encoder stage"):
+        train(base | {"encoders": str(place / "nowhere")}, place / "unstaged")
+    assert not (place / "unstaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("cv", "fold", "words"),
+    [(None, 2, "say of how many by cv="), ("five", 0, "whole number"), (3, "a", "0 to 2"), (3, 3, "no fold 3")],
+)
+def test_folds_that_cannot_be_say_so(base: dict[str, Any], place: Path, cv: Any, fold: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train(base | {"cv": cv, "fold": fold}, place / f"no-{cv}-{fold}")

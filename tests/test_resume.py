@@ -34,6 +34,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import subtext.checkpoints, subtext.training
+from subtext.control_systems import Controls
 from subtext.task import IncongruenceTask
 folder, pause = Path(sys.argv[1]), sys.argv[2].split()
 
@@ -71,14 +72,14 @@ if pause[0] == "swap":
         replace(source, target)
     os.replace = slow
 if pause[0] == "control":
-    retrained = subtext.training._Run._retrained
+    retrained = Controls.retrained
     def second(self, modalities, *, shuffled):
         global count
         count += 1
         if count == 2:
             stop()
         return retrained(self, modalities, shuffled=shuffled)
-    subtext.training._Run._retrained = second
+    Controls.retrained = second
 
 def train():
     subtext.training.train(json.loads((folder / "settings.json").read_text()), folder / "run")

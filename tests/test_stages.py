@@ -117,7 +117,7 @@ def test_speakers_may_be_shared_where_the_user_says_so(place: Path, base: dict[s
     path = place / "corpus" / "shared.csv"
     table.to_csv(path, index=False)
     asked = changed(base, corpus__path=str(path), controls=["speaker"])
-    with pytest.raises(ManifestError, match=r"speaker .* is in the splits"):
+    with pytest.raises(ManifestError, match="one speaker is in the splits"):
         train(asked, tmp_path / "refused")
     asked["corpus"]["disjoint"] = []
     rows = pd.read_parquet(train(asked, tmp_path / "run").file("controls.parquet"))

@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from subtext.control_systems import chosen_controls
 from subtext.data import ClipData
 from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
 from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
+from subtext.fitting import Fitter
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.training import _Run, chosen_controls, train
+from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
 
@@ -119,13 +121,13 @@ def test_the_shuffled_control_learns_and_chooses_from_shuffled_pairs(
     base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[ClipData] = []
-    fit = _Run._fit
+    fit = Fitter.fit
 
-    def spy(self: _Run, classifier: Any, data: ClipData, folder: Path | None) -> Any:
+    def spy(self: Fitter, classifier: Any, data: ClipData, folder: Path | None) -> Any:
         fitted.append(data)
         return fit(self, classifier, data, folder)
 
-    monkeypatch.setattr(_Run, "_fit", spy)
+    monkeypatch.setattr(Fitter, "fit", spy)
     train(changed(base, controls=["text", "shuffled"], trainer__max_epochs=1), tmp_path / "run")
     main, text, shuffled = fitted
     assert set(text.numbers) == {"text"}
@@ -324,7 +326,7 @@ def test_a_missing_split_is_refused(place: Path, base: dict[str, Any], tmp_path:
     def change(table: pd.DataFrame) -> None:
         table.loc[table["split"] == "test", "split"] = "val"
 
-    with pytest.raises(ManifestError, match="no row is in the split 'test'.*subtext-data split"):
+    with pytest.raises(ManifestError, match=r"no row is in the split 'test'.*subtext-data split"):
         train(rewritten(place, base, "no_test", change), tmp_path / "run")
 
 

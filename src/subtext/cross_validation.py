@@ -1,15 +1,21 @@
 """Train every fold of a corpus as a run of its own, and judge the pooled predictions."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from subtext.errors import ConfigError
+from subtext.building import build
+from subtext.corpora.corpus import Corpus
+from subtext.corpora.splits import fold_as_test, with_folds
+from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.run import CONTROLS, PREDICTIONS, evaluate_run
+from subtext.heads import head_specs
+from subtext.manifest import Manifest
 from subtext.run_folder import RunFolder
+from subtext.stages import check_stage
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +36,24 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
         resume: leave finished folds as they are, and go on with the one that was interrupted.
 
     Raises:
-        ConfigError: fewer than 3 folds are asked for, or several processes.
+        ConfigError: several processes are asked for.
+        ManifestError: the labels of a training or validation split would be all of one class.
+        RunError: an encoder stage is not there, or the corpus changed between two folds.
     """
     from rich.console import Console
 
     from subtext.report.table import print_results
-    from subtext.training import train
+    from subtext.training import disjoint_columns, train
 
     folds = settings["cv"]
-    if not isinstance(folds, int) or folds < 3:
-        raise ConfigError(f"cv={folds}: ask for a whole number of folds, at least 3")
     trainer = settings["trainer"]
     if trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto"):
         raise ConfigError("cv= trains in one process; train the folds one by one with fold=0 ... to use trainer=ddp")
+    stages = [_stage(settings.get("encoders"), fold) for fold in range(folds)]
+    for stage in stages:
+        check_stage({**settings, "encoders": stage})
+    corpus = build(settings["corpus"], Corpus).build()
+    _check_labels(with_folds(corpus, folds, disjoint_columns(settings["corpus"], corpus)), folds, settings["task"])
     if not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     parts = []
@@ -52,14 +63,14 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
         if resume and part.is_finished:
             continue
         log.info("fold %d of %d", fold + 1, folds)
-        own = {**settings, "fold": fold, "encoders": _stage(settings.get("encoders"), fold)}
+        own = {**settings, "fold": fold, "encoders": stages[fold]}
         again = resume and part.is_begun
         train(part.settings() if again else own, part.path, resume=again)
-    with run.writing():
-        for name in (PREDICTIONS, CONTROLS):
-            tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
-            if tables:
-                pd.concat(tables, ignore_index=True).to_parquet(run.file(name), index=False)
+        _check_same_corpus(parts)
+    for name in (PREDICTIONS, CONTROLS):
+        tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
+        if tables:
+            run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
     run.add_facts({key: facts[key] for key in ("groups", "labels", "metadata") if key in facts})
     print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console())
@@ -75,6 +86,33 @@ def _stage(encoders: str | None, fold: int) -> str | None:
     if encoders is None or not (Path(encoders) / FOLDS).is_dir():
         return encoders
     return str(fold_of(RunFolder(encoders), fold).path)
+
+
+def _check_labels(manifest: Manifest, folds: int, task: Mapping[str, Any]) -> None:
+    """Refuse before hours of training what the last fold would be refused for."""
+    for spec in head_specs(task["heads"]):
+        if spec.kind != "binary" or manifest.table[spec.column].isna().all():
+            continue
+        for fold in range(folds):
+            table = fold_as_test(manifest, fold, folds).table
+            for split in ("train", "val"):
+                labels = table.loc[table["split"] == split, spec.column].dropna()
+                if labels.nunique() < 2:
+                    there = f"are all {spec.names[int(labels.iloc[0])]}" if len(labels) else "are missing"
+                    raise ManifestError(
+                        f"{manifest.name}: while fold {fold} is tested, the labels '{spec.column}' of the split "
+                        f"'{split}' {there} ({len(labels)} labelled rows), and each needs both; divide the rows into "
+                        "fewer or other folds with subtext-data split"
+                    )
+
+
+def _check_same_corpus(parts: Sequence[RunFolder]) -> None:
+    first, last = ((part.run().get("inputs") or {}).get("manifest") for part in (parts[0], parts[-1]))
+    if first != last:
+        raise RunError(
+            f"the corpus changed between fold 0 and fold {parts[-1].path.name} in {parts[-1].path.parent}, so their "
+            "predictions cannot be pooled; begin anew with overwrite=true, or bring back what it began with"
+        )
 
 
 def _of_fold(path: Path, fold: int) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subtext.errors import ConfigError, RunError, WeightsError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from subtext.classifier import IncongruenceClassifier
@@ -203,6 +204,14 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write JSON so that it appears whole or not at all."""
         self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def write_table(self, name: str, table: "pd.DataFrame") -> None:
+        """Write a Parquet file so that it appears whole or not at all."""
+        with self.writing():
+            place = self.file(name)
+            beside = place.with_name(f"{place.name}.part")
+            table.to_parquet(beside, index=False)
+            beside.replace(place)
 
     def writing(self) -> "_Writing":
         """Turns a full disk or missing rights into an error for a person."""

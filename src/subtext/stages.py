@@ -36,7 +36,7 @@ def check_stage(settings: Mapping[str, Any]) -> None:
 def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> None:
     """Whether an encoder stage has kept its eyes off the rows that this run is chosen and judged on.
 
-    Neither recordings nor, in the same corpus, speakers and other units of the test split may be among the stage's
+    Neither recordings nor, in the same corpus, rows, speakers and other units of the test split may be in the stage's
     training or validation rows, and none of the validation split among its training rows.
 
     Raises:
@@ -55,7 +55,7 @@ def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> N
                 if index.key(row, modality) in keys:
                     raise _seen(stage, split, seen_in, f"the {modality} stream of '{row}'")
         same = bool(set(rows.get("corpus", pd.Series()).dropna()) & set(ours["corpus"].dropna()))
-        for group in manifest.groups if same else ():
+        for group in ("id", *manifest.groups) if same else ():
             both = set(seen.get(group, pd.Series()).dropna()) & set(judged[group].dropna())
             if both:
                 raise _seen(stage, split, seen_in, f"{group} '{min(both)}'")

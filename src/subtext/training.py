@@ -1,52 +1,43 @@
 """One training run, from a corpus to an evaluated model in a run folder."""
 
 import hashlib
-import itertools
 import logging
-import os
-import signal
-import sys
-import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
 from safetensors.torch import save
 
 from subtext.building import build
-from subtext.checkpoints import BEST, Checkpoints, SafeCheckpointIO, resumable
+from subtext.checkpoints import BEST
 from subtext.classifier import IncongruenceClassifier
+from subtext.clip_metadata import describe_clips
+from subtext.control_systems import Controls
 from subtext.corpora.audit import audit_training
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.splits import fold_as_test, with_folds
-from subtext.data import ClipData, SwappedClips, load_clips, loader, mix
+from subtext.data import ClipData, load_clips
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, ManifestError, RunError
-from subtext.evaluation import controls as table_controls
-from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor
 from subtext.features.index import FeatureIndex
+from subtext.fitting import Fitted, Fitter, calibration, device_of, is_main_process, quiet_lightning
 from subtext.fusion.base import Fusion
 from subtext.heads import Heads, HeadSpec, head_specs
 from subtext.labels import MODALITIES
 from subtext.losses import visible_targets
 from subtext.manifest import SPLITS, Manifest, check_splits, write_rejects
-from subtext.predictions import predict_table, raw_answers
+from subtext.predictions import predict_table
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
 from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, take_over
-from subtext.task import IncongruenceTask
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +66,7 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         ConfigError: a setting cannot be used.
     """
     run = RunFolder(folder)
+    check_folds(settings)
     if settings.get("cv") is not None and settings.get("fold") is None:
         from subtext.cross_validation import train_folds
 
@@ -82,26 +74,30 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
     check_stage(settings)
     if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
-    with _quiet_lightning():
+    with quiet_lightning():
         _Run(settings, run, resume).do()
     return run
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model.
+def check_folds(settings: Mapping[str, Any]) -> None:
+    """Whether `cv` and `fold` are numbers that go together.
 
-    Attributes:
-        classifier: with the weights of its best epoch, in eval mode.
-        best_epoch: counted from 0.
-        best_score: its figure on the validation split, see `task.SELECTION`.
-        history: figures of every epoch.
+    Raises:
+        ConfigError: they are not.
     """
+    folds, fold = settings.get("cv"), settings.get("fold")
+    if folds is None and fold is not None:
+        raise ConfigError(f"fold={fold} names one fold of a cross-validation; say of how many by cv=, such as cv=5")
+    if folds is not None and (not isinstance(folds, int) or folds < 3):
+        raise ConfigError(f"cv={folds}: ask for a whole number of folds, at least 3")
+    if folds is not None and fold is not None and (not isinstance(fold, int) or isinstance(fold, bool)):
+        raise ConfigError(f"fold={fold}: name one fold by its number, 0 to {folds - 1}")
 
-    classifier: IncongruenceClassifier
-    best_epoch: int
-    best_score: float
-    history: pd.DataFrame
+
+def disjoint_columns(node: Mapping[str, Any], manifest: Manifest) -> Sequence[str]:
+    """Columns whose values must not stand in two splits: those that the corpus's settings name, else its groups."""
+    named: Sequence[str] | None = node.get("disjoint")
+    return manifest.groups if named is None else named
 
 
 class _Run:
@@ -114,7 +110,8 @@ class _Run:
         self.seed = int(settings["seed"])
         self.task_settings = dict(settings["task"])
         self.fusion_node = settings.get("fusion") or None
-        self.device = _device(settings["trainer"])
+        self.device = device_of(settings["trainer"])
+        self.fitter = Fitter(settings, run, resume)
         self.seconds: dict[str, float] = {}
 
     def do(self) -> None:
@@ -151,7 +148,7 @@ class _Run:
             raise ConfigError(f"task.rows must be clips or streams, got {self.task_settings['rows']!r}")
         if self.task_settings["rows"] == "streams":
             data = data.as_single_streams(specs)
-        self.specs = usable_heads(specs, data, manifest.name)
+        self.specs = usable_heads(specs, data, manifest.name, one_class_test=self.settings.get("cv") is not None)
         self.data = data
         if is_main_process():
             self.run.add_facts(
@@ -183,12 +180,10 @@ class _Run:
         manifest = corpus.build()
         self.labels = corpus.description.labels
         write_rejects(manifest, self.run.file("rejects.csv"))
-        disjoint = node.get("disjoint")
-        disjoint = manifest.groups if disjoint is None else disjoint
+        disjoint = disjoint_columns(node, manifest)
         if self.settings.get("cv") is not None:
-            manifest = fold_as_test(
-                with_folds(manifest, self.settings["cv"]), self.settings["fold"], self.settings["cv"]
-            )
+            manifest = with_folds(manifest, self.settings["cv"], disjoint)
+            manifest = fold_as_test(manifest, self.settings["fold"], self.settings["cv"])
         for column in disjoint:
             if column in manifest.table and manifest.table[column].isna().all():
                 log.warning(
@@ -230,8 +225,8 @@ class _Run:
         if is_main_process():
             with self.run.writing():
                 index.save(self.run.path)
-                kept = dict.fromkeys(["id", "split", "corpus", *manifest.groups])
-                _write_table(manifest.table[[c for c in kept if c in manifest.table]], self.run.file(ROWS))
+            kept = dict.fromkeys(["id", "split", "corpus", *manifest.groups])
+            self.run.write_table(ROWS, manifest.table[[c for c in kept if c in manifest.table]])
         if index.n_failed:
             log.warning(
                 "%d streams could not be extracted; the reasons are in %s",
@@ -282,8 +277,10 @@ class _Run:
 
     def _remember_inputs(self, manifest: Manifest, encoders: Mapping[str, Encoder]) -> None:
         """Note what the run begins with, and refuse to go on with something else."""
+        # The folds of a cross-validation share one manifest; their splits follow from its column fold.
+        table = manifest.table if self.settings.get("cv") is None else manifest.table.drop(columns="split")
         inputs = {
-            "manifest": hashlib.sha256(manifest.table.to_json(orient="split").encode()).hexdigest(),
+            "manifest": hashlib.sha256(table.to_json(orient="split").encode()).hexdigest(),
             **{m: e.fingerprint() for m, e in encoders.items() if self.settings.get("encoders") and not e.trainable},
         }
         if self.resume:
@@ -298,7 +295,7 @@ class _Run:
         if is_main_process():
             self.run.add_facts({"inputs": inputs})
 
-    # -- fitting ------------------------------------------------------------------------------------------------------
+    # -- the model ---------------------------------------------------------------------------------------------------
 
     def _model(self, encoders: dict[str, Encoder], index: FeatureIndex) -> Fitted:
         """The main model: trained, calibrated and written; read back where an interrupted run had come so far."""
@@ -325,7 +322,7 @@ class _Run:
             " + ".join(f"{tokens.mask.shape[1]} {modality}" for modality, tokens in streams.items()),
             "; the sentence model behind the text streams is not counted" if "text" in streams else "",
         )
-        fitted = self._fit(classifier, self.data, self.run.path)
+        fitted = self.fitter.fit(classifier, self.data, self.run.path)
         if is_main_process():
             with self.run.writing():
                 fitted.history.to_csv(self.run.file("history.csv"), index=False)
@@ -351,96 +348,6 @@ class _Run:
         if self.settings.get("encoders") is not None:
             take_over(classifier, Path(self.settings["encoders"]))
         return classifier
-
-    def _fit(self, classifier: IncongruenceClassifier, data: ClipData, folder: Path | None) -> Fitted:
-        """Train on the training split, choose the epoch on the validation split; resumable where it has a folder."""
-        training, validation = _with_streams(data.split("train")), _with_streams(data.split("val"))
-        batch_size = int(self.task_settings["batch_size"])
-        swap = float(self.task_settings["swap"])
-        module: IncongruenceTask = build(
-            {k: v for k, v in self.task_settings.items() if k not in _DATA_SETTINGS},
-            IncongruenceTask,
-            classifier=classifier,
-            targets=training.targets,
-            embedded=data.embedded,
-            seed=self.seed,
-        )
-        checkpoints = Checkpoints(folder)
-        trainer = self._trainer(checkpoints, folder)
-        checkpoint = resumable(folder) if folder is not None and self.resume else None
-        if checkpoint is not None:
-            log.info("going on from %s", checkpoint)
-        began = time.perf_counter()
-        with _interruptible(trainer):
-            trainer.fit(
-                module,
-                loader(
-                    SwappedClips(training, swap, self.seed) if swap else training,
-                    batch_size,
-                    seed=self.seed,
-                    shuffle=True,
-                    processes=trainer.world_size,
-                ),
-                loader(validation, VALIDATION_BATCH),
-                ckpt_path=checkpoint,
-                weights_only=True,
-            )
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # What follows is done by one process alone.
-            torch.distributed.destroy_process_group()
-        took = time.perf_counter() - began
-        classifier.load_state_dict(checkpoints.best_weights())
-        classifier.to(self.device).eval()
-        if folder is not None:
-            epochs = len(checkpoints.history)
-            log.info(
-                "best of %d epochs: %d, with %.3f on the validation split (%.0f s, %.0f clips/s)",
-                epochs,
-                checkpoints.best_epoch + 1,
-                checkpoints.best_score,
-                took,
-                epochs * len(training) / took if checkpoint is None else float("nan"),
-            )
-        return Fitted(classifier, checkpoints.best_epoch, checkpoints.best_score, pd.DataFrame(checkpoints.history))
-
-    def _trainer(self, checkpoints: Checkpoints, folder: Path | None) -> pl.Trainer:
-        node = dict(self.settings["trainer"])
-        if str(node.get("precision", "32-true")) not in PRECISIONS:
-            raise ConfigError(f"trainer.precision={node['precision']} is not one of {', '.join(PRECISIONS)}")
-        # Filling fresh memory with NaN, a default of deterministic mode, costs time and only serves to find bugs.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        main = folder is not None
-        if not main:
-            # Controls are small and run in this process alone.
-            node |= {"strategy": "auto", "devices": 1, "num_nodes": 1}
-        callbacks = [build(c) for c in (self.settings.get("callbacks") or {}).values() if c]
-        shown = main and sys.stderr.isatty()
-        trainer: pl.Trainer = _build_trainer(
-            node,
-            callbacks=[*callbacks, checkpoints, *([RichProgressBar()] if shown else [])],
-            logger=self._loggers() if main else False,
-            plugins=[SafeCheckpointIO()],
-            default_root_dir=str(self.run.path),
-            enable_progress_bar=shown,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        return trainer
-
-    def _loggers(self) -> list[Any]:
-        loggers = []
-        for name, node in (self.settings.get("logger") or {}).items():
-            if node is None:
-                continue
-            try:
-                loggers.append(build(node, save_dir=str(self.run.file("logs"))))
-            except ModuleNotFoundError as error:
-                raise ConfigError(
-                    f"logger={name} needs a package that is not installed ({error}); "
-                    f"install it with: pip install 'subtext[{name}]'"
-                ) from error
-        return loggers
 
     # -- what the model says ------------------------------------------------------------------------------------------
 
@@ -477,8 +384,7 @@ class _Run:
         if self.resume and path.is_file():
             return pd.read_parquet(path)
         predictions = self._predict(fitted.classifier, self.data, self.run.model()["calibration"])
-        with self.run.writing():
-            _write_table(predictions, path)
+        self.run.write_table(path.name, predictions)
         return predictions
 
     def _predict(
@@ -489,113 +395,24 @@ class _Run:
         judged = judged.select(np.flatnonzero(judged.table["split"].isin(["val", "test"]).to_numpy()))
         table = predict_table(classifier, judged, calibration=chosen, keep=self.keep)
         table["seed"] = self.seed
+        if self.settings.get("cv") is None:
+            # A column of the corpus that this run did not go by would be taken for runs of several folds.
+            table["fold"] = pd.NA
         return table
 
-    # -- controls -----------------------------------------------------------------------------------------------------
-
     def _controls(self, fitted: Fitted, predictions: pd.DataFrame) -> None:
-        """Every control that is asked for, one after the other; a finished one is not done again on resuming.
-
-        One that the corpus does not allow, such as the posterior product without polarity labels, is left out; the
-        evaluation names it.
-        """
-        binary = [spec.name for spec in self.specs if spec.kind == "binary"]
-        names = chosen_controls(self.settings.get("controls", True), fitted.classifier.modalities)
-        if not binary or not names:
-            return
-        target = self.run.file("controls.parquet")
-        if self.resume and target.is_file():
-            return
-        keep = [
-            column for column in predictions if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))
-        ]
-        base = predictions[keep]
-        done = self.run.file("controls")
-        with self.run.writing():
-            done.mkdir(exist_ok=True)
-        parts = []
-        for name in names:
-            path = done / f"{name}.parquet"
-            if not (self.resume and path.is_file()):
-                log.info("control: %s", name)
-                shares = self._control(name, fitted, predictions, binary)
-                if not shares:
-                    continue
-                rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
-                with self.run.writing():
-                    _write_table(rows, path)
-            parts.append(pd.read_parquet(path))
-        if not parts:
-            return
-        with self.run.writing():
-            _write_table(pd.concat(parts, ignore_index=True), target)
-            for path in done.glob("*.parquet"):
-                path.unlink()
-            done.rmdir()
-
-    def _control(
-        self, name: str, fitted: Fitted, predictions: pd.DataFrame, binary: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Probabilities of one control for the rows of `predictions`, by binary head; without those it cannot judge."""
-        train_rows = self.data.table[self.data.table["split"] == "train"]
-        if name in ("majority", "metadata", "speaker", "posterior_product"):
-            # Posteriors stand in the predictions, what describes the files in the corpus's own rows.
-            judged = self._judged_rows() if name == "metadata" else predictions
-            everything = pd.concat([train_rows, judged], ignore_index=True)
-            found = {}
-            for head in binary:
-                try:
-                    found[head] = self._table_control(name, everything, head).to_numpy()[len(train_rows) :]
-                except ConfigError as error:
-                    log.warning("control %s left out for %s: %s", name, head, error)
-            return found
-        if name == "permuted":
-            parts = [self.data.split(split).permuted(mix(self.seed, n)) for n, split in enumerate(("val", "test"))]
-            chosen = self.run.model()["calibration"]
-            answers = pd.concat([self._predict(fitted.classifier, part, chosen) for part in parts])
-        else:
-            modalities = fitted.classifier.modalities if name == "shuffled" else name.split("+")
-            answers = self._retrained(modalities, shuffled=name == "shuffled")
-        answers = answers.set_index("id").loc[predictions["id"]]
-        # A control that has nothing to go by says what it knows: the training split's share.
-        return {
-            head: answers[f"prob_{head}"].fillna(float(train_rows[head].mean())).to_numpy(dtype=np.float64)
-            for head in binary
-        }
-
-    def _table_control(self, name: str, everything: pd.DataFrame, head: str) -> pd.Series:
-        if name == "metadata":
-            return table_controls.metadata(everything, self.metadata, head, self.seed)
-        control = {
-            "majority": table_controls.majority,
-            "speaker": table_controls.speaker_lookup,
-            "posterior_product": table_controls.posterior_product,
-        }[name]
-        return control(everything, head)
-
-    def _judged_rows(self) -> pd.DataFrame:
-        return self.data.table[self.data.table["split"].isin(["val", "test"])]
-
-    def _retrained(self, modalities: Sequence[str], *, shuffled: bool) -> pd.DataFrame:
-        """Predictions of a model trained like the main one, on some of the modalities or on shuffled pairs.
-
-        Shuffled pairs choose the epoch and the calibration too: true validation pairs would pick, among epochs that
-        know nothing, the one that happens to be right.
-        """
-        torch.manual_seed(self.seed)
-        nodes = {m: node for m, node in self.nodes.items() if m in modalities}
-        encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
-        source = self.settings.get("encoders")
-        for encoder in encoders.values():
-            # A frozen backbone is not used any more: the streams are its output.
-            if encoder.trainable and source is not None and encoder.backbone.state_dict():
-                encoder.load_backbone(Path(source))
-        judged = data = self.data.only(modalities)
-        if shuffled:
-            for number, split in enumerate(("train", "val")):
-                data = data.replacing(split, data.split(split).permuted(mix(self.seed, len(SPLITS) + number)))
-        fitted = self._fit(self._classifier(encoders), data, None)
-        return self._predict(fitted.classifier, judged, calibration(fitted.classifier, data))
+        """Every control that is asked for."""
+        Controls(
+            settings=self.settings,
+            run=self.run,
+            data=self.data,
+            metadata=self.metadata,
+            nodes=self.nodes,
+            resume=self.resume,
+            make=self._classifier,
+            fit=lambda classifier, data: self.fitter.fit(classifier, data, None),
+            predict=self._predict,
+        ).all(fitted.classifier, predictions)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -614,36 +431,17 @@ class _Run:
         self.seconds[step] = time.perf_counter() - began
 
 
-def calibration(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, dict[str, Any]]:
-    """Temperature of each head, threshold and abstention level of the yes-no heads, from the validation split alone."""
-    data = data.split("val").only(classifier.modalities)
-    answers = raw_answers(classifier, data)
-    present = data.present
-    anything = torch.stack([present[m] for m in classifier.modalities]).any(dim=0)
-    chosen: dict[str, dict[str, Any]] = {}
-    for spec in classifier.heads.specs:
-        if spec.kind == "number" or spec.name not in answers:
-            continue
-        targets = visible_targets(spec, data.targets, present)
-        known = ~targets.isnan() & anything
-        logits, labels = answers[spec.name][known].numpy(), targets[known].numpy().astype(int)
-        temperature = fit_temperature(logits, labels)
-        chosen[spec.name] = {"temperature": temperature}
-        if spec.kind == "binary":
-            shares = calibrate(logits, temperature)
-            threshold = choose_threshold(shares, labels)
-            level = abstention_level(shares, labels, threshold=threshold)
-            chosen[spec.name] |= {"threshold": threshold, "abstention": level.as_dict()}
-    return chosen
-
-
-def usable_heads(specs: Sequence[HeadSpec], data: ClipData, name: str) -> list[HeadSpec]:
+def usable_heads(
+    specs: Sequence[HeadSpec], data: ClipData, name: str, *, one_class_test: bool = False
+) -> list[HeadSpec]:
     """Those heads that the data has labels for; the others are off, and that is said.
 
     Args:
         specs: the heads asked for.
         data: all rows.
         name: of the corpus, for messages.
+        one_class_test: bear a test split of one class or without labels, as of one speaker in a cross-validation that
+            pools them.
 
     Raises:
         ManifestError: no head has labels, or the labels of a split are all of one class.
@@ -660,6 +458,8 @@ def usable_heads(specs: Sequence[HeadSpec], data: ClipData, name: str) -> list[H
         for split, values in labels.items():
             if spec.kind == "number" or (spec.kind == "choice" and split != "train" and not len(values)):
                 continue
+            if one_class_test and split == "test":
+                continue
             if len(values.unique()) < 2:
                 there = f"are all {spec.names[int(values[0])]}" if len(values) else "are missing"
                 raise ManifestError(
@@ -675,28 +475,6 @@ def usable_heads(specs: Sequence[HeadSpec], data: ClipData, name: str) -> list[H
     return usable
 
 
-def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
-    """The controls to run, in the order in which they are reported.
-
-    Args:
-        setting: true for all, false for none, or names.
-        modalities: those of the model.
-
-    Raises:
-        ConfigError: a name is unknown.
-    """
-    subsets = [
-        "+".join(subset) for size in range(1, len(modalities)) for subset in itertools.combinations(modalities, size)
-    ]
-    known = ["majority", "metadata", "speaker", *subsets, "posterior_product", "permuted", "shuffled"]
-    if isinstance(setting, bool):
-        return known if setting else []
-    for name in setting:
-        if name not in known:
-            raise ConfigError(f"no control '{name}'; controls takes true, false or some of: {', '.join(known)}")
-    return [name for name in known if name in setting]
-
-
 def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapping[str, int]) -> dict[str, Tokens]:
     """One clip of blank streams of the corpus's median lengths, to count operations with."""
     clip = {}
@@ -706,126 +484,3 @@ def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapp
         shape = [int(side) for side in rows["step_shape"].iloc[0].split("x")]
         clip[modality] = Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
     return clip
-
-
-def describe_clips(manifest: Manifest, index: FeatureIndex) -> tuple[pd.DataFrame, list[str]]:
-    """The manifest's rows with figures about their files and streams.
-
-    Returns:
-        The table, and the columns among them that serve as metadata: what can be told without looking or listening.
-    """
-    table = manifest.table.copy()
-    metadata: list[str] = []
-    for modality in index.modalities:
-        quality = index.quality(modality)
-        for column in quality:
-            name = str(column) if column not in table else f"{modality}_{column}"
-            table[name] = table["id"].map(quality[column]).astype("float64")
-            if column not in table_controls.CONTENT:
-                metadata.append(name)
-    for stream in ("video", "image", "audio"):
-        name = f"{stream}_bytes"
-        if stream in table and name not in table and table[stream].notna().any():
-            sizes = {path: _size(manifest.path(path)) for path in table[stream].dropna().unique()}
-            table[name] = table[stream].map(sizes).astype("float64")
-            metadata.append(name)
-    if "duration" not in table:
-        table["duration"] = (table["end"] - table["start"].fillna(0)).astype("float64")
-        if "voice_duration" in table:
-            table["duration"] = table["duration"].fillna(table["voice_duration"])
-        metadata.append("duration")
-    return table, metadata
-
-
-def _size(path: Path) -> float:
-    try:
-        return float(path.stat().st_size)
-    except OSError:
-        return float("nan")
-
-
-def _with_streams(data: ClipData) -> ClipData:
-    """The rows that have any stream: there is nothing to learn from the others."""
-    there = torch.stack(list(data.present.values())).any(dim=0)
-    return data if bool(there.all()) else data.select(torch.nonzero(there).squeeze(1))
-
-
-def _build_trainer(node: Mapping[str, Any], **more: Any) -> pl.Trainer:
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
-    try:
-        trainer: pl.Trainer = build(node, pl.Trainer, **more)
-    except MisconfigurationException as error:
-        raise ConfigError(f"the trainer's settings do not fit: {' '.join(str(error).split())}") from error
-    return trainer
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    table.to_parquet(beside, index=False)
-    beside.replace(path)
-
-
-def _device(trainer: Mapping[str, Any]) -> torch.device:
-    """Where embeddings and predictions are computed: where the trainer trains."""
-    wanted = str(trainer.get("accelerator", "auto"))
-    if wanted in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise ConfigError("trainer.accelerator asks for a GPU, but torch finds none; use trainer=cpu")
-    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")
-    if wanted in ("gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that writes, of those that trainer=ddp starts."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
-
-
-@contextmanager
-def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Let Ctrl-C end training as it ends everything else; Lightning would turn it into exit code 1."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Leave out Lightning's remarks about settings that are chosen on purpose, and its advertisements."""
-    loggers = {"pytorch_lightning": logging.WARNING}
-    if not is_main_process():
-        loggers["subtext"] = logging.ERROR  # the main process has said it already
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name, level in loggers.items():
-        logging.getLogger(name).setLevel(level)
-    try:
-        with warnings.catch_warnings():
-            for message in _REMARKS:
-                warnings.filterwarnings("ignore", message)
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
-_REMARKS: Final = (
-    ".*does not have many workers.*",
-    ".*is smaller than the logging interval.*",
-    ".*Checkpoint directory.*exists and is not empty.*",
-    ".*GPU available but not used.*",
-    ".*It is recommended to use .self.log.*sync_dist=True.*",  # the metrics have been brought together already
-    ".*in eval mode at the start of training.*",  # frozen backbones are meant to be
-    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-    ".*No positive samples in targets.*",
-    ".*No negative samples in targets.*",
-)

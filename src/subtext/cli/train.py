@@ -19,8 +19,9 @@ def train_run(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from subtext.errors import ConfigError
+    from subtext.fitting import is_main_process
     from subtext.run_folder import RunFolder
-    from subtext.training import is_main_process, train
+    from subtext.training import train
 
     # trainer=ddp starts its other processes from this file and this process's arguments.
     sys.argv[0] = str(Path(__file__).resolve())
