@@ -310,4 +310,4 @@ def test_settings_that_cannot_be_used_are_refused(
     strategy: type[Fusion], settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        strategy(modalities=MODALITIES, dim=DIM, **settings)  # type: ignore[arg-type]
+        strategy(modalities=MODALITIES, dim=DIM, **settings)

@@ -72,7 +72,7 @@ def test_thirty_two_clips_can_be_learned_by_heart(name: str) -> None:
 
 
 def test_reconstruction_does_not_shrink_what_is_to_be_reconstructed() -> None:
-    """With a target that learned along, all clips had the same vectors after a hundred steps and nothing was learned."""
+    """Target that learned along: same vectors for all clips after a hundred steps, no label was learned."""
     model, (tokens, labels) = classifier("shared_private"), clips()
     assert learn(model, tokens, labels, rate=0.01, steps=100) < 0.05
     projected = {m: model.encoder(m).project(tokens[m]) for m in MODALITIES}

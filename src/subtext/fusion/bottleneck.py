@@ -8,6 +8,7 @@ averages; padding is masked; layers are few and trained from scratch.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -83,7 +84,8 @@ class BottleneckFusion(Fusion):
         bottleneck = self.bottlenecks.to(states[0].dtype).expand(rows, -1, -1)
         reachable = torch.zeros(bottleneck.shape[:2], dtype=torch.bool, device=bottleneck.device)
         weights = shares(present, bottleneck.dtype)
-        for depth, blocks in enumerate(self.blocks):
+        for depth, layer in enumerate(self.blocks):
+            blocks = cast(nn.ModuleList, layer)
             if depth < self.own_layers:
                 states = [
                     block(state, _bias(hidden, state.dtype))
