@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import tiny_runs
 from subtext.cli.data import main
 from subtext.corpora.description import Description, joined
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ManifestError
 from subtext.manifest import build_manifest, write_manifest
+from subtext.training import train
 
 ABOUT = Description(
     title="Acted calls",
@@ -136,3 +138,12 @@ def test_joined_tables_say_what_each_part_is(calls: Path, capsys: pytest.Capture
 def test_joining_alike_corpora_keeps_their_nature() -> None:
     both = joined({"a": ABOUT, "b": replace(ABOUT, verified=True)})
     assert (both.nature, both.verified) == ("acted", False)
+
+
+def test_a_run_on_a_table_says_what_the_labels_of_its_corpus_are(tmp_path: Path) -> None:
+    path = tiny_runs.write_corpus(tmp_path / "corpus")
+    beside = {"name": "calls", "groups": ["speaker"], "escaped": None, "about": ABOUT.as_json()}
+    path.with_suffix(".json").write_text(json.dumps(beside))
+    train(tiny_runs.settings(tmp_path, path), tmp_path / "run")
+    page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert f"What the labels of this corpus are: {ABOUT.labels}." in page

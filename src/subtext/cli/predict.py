@@ -28,6 +28,7 @@ without words it abstains and still tells the polarity of face and voice."""
 EPILOG: Final = """\
 On a terminal you see one readable line a turn; a pipe gets one JSON object a line, and so does --out. Any text and
 file name is taken as it is; only one that begins with '-' needs --transcript=-TEXT, or -- before file names.
+The lines repeat words and speakers, as was asked for; messages on the error stream never do.
 Exit code: 0 done, 1 some turns or inputs could not be done (their lines say why), 2 nothing could be done,
 130 interrupted (what was done is written)."""
 
