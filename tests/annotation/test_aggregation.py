@@ -109,3 +109,12 @@ def test_the_result_is_a_manifest_and_the_choice_is_recorded(tmp_path):
         "rows_undecided": 0,
         "rows_with_one_rater": 1,
     }
+
+
+def test_a_session_that_was_judged_as_a_whole_only_is_not_lost():
+    rows = [("s1", "1", "a", "incongruent", "1"), ("s1", None, "a", "engagement_client", "2")]
+    table = aggregate(ratings([*rows, ("s2", None, "a", "engagement_client", "4")]), read_codebook())
+    assert table["session"].tolist() == ["s1", "s2"]
+    assert table["engagement_client"].tolist() == [2.0, 4.0]
+    assert table["turn"].isna().tolist() == [False, True]
+    assert table["incongruent_raters"].tolist() == [1, 0]

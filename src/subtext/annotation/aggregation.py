@@ -43,7 +43,8 @@ def aggregate(
         `session`, `turn`, `start`, `end`, and for each label that anyone rated, with C its column: C (the label;
         missing where the votes decide nothing), `C_method`, `C_raters` (how many gave a value), `C_agreement` (share
         of those who gave the label, missing without one), and `C_share_VALUE` for each value of a scale that lists its
-        values. With Dawid-Skene also `C_probability` of the label. A label of the session stands in all its turns.
+        values. With Dawid-Skene also `C_probability` of the label. A label of the session stands in all its turns, or
+        in a row without a turn where none of them was rated.
 
     Raises:
         AnnotationError: a method is unknown or does not fit a label's scale.
@@ -52,8 +53,11 @@ def aggregate(
     keyed = table.assign(session=table["session"].fillna(""))
     turns = keyed[keyed["turn"].notna()]
     rows = turns.groupby(["session", "turn"], sort=False)[["start", "end"]].min().reset_index()
-    if rows.empty:
-        rows = keyed[["session"]].drop_duplicates().assign(turn=None, start=np.nan, end=np.nan)
+    # Sessions that were judged as a whole only.
+    whole = keyed.loc[~keyed["session"].isin(rows["session"]), ["session"]].drop_duplicates()
+    if len(whole):
+        whole = whole.assign(turn=None, start=np.nan, end=np.nan)
+        rows = pd.concat([rows, whole], ignore_index=True) if len(rows) else whole
     for label in codebook.labels.values():
         own = rated(keyed, label)
         if len(own):
