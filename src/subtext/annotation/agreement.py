@@ -186,7 +186,10 @@ def _label_agreement(
 
     figures["alpha"] = interval(alpha_statistic(values, scale), shared)
     if len(raters) >= 2:
-        gaps = f"{complete.sum()} {label.unit}s have a value of all {len(raters)} raters, and 2 are needed; leave out who judged few"
+        gaps = (
+            f"{complete.sum()} {label.unit}s have a value of all {len(raters)} raters, and 2 are needed; "
+            "leave out who judged few"
+        )
         enough = complete if complete.sum() >= 2 else np.zeros_like(complete)
         if nominal:
             statistic = fleiss_statistic(values[enough]) if enough.any() else None
