@@ -19,7 +19,7 @@ HELP = "leaks across splits, labels told by nuisance variables, label noise"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     add_corpus_arguments(parser)
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="default: work/corpora/CORPUS/audit")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="default: work/data/CORPUS/audit")
     parser.add_argument(
         "--media",
         nargs="?",
