@@ -155,6 +155,7 @@ class _Run:
                 {
                     "groups": list(manifest.groups),
                     "labels": self.labels,
+                    "question": self.question,
                     "missing": index.missing(),
                     "rows": len(data),
                     "metadata": self.metadata,
@@ -178,7 +179,7 @@ class _Run:
         node = dict(self.settings["corpus"])
         corpus: Corpus = build(node, Corpus)
         manifest = corpus.build()
-        self.labels = corpus.description.labels
+        self.labels, self.question = corpus.description.labels, corpus.description.question
         write_rejects(manifest, self.run.file("rejects.csv"))
         disjoint = disjoint_columns(node, manifest)
         if self.settings.get("cv") is not None:

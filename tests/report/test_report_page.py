@@ -112,3 +112,11 @@ def test_a_page_of_folds_tells_each_fold_s_figures_and_what_pooling_does(tmp_pat
     assert "believe those inside the folds" in page
     assert "below each fold's own confidence" in page
     assert "pool" not in write_page(tmp_path / "o.md", evaluate(*run_tables(val=60, test=90)), title="x").read_text()
+
+
+def test_headings_ask_what_the_corpus_asks(metrics: dict, tmp_path: Path) -> None:
+    asked = metrics | {"question": "sarcasm"}
+    page = write_page(tmp_path / "r.md", asked, title="x").read_text()
+    assert "## Sarcasm (`incongruent`)" in page
+    assert "words against face" not in page.lower()
+    assert "Words against voice" in page

@@ -38,6 +38,7 @@ class Bah(Corpus):
     description = Description(
         title="BAH: Behavioural Ambivalence/Hesitancy, answers before a webcam",
         nature="natural",
+        question="ambivalence or hesitancy",
         licence="the authors' end-user licence agreement; on request, for research",
         citation="González-González, Belharbi, Zeeshan, Sharafi, Aslam, Pedersoli, Koerich, Bacon & Granger 2025, "
         "arXiv 2505.19328",

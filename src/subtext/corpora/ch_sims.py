@@ -41,6 +41,7 @@ class ChSims(Corpus):
     description = Description(
         title="CH-SIMS: Chinese single- and multimodal sentiment analysis",
         nature="acted",
+        question="between unimodal labels",
         licence="none stated where its layout was read; on request, for research",
         citation="Yu, Xu, Meng, Zhu, Ma, Wu, Zou & Yang 2020, ACL: CH-SIMS",
         source="github.com/thuiar/MMSA (links to the data)",

@@ -94,6 +94,7 @@ class CremaD(Corpus):
     description = Description(
         title="CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset",
         nature="acted",
+        question="face against voice",
         licence="Open Database License 1.0; individual contents under the Database Contents License 1.0",
         citation="Cao, Cooper, Keutmann, Gur, Nenkova & Verma 2014, IEEE Transactions on Affective Computing 5(4), "
         "377-390, doi:10.1109/TAFFC.2014.2336244",

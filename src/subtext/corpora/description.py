@@ -21,6 +21,7 @@ class Description:
         citation: the paper, in one line, with an identifier.
         source: where its official files are to be had.
         labels: which label columns the manifest fills, and from which of the corpus's own fields.
+        question: what `incongruent` asks in this corpus, as headings say it.
         layout: where the official layout that the module expects was read.
         verified: whether that layout could be read at its source; where not, the card says `unverified`.
         cautions: known traps, a sentence each.
@@ -35,6 +36,7 @@ class Description:
     layout: str
     verified: bool = True
     cautions: tuple[str, ...] = ()
+    question: str = "words against face"
 
     def as_json(self) -> dict[str, Any]:
         """For the file beside a manifest; `from_json` reads it."""
@@ -72,6 +74,7 @@ def joined(parts: Mapping[str, Description]) -> Description:
         return "; ".join(f"{name}: {getattr(about, field_name)}" for name, about in parts.items())
 
     natures = {about.nature for about in parts.values()}
+    questions = {about.question for about in parts.values()}
     return Description(
         title=f"{', '.join(parts)}, joined",
         nature=natures.pop() if len(natures) == 1 else "several",
@@ -81,6 +84,7 @@ def joined(parts: Mapping[str, Description]) -> Description:
         labels=each("labels"),
         layout=each("layout"),
         verified=all(about.verified for about in parts.values()),
+        question=questions.pop() if len(questions) == 1 else "the label of each corpus",
         cautions=(
             "A column of labels may mean another thing in each corpus: read what is said of the labels.",
             *(f"{name}: {caution}" for name, about in parts.items() for caution in about.cautions),

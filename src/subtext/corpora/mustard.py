@@ -60,6 +60,7 @@ class Mustard(Corpus):
     description = Description(
         title="MUStARD: Multimodal Sarcasm Detection Dataset",
         nature="acted",
+        question="sarcasm",
         licence="MIT for the repository and its annotations; the films are scenes of television series",
         citation="Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea & Poria 2019, ACL, arXiv 1906.01815",
         source="github.com/soujanyaporia/MUStARD",

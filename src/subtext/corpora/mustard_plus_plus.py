@@ -70,6 +70,7 @@ class MustardPlusPlus(Corpus):
     description = Description(
         title="MUStARD++: multimodal sarcasm with implicit and explicit emotion",
         nature="acted",
+        question="sarcasm, or implicit against explicit emotion",
         licence="the repository states none (research); the films are scenes of television series",
         citation="Ray, Mishra, Nunna & Bhattacharyya 2022, LREC, arXiv 2206.02119",
         source="github.com/cfiltnlp/MUStARD_Plus_Plus",

@@ -81,6 +81,7 @@ class RavdessSwap(Corpus):
     description = Description(
         title="RAVDESS swapped: the face of one take with the voice of another of the same actor",
         nature="constructed",
+        question="face against voice",
         licence="CC BY-NC-SA 4.0 (derived from RAVDESS)",
         citation="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391, doi.org/10.1371/journal.pone.0196391",
         source="voice and face summaries of RAVDESS's audio-visual films; the films: zenodo.org/records/1188976",

@@ -50,8 +50,7 @@ def evaluate_run(
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
-    if facts.get("labels"):
-        metrics["labels"] = str(facts["labels"])
+    metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
         figures = run_figures(run.file("figures"), metrics, predictions, controls, _history(run), _best_epoch(run))
@@ -87,8 +86,7 @@ def evaluate_seeds(
         units = list(metrics["groups"])
         runs.append(Run(folder.name, *read_tables(RunFolder(folder)), metrics))
     pooled = pool_seeds(runs, units or ())
-    if "labels" in runs[0].metrics:
-        pooled["labels"] = runs[0].metrics["labels"]
+    pooled |= {name: runs[0].metrics[name] for name in ("labels", "question") if name in runs[0].metrics}
     target = RunFolder(out)
     with target.writing():
         out.mkdir(parents=True, exist_ok=True)

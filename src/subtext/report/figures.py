@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from subtext.evaluation.metrics import ECE_BINS, probability_bin
-from subtext.report.table import HEAD_NAMES, MODALITY_NAMES, SUBSET_NAMES, interval_text, subsets_to_show, system_name
+from subtext.report.table import (
+    HEAD_NAMES,
+    MODALITY_NAMES,
+    SUBSET_NAMES,
+    head_name,
+    interval_text,
+    subsets_to_show,
+    system_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +43,9 @@ CURVES: Final[Mapping[str, tuple[str, str]]] = {
 """Controls that stand beside the fused model in the curves: colour and dash."""
 
 
-def curves(predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, path: Path) -> Path | None:
+def curves(
+    predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, path: Path, *, question: str | None = None
+) -> Path | None:
     """ROC and precision-recall curves of the test clips; None where the head has one class only."""
     from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
@@ -63,8 +73,13 @@ def curves(predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, 
         # The precision of a handful of clips is noise. Steps, because it is no straight line between two thresholds.
         enough = (values[:, None] >= thresholds).sum(axis=0) >= FEWEST_FOR_PRECISION
         right.step(recall[:-1][enough], precision[:-1][enough], where="post", label=system_name(name), **style)
-    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC, {HEAD_NAMES[head]}")
-    right.set(xlabel="recall", ylabel="precision", title=f"Precision and recall, {HEAD_NAMES[head]}", ylim=(0, 1.02))
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC, {question or HEAD_NAMES[head]}")
+    right.set(
+        xlabel="recall",
+        ylabel="precision",
+        title=f"Precision and recall, {question or HEAD_NAMES[head]}",
+        ylim=(0, 1.02),
+    )
     left.set_aspect("equal")
     left.legend(title="AUROC, all test clips", loc="lower right", fontsize=8, title_fontsize=8)
     return _save(figure, path)
@@ -91,7 +106,7 @@ def confusion(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | No
     return _save(figure, path)
 
 
-def reliability(predictions: pd.DataFrame, head: str, path: Path) -> Path | None:
+def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: str | None = None) -> Path | None:
     """How often clips of each predicted probability are positive, before and after calibration; None without clips."""
     from scipy.special import expit
 
@@ -119,7 +134,12 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path) -> Path | None
         top.plot(mean, share, color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4, label=label)
         centres = (np.arange(ECE_BINS) + 0.5) / ECE_BINS + (index - (len(series) - 1) / 2) * width
         bottom.bar(centres, counts, width=width, color=colour)
-    top.set(ylabel="share of positive clips", title=f"Reliability, {HEAD_NAMES[head]}", ylim=(-0.02, 1.02), xlim=(0, 1))
+    top.set(
+        ylabel="share of positive clips",
+        title=f"Reliability, {question or HEAD_NAMES[head]}",
+        ylim=(-0.02, 1.02),
+        xlim=(0, 1),
+    )
     top.legend(loc="upper left", fontsize=9)
     bottom.set(xlabel="predicted probability", ylabel="clips")
     return _save(figure, path)
@@ -204,7 +224,7 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
     ax.set(
         xlabel="AUROC with 95 % interval",
         xlim=(min(0.4, low - 0.02), 1.01),
-        title=f"Fused model and controls, {HEAD_NAMES[head]}",
+        title=f"Fused model and controls, {head_name(metrics, head)}",
     )
     ax.grid(axis="x", color="0.92")
     ax.set_axisbelow(True)
@@ -237,8 +257,9 @@ def run_figures(
     written: list[Path | None] = []
     for head in metrics["heads"]:
         written.append(forest(metrics, head, folder / f"controls_{head}.png"))
-        written.append(curves(predictions, controls, head, folder / f"roc_pr_{head}.png"))
-        written.append(reliability(predictions, head, folder / f"reliability_{head}.png"))
+        asked = head_name(metrics, head)
+        written.append(curves(predictions, controls, head, folder / f"roc_pr_{head}.png", question=asked))
+        written.append(reliability(predictions, head, folder / f"reliability_{head}.png", question=asked))
     written.append(confusion({"Incongruence type, all clips": metrics["type"]["all"]}, folder / "confusion_type.png"))
     polarity = {f"Polarity of the {MODALITY_NAMES[m]}": entry for m, entry in metrics["polarity"].items()}
     written.append(confusion(polarity, folder / "confusion_polarity.png"))

@@ -13,6 +13,7 @@ from subtext.report.table import (
     any_few,
     clusters_text,
     figure_at,
+    head_name,
     interval_text,
     subsets_to_show,
     system_name,
@@ -109,7 +110,7 @@ def _page(
     for head in metrics["heads"]:
         yield from _head_section(metrics, head)
     yield from _choices(metrics)
-    yield from _figure_section(figures, folder)
+    yield from _figure_section(metrics, figures, folder)
     yield ""
     yield "## How it was made"
     yield ""
@@ -123,7 +124,7 @@ def _page(
 def _head_section(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
     result = metrics["heads"][head]
     yield ""
-    yield f"## {HEAD_NAMES[head].capitalize()} (`{head}`)"
+    yield f"## {head_name(metrics, head).capitalize()} (`{head}`)"
     yield ""
     yield _threshold(result) + " " + _temperature(result)
     for subset in subsets_to_show(metrics):
@@ -301,14 +302,14 @@ def _choice_row(name: str, entry: Mapping[str, Any]) -> str:
     return f"| {name} | {entry['clips']} | {' | '.join(figures)} |"
 
 
-def _figure_section(figures: Sequence[Path], folder: Path) -> Iterator[str]:
+def _figure_section(metrics: Mapping[str, Any], figures: Sequence[Path], folder: Path) -> Iterator[str]:
     if not figures:
         return
     yield ""
     yield "## Figures"
     for figure in figures:
         kind = next((kind for kind in FIGURE_CAPTIONS if figure.stem.startswith(kind)), figure.stem)
-        head = next((f", {HEAD_NAMES[head]}" for head in HEAD_NAMES if figure.stem == f"{kind}_{head}"), "")
+        head = next((f", {head_name(metrics, head)}" for head in HEAD_NAMES if figure.stem == f"{kind}_{head}"), "")
         caption = FIGURE_CAPTIONS.get(kind, figure.stem) + head
         yield ""
         yield f"![{caption}]({figure.relative_to(folder).as_posix()})"
@@ -330,7 +331,7 @@ def _methods(metrics: Mapping[str, Any]) -> str:
 
 
 def _head_reading(metrics: Mapping[str, Any], head: str) -> Iterator[str]:
-    name = HEAD_NAMES[head].capitalize()
+    name = head_name(metrics, head).capitalize()
     subsets = subsets_to_show(metrics)
     result = metrics["heads"][head]["subsets"]
     parts = [

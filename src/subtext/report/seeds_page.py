@@ -6,11 +6,11 @@ from typing import Any
 
 from subtext.report.table import (
     FEW_MARK,
-    HEAD_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,
     any_few,
     clusters_text,
+    head_name,
     interval_text,
     system_name,
 )
@@ -39,7 +39,7 @@ def _page(pooled: Mapping[str, Any]) -> Iterator[str]:
     for head, subsets in pooled["auroc"].items():
         for subset in ("all_streams", "all"):
             if subset in subsets:
-                yield from _auroc_table(head, subset, subsets[subset])
+                yield from _auroc_table(pooled, head, subset, subsets[subset])
     yield ""
     yield "## Fused model, mean over seeds"
     yield ""
@@ -55,9 +55,9 @@ def _page(pooled: Mapping[str, Any]) -> Iterator[str]:
             yield f"| {part} | {subset} | {row['metric']} | {' | '.join(cells)} | {row['seeds']} |"
 
 
-def _auroc_table(head: str, subset: str, systems: Mapping[str, Any]) -> Iterator[str]:
+def _auroc_table(pooled: Mapping[str, Any], head: str, subset: str, systems: Mapping[str, Any]) -> Iterator[str]:
     yield ""
-    yield f"## AUROC, {HEAD_NAMES[head]} (`{head}`), {SUBSET_NAMES[subset]}"
+    yield f"## AUROC, {head_name(pooled, head)} (`{head}`), {SUBSET_NAMES[subset]}"
     yield ""
     yield "| system | clips | mean over seeds | sd over seeds | per seed | fused less this | its sd | per seed |"
     yield "|---|---|---|---|---|---|---|---|"

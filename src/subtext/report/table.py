@@ -42,6 +42,11 @@ FEW_MARK: Final = "†"
 """Stands beside an interval that rests on a unit with few clusters."""
 
 
+def head_name(metrics: Mapping[str, Any], head: str) -> str:
+    """What a yes-no head asks: as the corpus says it, since `incongruent` is a proxy in some."""
+    return str(metrics.get("question", HEAD_NAMES[head])) if head == "incongruent" else HEAD_NAMES[head]
+
+
 def system_name(name: str) -> str:
     """What reports call a system; an unknown control keeps its own name."""
     return SYSTEM_NAMES.get(name, name)
@@ -103,8 +108,8 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
         if area.get("mean") is not None:
             spread = "" if area["sd"] is None else f" (sd {area['sd']:.3f})"
             console.print(
-                f"{HEAD_NAMES[head]}: AUROC inside the folds, mean of {area['folds']}: {area['mean']:.3f}{spread}. The "
-                "pooled figures above also rank clips of different folds' models against each other."
+                f"{head_name(metrics, head)}: AUROC inside the folds, mean of {area['folds']}: "
+                f"{area['mean']:.3f}{spread}. The pooled figures above also rank clips of different folds' models against each other."
             )
     _print_clusters(metrics, console)
     if metrics["heads"]:
@@ -127,7 +132,7 @@ def any_few(metrics: Mapping[str, Any]) -> bool:
 
 def _controls_table(metrics: Mapping[str, Any], head: str, digits: int) -> "Table":
     subsets = subsets_to_show(metrics)
-    table = _table(f"{HEAD_NAMES[head]} ({head}), test split: AUROC")
+    table = _table(f"{head_name(metrics, head)} ({head}), test split: AUROC")
     table.add_column("", no_wrap=True)
     for subset in subsets:
         clips = metrics["heads"][head]["subsets"][subset]["clips"]
@@ -158,7 +163,7 @@ def _fused_table(metrics: Mapping[str, Any], digits: int) -> "Table":
         table.add_row(name, *cells, end_section=last)
 
     for head, result in metrics["heads"].items():
-        table.add_row(HEAD_NAMES[head], style="bold")
+        table.add_row(head_name(metrics, head), style="bold")
         for metric, name in METRIC_NAMES.items():
             add(f"  {name}", result["subsets"], "metrics", metric)
         add("  AUROC, contradiction", result["subsets"], "contradiction", "auroc")
@@ -207,7 +212,7 @@ def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) ->
             if subset not in subsets:
                 continue
             table = _table(
-                f"{HEAD_NAMES[head]} ({head}), {SUBSET_NAMES[subset]}: AUROC, mean of {len(pooled['runs'])} runs"
+                f"{head_name(pooled, head)} ({head}), {SUBSET_NAMES[subset]}: AUROC, mean of {len(pooled['runs'])} runs"
             )
             for heading in ("", "mean", "sd", "fused less this"):
                 table.add_column(heading, no_wrap=True)
