@@ -109,7 +109,8 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
             spread = "" if area["sd"] is None else f" (sd {area['sd']:.3f})"
             console.print(
                 f"{head_name(metrics, head)}: AUROC inside the folds, mean of {area['folds']}: "
-                f"{area['mean']:.3f}{spread}. The pooled figures above also rank clips of different folds' models against each other."
+                f"{area['mean']:.3f}{spread}. "
+                "The pooled figures above also rank clips of different folds' models against each other."
             )
     _print_clusters(metrics, console)
     if metrics["heads"]:
