@@ -36,8 +36,10 @@ def run(options: argparse.Namespace) -> None:
 
     codebook = read_codebook(options.file)
     if options.elan is None and options.label_studio is None:
-        assert codebook.path is not None
-        print(codebook.path.read_text(encoding="utf-8-sig") if options.yaml else codebook.markdown(), end="")
+        if options.yaml and codebook.path is not None:
+            print(codebook.path.read_text(encoding="utf-8-sig"), end="")
+        else:
+            print(codebook.markdown(), end="")
         return
     if options.out is None:
         raise ConfigError("templates need a folder to go to; add --out FOLDER")
