@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from safetensors.torch import save
 from torch import Tensor
 
-from subtext.errors import RunError, WeightsError
+from subtext.errors import NotFiniteError, RunError, WeightsError
 from subtext.task import SELECTION, IncongruenceTask
 
 LAST = "last.ckpt"
@@ -128,7 +128,7 @@ class Checkpoints(Checkpoint):
         figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         for name, value in figures.items():
             if name.endswith("loss") and value != value:
-                raise RunError(
+                raise NotFiniteError(
                     f"{name} is not a number any more in epoch {trainer.current_epoch}; lower task.optimizer.lr"
                 )
         epoch = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step), **figures}

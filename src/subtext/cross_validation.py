@@ -14,6 +14,7 @@ from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.run import CONTROLS, PREDICTIONS, evaluate_run
 from subtext.heads import head_specs
 from subtext.manifest import Manifest
+from subtext.preparation import disjoint_columns
 from subtext.run_folder import RunFolder
 from subtext.stages import check_stage
 
@@ -43,7 +44,7 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
     from rich.console import Console
 
     from subtext.report.table import print_results
-    from subtext.training import disjoint_columns, train
+    from subtext.training import train
 
     folds = settings["cv"]
     trainer = settings["trainer"]

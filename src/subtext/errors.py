@@ -36,6 +36,10 @@ class RunError(SubtextError):
     """A run folder is missing, incomplete, or of another kind than asked for."""
 
 
+class NotFiniteError(RunError):
+    """A loss or a figure of training is not a number any more."""
+
+
 class TranscriptError(SubtextError):
     """A transcript or subtitle file cannot be read."""
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,19 +60,32 @@ class Fitter:
 
     Args:
         settings: the resolved configuration.
-        run: the run folder.
+        run: the run folder, where Lightning may write and loggers do; None where nothing is written.
         resume: go on from the main model's checkpoint.
     """
 
-    def __init__(self, settings: Mapping[str, Any], run: RunFolder, resume: bool) -> None:
+    def __init__(self, settings: Mapping[str, Any], run: RunFolder | None, resume: bool = False) -> None:
         self.settings = settings
         self.run = run
         self.resume = resume
         self.seed = int(settings["seed"])
         self.device = device_of(settings["trainer"])
 
-    def fit(self, classifier: IncongruenceClassifier, data: ClipData, folder: Path | None) -> Fitted:
-        """Train on the training split, choose the epoch on the validation split; resumable where it has a folder."""
+    def fit(
+        self,
+        classifier: IncongruenceClassifier,
+        data: ClipData,
+        folder: Path | None,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
+    ) -> Fitted:
+        """Train on the training split, choose the epoch on the validation split; resumable where it has a folder.
+
+        Args:
+            classifier: the model, which is trained in place.
+            data: rows of the training and the validation split; others are not looked at.
+            folder: where checkpoints go; None keeps the best weights in memory only.
+            on_epoch: told each epoch's figures; what it raises ends the training.
+        """
         task = self.settings["task"]
         training, validation = _with_streams(data.split("train")), _with_streams(data.split("val"))
         batch_size = int(task["batch_size"])
@@ -85,7 +98,7 @@ class Fitter:
             embedded=data.embedded,
             seed=self.seed,
         )
-        checkpoints = Checkpoints(folder)
+        checkpoints = Checkpoints(folder, on_epoch)
         trainer = self._trainer(checkpoints, folder)
         checkpoint = resumable(folder) if folder is not None and self.resume else None
         if checkpoint is not None:
@@ -138,9 +151,9 @@ class Fitter:
         trainer: pl.Trainer = _build_trainer(
             node,
             callbacks=[*callbacks, checkpoints, *([RichProgressBar()] if shown else [])],
-            logger=self._loggers() if main else False,
+            logger=self._loggers(self.run) if main and self.run is not None else False,
             plugins=[SafeCheckpointIO()],
-            default_root_dir=str(self.run.path),
+            default_root_dir=None if self.run is None else str(self.run.path),
             enable_progress_bar=shown,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -148,13 +161,13 @@ class Fitter:
         )
         return trainer
 
-    def _loggers(self) -> list[Any]:
+    def _loggers(self, run: RunFolder) -> list[Any]:
         loggers = []
         for name, node in (self.settings.get("logger") or {}).items():
             if node is None:
                 continue
             try:
-                loggers.append(build(node, save_dir=str(self.run.file("logs"))))
+                loggers.append(build(node, save_dir=str(run.file("logs"))))
             except ModuleNotFoundError as error:
                 raise ConfigError(
                     f"logger={name} needs a package that is not installed ({error}); "

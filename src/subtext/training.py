@@ -3,49 +3,46 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save
 
-from subtext.building import build
 from subtext.checkpoints import BEST
 from subtext.classifier import IncongruenceClassifier
 from subtext.clip_metadata import describe_clips
 from subtext.control_systems import Controls
 from subtext.corpora.audit import audit_training
-from subtext.corpora.corpus import Corpus
-from subtext.corpora.splits import fold_as_test, with_folds
-from subtext.data import ClipData, load_clips
+from subtext.data import ClipData
 from subtext.encoders.encoder import Encoder
-from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError, ManifestError, RunError
+from subtext.errors import RunError
 from subtext.features.cache import FeatureCache
-from subtext.features.extract import extract
-from subtext.features.extractor import Extractor
 from subtext.features.index import FeatureIndex
 from subtext.fitting import Fitted, Fitter, calibration, device_of, is_main_process, quiet_lightning
-from subtext.fusion.base import Fusion
-from subtext.heads import Heads, HeadSpec, head_specs
-from subtext.labels import MODALITIES
-from subtext.losses import visible_targets
-from subtext.manifest import SPLITS, Manifest, check_splits, write_rejects
+from subtext.heads import head_specs
+from subtext.manifest import Manifest, write_rejects
 from subtext.predictions import predict_table
+from subtext.preparation import (
+    check_folds,
+    encoder_nodes,
+    extract_streams,
+    load_streams,
+    make_classifier,
+    make_encoders,
+    read_corpus,
+    take_backbones,
+    typical_clip,
+    usable_heads,
+)
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
-from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, take_over
+from subtext.stages import ROWS, check_recordings, check_stage, check_unseen
 
 log = logging.getLogger(__name__)
-
-VALIDATION_BATCH: Final = 128
-PRECISIONS: Final = ("32-true", "32", "bf16-mixed", "16-mixed")
-"""Streams stay in single precision; a trainer that keeps weights in another one cannot take them."""
-_DATA_SETTINGS: Final = ("heads", "head_dropout", "rows", "batch_size", "max_steps", "swap")
-"""Entries of the task's node that are not arguments of the LightningModule."""
 
 
 def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) -> RunFolder:
@@ -79,27 +76,6 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
     return run
 
 
-def check_folds(settings: Mapping[str, Any]) -> None:
-    """Whether `cv` and `fold` are numbers that go together.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    folds, fold = settings.get("cv"), settings.get("fold")
-    if folds is None and fold is not None:
-        raise ConfigError(f"fold={fold} names one fold of a cross-validation; say of how many by cv=, such as cv=5")
-    if folds is not None and (not isinstance(folds, int) or folds < 3):
-        raise ConfigError(f"cv={folds}: ask for a whole number of folds, at least 3")
-    if folds is not None and fold is not None and (not isinstance(fold, int) or isinstance(fold, bool)):
-        raise ConfigError(f"fold={fold}: name one fold by its number, 0 to {folds - 1}")
-
-
-def disjoint_columns(node: Mapping[str, Any], manifest: Manifest) -> Sequence[str]:
-    """Columns whose values must not stand in two splits: those that the corpus's settings name, else its groups."""
-    named: Sequence[str] | None = node.get("disjoint")
-    return manifest.groups if named is None else named
-
-
 class _Run:
     """The steps of one run, sharing settings and data."""
 
@@ -117,10 +93,10 @@ class _Run:
     def do(self) -> None:
         """All of it."""
         with self._timed("corpus"):
-            manifest = self._manifest()
+            manifest = self._corpus()
         self.corpus = manifest.name
         specs = head_specs(self.task_settings["heads"])
-        self.nodes = self._encoder_nodes(specs)
+        self.nodes = encoder_nodes(self.settings, specs)
         with self._timed("extraction"):
             cache = FeatureCache(self.settings["paths"]["features"])
             index = self._extract(manifest, cache)
@@ -135,19 +111,13 @@ class _Run:
         self.keep = [*manifest.groups, *map(str, extra), "corpus", "start", "end"]
         with self._timed("embedding"):
             torch.manual_seed(self.seed)
-            encoders = self._encoders()
-            self._take_backbones(encoders, index, manifest)
+            encoders = make_encoders(self.nodes)
+            source = self.settings.get("encoders")
+            if source is not None:
+                check_unseen(RunFolder(source), manifest, index)
+            take_backbones(source, encoders, index)
             self._remember_inputs(manifest, encoders)
-            # Frozen backbones compute now, where the trainer will; afterwards the trainer moves the model itself.
-            for encoder in encoders.values():
-                encoder.to(self.device)
-            data = load_clips(table, index, cache, encoders, self.task_settings["max_steps"])
-            for encoder in encoders.values():
-                encoder.to("cpu")
-        if self.task_settings["rows"] not in ("clips", "streams"):
-            raise ConfigError(f"task.rows must be clips or streams, got {self.task_settings['rows']!r}")
-        if self.task_settings["rows"] == "streams":
-            data = data.as_single_streams(specs)
+            data = load_streams(self.settings, table, index, cache, encoders)
         self.specs = usable_heads(specs, data, manifest.name, one_class_test=self.settings.get("cv") is not None)
         self.data = data
         if is_main_process():
@@ -175,54 +145,14 @@ class _Run:
 
     # -- from the corpus to streams -----------------------------------------------------------------------------------
 
-    def _manifest(self) -> Manifest:
-        node = dict(self.settings["corpus"])
-        corpus: Corpus = build(node, Corpus)
-        manifest = corpus.build()
+    def _corpus(self) -> Manifest:
+        corpus = read_corpus(self.settings)
         self.labels, self.question = corpus.description.labels, corpus.description.question
-        write_rejects(manifest, self.run.file("rejects.csv"))
-        disjoint = disjoint_columns(node, manifest)
-        if self.settings.get("cv") is not None:
-            manifest = with_folds(manifest, self.settings["cv"], disjoint)
-            manifest = fold_as_test(manifest, self.settings["fold"], self.settings["cv"])
-        for column in disjoint:
-            if column in manifest.table and manifest.table[column].isna().all():
-                log.warning(
-                    "%s: no row says its %s, so nothing shows that the splits share none; fill the column",
-                    manifest.name,
-                    column,
-                )
-        check_splits(manifest, disjoint)
-        for split in SPLITS:
-            if not (manifest.table["split"] == split).any():
-                raise ManifestError(
-                    f"{manifest.name}: no row is in the split '{split}'; fill the column 'split' with train, val, "
-                    "test, or divide it with subtext-data split and train on the manifest that it writes"
-                )
-        return manifest
-
-    def _encoder_nodes(self, specs: Sequence[HeadSpec]) -> dict[str, dict[str, Any]]:
-        """The encoders' settings; without a fusion, only of those that a head reads."""
-        read = {spec.modality for spec in specs}
-        nodes = {m: dict(node) for m in MODALITIES if (node := self.settings["encoder"].get(m))}
-        if self.fusion_node is None:
-            nodes = {modality: node for modality, node in nodes.items() if modality in read}
-        if not nodes:
-            raise ConfigError(
-                "no encoder is on that a head could read; set encoder/visual, encoder/text, encoder/prosody"
-            )
-        return nodes
+        write_rejects(corpus.manifest, self.run.file("rejects.csv"))
+        return corpus.manifest
 
     def _extract(self, manifest: Manifest, cache: FeatureCache) -> FeatureIndex:
-        extractors: dict[str, Extractor] = {m: build(node["extractor"], Extractor) for m, node in self.nodes.items()}
-        index = extract(manifest, extractors, cache, workers=int(self.settings["workers"]))
-        missing = index.missing()
-        log.info(
-            "%s: %d clips; without %s",
-            manifest.name,
-            len(manifest),
-            ", ".join(f"{modality} {count}" for modality, count in missing.items()),
-        )
+        index = extract_streams(self.settings, manifest, self.nodes, cache)
         if is_main_process():
             with self.run.writing():
                 index.save(self.run.path)
@@ -236,45 +166,6 @@ class _Run:
             )
         check_recordings(manifest, index)
         return index
-
-    def _encoders(self) -> dict[str, Encoder]:
-        return {
-            m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in self.nodes.items()
-        }
-
-    def _take_backbones(self, encoders: Mapping[str, Encoder], index: FeatureIndex, manifest: Manifest) -> None:
-        source = self.settings.get("encoders")
-        if source is not None:
-            check_unseen(RunFolder(source), manifest, index)
-            described = RunFolder(source).model()
-            theirs = described["fingerprints"]
-            for modality, encoder in encoders.items():
-                if not encoder.backbone.state_dict():
-                    continue
-                for name, value in encoder.settings.items():
-                    was = described["encoders"][modality].get(name, value)
-                    if was != value:
-                        raise ConfigError(
-                            f"encoder.{modality}.{name} is {value}, but the encoder in {source} was trained with "
-                            f"{was}; set encoder.{modality}.{name}={was}"
-                        )
-                encoder.load_backbone(Path(source))
-                if theirs[modality]["extractor"] != index.fingerprints[modality]:
-                    log.warning(
-                        "the %s encoder in %s was trained on streams of other extraction settings", modality, source
-                    )
-        for modality, encoder in encoders.items():
-            if (
-                encoder.has_random_weights
-                and not encoder.trainable
-                and (index.table["modality"] == modality).sum() > index.missing()[modality]
-            ):
-                log.warning(
-                    "the %s encoder is frozen with random weights, so its features mean little; give a trained one by "
-                    "encoders=RUN, or set encoder.%s.trainable=true",
-                    modality,
-                    modality,
-                )
 
     def _remember_inputs(self, manifest: Manifest, encoders: Mapping[str, Encoder]) -> None:
         """Note what the run begins with, and refuse to go on with something else."""
@@ -336,19 +227,7 @@ class _Run:
         return fitted
 
     def _classifier(self, encoders: Mapping[str, Encoder]) -> IncongruenceClassifier:
-        specs = [spec for spec in self.specs if spec.modality is None or spec.modality in encoders]
-        dims = {encoder.dim for encoder in encoders.values()}
-        dim = next(iter(dims))
-        fusion = None
-        if self.fusion_node is not None:
-            fusion = build(self.fusion_node, Fusion, modalities=list(encoders), dim=dim)
-        dropout = float(self.task_settings["head_dropout"])
-        classifier = IncongruenceClassifier(
-            encoders=encoders, fusion=fusion, heads=Heads(names=[s.name for s in specs], dim=dim, dropout=dropout)
-        )
-        if self.settings.get("encoders") is not None:
-            take_over(classifier, Path(self.settings["encoders"]))
-        return classifier
+        return make_classifier(self.settings, encoders, self.specs)
 
     # -- what the model says ------------------------------------------------------------------------------------------
 
@@ -430,58 +309,3 @@ class _Run:
         began = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - began
-
-
-def usable_heads(
-    specs: Sequence[HeadSpec], data: ClipData, name: str, *, one_class_test: bool = False
-) -> list[HeadSpec]:
-    """Those heads that the data has labels for; the others are off, and that is said.
-
-    Args:
-        specs: the heads asked for.
-        data: all rows.
-        name: of the corpus, for messages.
-        one_class_test: bear a test split of one class or without labels, as of one speaker in a cross-validation that
-            pools them.
-
-    Raises:
-        ManifestError: no head has labels, or the labels of a split are all of one class.
-    """
-    usable = []
-    splits = {split: data.split(split) for split in SPLITS}
-    for spec in specs:
-        labels = {split: visible_targets(spec, part.targets, part.present) for split, part in splits.items()}
-        labels = {split: values[~values.isnan()] for split, values in labels.items()}
-        if not len(labels["train"]):
-            rows = "row" if spec.modality is None else f"row that has {spec.modality}"
-            log.warning("%s: no training %s carries '%s', so the head '%s' is off", name, rows, spec.column, spec.name)
-            continue
-        for split, values in labels.items():
-            if spec.kind == "number" or (spec.kind == "choice" and split != "train" and not len(values)):
-                continue
-            if one_class_test and split == "test":
-                continue
-            if len(values.unique()) < 2:
-                there = f"are all {spec.names[int(values[0])]}" if len(values) else "are missing"
-                raise ManifestError(
-                    f"{name}: the labels '{spec.column}' of the split '{split}' {there} ({len(values)} labelled rows); "
-                    f"each split needs at least two classes: divide the rows otherwise, or drop '{spec.name}' from "
-                    "task.heads"
-                )
-        usable.append(spec)
-    if not usable:
-        raise ManifestError(
-            f"{name}: no training row carries a label of {', '.join(spec.column for spec in specs)}; add labels"
-        )
-    return usable
-
-
-def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapping[str, int]) -> dict[str, Tokens]:
-    """One clip of blank streams of the corpus's median lengths, to count operations with."""
-    clip = {}
-    for modality in modalities:
-        rows = index.table[(index.table["modality"] == modality) & (index.table["status"] == "ok")]
-        steps = min(int(rows["n_steps"].median()), max_steps[modality])
-        shape = [int(side) for side in rows["step_shape"].iloc[0].split("x")]
-        clip[modality] = Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
-    return clip
