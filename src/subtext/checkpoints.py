@@ -1,5 +1,6 @@
 """Checkpoints for resuming: whole or not at all, plain tensors, the last but one kept; and the best weights beside."""
 
+import math
 import os
 import pickle
 import zipfile
@@ -127,7 +128,7 @@ class Checkpoints(Checkpoint):
         """Keep what this epoch gave."""
         figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         for name, value in figures.items():
-            if name.endswith("loss") and value != value:
+            if name.endswith("loss") and not math.isfinite(value):
                 raise NotFiniteError(
                     f"{name} is not a number any more in epoch {trainer.current_epoch}; lower task.optimizer.lr"
                 )
