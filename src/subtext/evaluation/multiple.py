@@ -1,0 +1,59 @@
+"""What may be concluded from several comparisons: correction for their number, and a verdict in words."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from subtext.evaluation.paired import ALPHA, PairedDifference
+
+Verdict = Literal["better", "worse", "tie", "undecided", "untested"]
+
+VERDICTS: Final[Mapping[Verdict, str]] = {
+    "better": "significantly better",
+    "worse": "significantly worse",
+    "tie": "no significant difference, and smaller than this comparison would reliably find",
+    "undecided": "no significant difference, though as large as this comparison would reliably find without correction",
+    "untested": "no test",
+}
+
+
+def holm(p: Mapping[str, float | None], alpha: float = ALPHA) -> dict[str, float | None]:
+    """Holm's step-down correction (Holm 1979, Scand. J. Statist. 6): adjusted p, to be compared with alpha.
+
+    Args:
+        p: by comparison; None where there is no test, which then does not count.
+        alpha: level, which the adjusted p do not depend on.
+
+    Returns:
+        By comparison, in the same order; None where there is no test.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    tested = {name: value for name, value in p.items() if value is not None}
+    if not tested:
+        return dict(p)
+    adjusted = multipletests(list(tested.values()), alpha=alpha, method="holm")[1]
+    return dict(p) | {name: float(value) for name, value in zip(tested, adjusted, strict=True)}
+
+
+def verdict(
+    difference: PairedDifference,
+    p: float | None = None,
+    *,
+    alpha: float = ALPHA,
+    higher_is_better: bool = True,
+) -> Verdict:
+    """Whether ours is better than theirs, worse, or whether they tie; `VERDICTS` says what each means.
+
+    Args:
+        difference: ours less theirs.
+        p: the adjusted p, if there were several comparisons; default: the difference's own.
+        alpha: level.
+        higher_is_better: whether a higher figure is the better one; false for errors.
+    """
+    p = difference.p if p is None else p
+    if difference.value is None or difference.p is None or p is None:
+        return "untested"
+    if p <= alpha:
+        return "better" if (difference.value > 0) == higher_is_better else "worse"
+    detectable = difference.minimal_detectable
+    return "undecided" if detectable is not None and abs(difference.value) >= detectable else "tie"

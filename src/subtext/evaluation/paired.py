@@ -1,0 +1,376 @@
+"""Differences of two systems on the same clips: intervals, tests, and what they could have found at all.
+
+A system is one training or several that differ in their seed. Its figure is the mean over them, and the difference of
+two systems varies for two reasons that stay apart:
+
+- **sampling**: other clips, people and dialogues would have given another difference, with the same trained systems;
+- **seeds**: other trainings would have given another difference, on the same clips. What the seeds differ by beyond
+  what the clips alone make them differ by: their observed variance less the sampling variance of their own differences.
+
+The standard error joins both, so that a test speaks of the strategies and not of these trainings only. With one
+training a system the second part is unknown, and the result says so.
+
+**AUROC** (`paired_auroc`): DeLong's covariance (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44) through the
+difference of the clips' influence values, clustered by every reused unit at once; see `subtext.evaluation.intervals`.
+A unit with few clusters, such as 6 actors, gives a variance that is itself very uncertain. Taking it in with the
+quantile of its own 5 degrees of freedom rejects a true null in 1 % where 5 % are stated, leaving it out rejects in
+up to 60 %. So it counts where it adds to the variance by the other units, and the degrees of freedom of the sum are
+Satterthwaite's (1946, Biometrics Bulletin 2). `benchmarks/false_positives.py` measures the rates.
+
+**Figures inside each unit** (`paired_within`), such as the AUROC of each actor: a paired t test, and beside it a
+sign-flip test, which needs no normality.
+
+**Metrics of counts** (`paired_counts`): the interval of the difference by the resamples of `count_interval`, the same
+for both systems.
+
+No p is given where it could not fall below alpha whatever the data: flipping the signs of k clusters gives none below
+2 / 2^k, so 5 clusters or fewer have no test at 5 %.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.evaluation.intervals import LEVEL, Units, clustered_variance, count_interval, mean_of
+from subtext.evaluation.metrics import Bools, CountStatistic, Floats, Linearised, UndefinedMetricError, auroc
+
+ALPHA: Final = 0.05
+POWER: Final = 0.8
+"""Probability with which the minimal detectable difference would be found."""
+SIGN_FLIPS: Final = 2**14 - 1
+"""Resamples of the sign-flip test; up to 13 units all sign patterns are gone through instead."""
+ONE_TRAINING: Final = "one training of a system does not tell how others would differ"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Our figure less theirs on the same clips, as a mean over the trainings of each.
+
+    Attributes:
+        value: the difference; None where it is undefined.
+        low: lower end of its 95 % interval, None where there is none.
+        high: upper end.
+        p: two-sided p of no difference; None where there is no test.
+        test: how p and interval were made.
+        units: what the clips or figures were clustered by.
+        clusters: how many clusters each of those has.
+        sampling_sd: standard error from the choice of clips and units, these trained systems given.
+        seed_sd: standard error from the trainings' seeds, beyond that; None where neither system has two trainings. The
+            interval and the t test use the root of the sum of both squares.
+        degrees: degrees of freedom of the standard error.
+        minimal_detectable: size of a true difference that this design and test would call significant with probability
+            `POWER`.
+        smallest_p: the smallest p that flipping the signs of so few clusters or units can give.
+        sign_flip_p: p of the sign-flip test over units, of these trained systems; only from `paired_within`.
+        ours: our figure in each training.
+        theirs: their figure in each training.
+        clips: clips compared (of `paired_within`: units).
+        reason: what is missing and why.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    test: str | None = None
+    units: tuple[str, ...] = ()
+    clusters: Mapping[str, int] | None = None
+    sampling_sd: float | None = None
+    seed_sd: float | None = None
+    degrees: float | None = None
+    minimal_detectable: float | None = None
+    smallest_p: float | None = None
+    sign_flip_p: float | None = None
+    ours: tuple[float, ...] = ()
+    theirs: tuple[float, ...] = ()
+    clips: int | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types; besides value, ends and p only what says something."""
+        out: dict[str, Any] = {}
+        for field in fields(self):
+            item = getattr(self, field.name)
+            if isinstance(item, tuple):
+                item = list(item)
+            elif isinstance(item, Mapping):
+                item = dict(item)
+            if field.name in ("value", "low", "high", "p") or not (item is None or item == [] or item == {}):
+                out[field.name] = item
+        return out
+
+
+def paired_auroc(
+    labels: Bools, ours: Sequence[Floats], theirs: Sequence[Floats], units: Units, *, alpha: float = ALPHA
+) -> PairedDifference:
+    """Difference of two systems' AUROC, clustered by every unit.
+
+    Args:
+        labels: `[n]`, yes or no.
+        ours: our scores `[n]`, one array a training; NaN where a clip has none, which leaves it out everywhere.
+        theirs: their scores, likewise; the number of trainings may differ.
+        units: the clips' clusters.
+        alpha: level of the test and of the minimal detectable difference.
+
+    Raises:
+        ValueError: no scores, or of another number of clips.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    if not ours or not theirs or any(len(row) != len(labels) for row in (*ours, *theirs)) or units.n != len(labels):
+        raise ValueError(f"need scores of the same {len(labels)} clips from both systems, and their units")
+    known = np.all([~np.isnan(scores) for scores in (*ours, *theirs)], axis=0)
+    labels, units = labels[known], units.take(known)
+    try:
+        a, b = ([auroc(labels, np.asarray(scores)[known]) for scores in system] for system in (ours, theirs))
+    except UndefinedMetricError as error:
+        return PairedDifference(None, clips=units.n, reason=str(error))
+    difference = mean_of(a) - mean_of(b)
+    clusters = units.counts() or {"clip": units.n}
+    found = PairedDifference(
+        difference.value,
+        test="clustered DeLong, t" if len(clusters) < 2 else f"{len(clusters)}-way clustered DeLong, t",
+        units=tuple(clusters),
+        clusters=clusters,
+        smallest_p=_smallest_p(min(clusters.values())),
+        ours=tuple(estimate.value for estimate in a),
+        theirs=tuple(estimate.value for estimate in b),
+        clips=units.n,
+    )
+    seeds = []
+    for system in (a, b):
+        deviations = [estimate - mean_of(system) for estimate in system]
+        seeds.append(_between_seeds([e.value for e in system], [_between_clips(d, units).variance for d in deviations]))
+    return _conclude(found, _between_clips(difference, units), seeds, alpha)
+
+
+def paired_within(
+    ours: Sequence[pd.Series], theirs: Sequence[pd.Series], unit: str, *, alpha: float = ALPHA, seed: int = 0
+) -> PairedDifference:
+    """Difference of figures computed inside each unit, such as `subtext.evaluation.within.auroc_by_unit`.
+
+    Args:
+        ours: our figure by unit, one series a training; a unit that lacks it in any training is left out.
+        theirs: theirs, likewise.
+        unit: what the units are.
+        alpha: level of the tests and of the minimal detectable difference.
+        seed: seeds the sign flips, where there are too many units to go through all patterns.
+    """
+    if not ours or not theirs:
+        raise ValueError("need figures of at least one training of both systems")
+    table = pd.concat([*ours, *theirs], axis=1, join="outer").astype(np.float64)
+    complete = table.dropna()
+    a, b = np.split(complete.to_numpy().T, [len(ours)])
+    size = len(complete)
+    found = PairedDifference(
+        float(a.mean() - b.mean()) if size else None,
+        test=f"paired t over {size} units",
+        units=(unit,),
+        clusters={unit: size},
+        smallest_p=_smallest_p(size),
+        ours=tuple(float(mean) for mean in a.mean(axis=1)) if size else (),
+        theirs=tuple(float(mean) for mean in b.mean(axis=1)) if size else (),
+        clips=size,
+        reason=f"{len(table) - size} of {len(table)} units lack a figure" if len(table) > size else None,
+    )
+    if size < 2:
+        return replace(found, test=None, reason=f"{size} units have a figure of their own; 2 are needed")
+    differences = a.mean(axis=0) - b.mean(axis=0)
+    seeds = [
+        _between_seeds(
+            list(system.mean(axis=1)), [float(np.var(d, ddof=1)) / size for d in system - system.mean(axis=0)]
+        )
+        for system in (a, b)
+    ]
+    result = _conclude(found, _mean_error(differences), seeds, alpha)
+    if result.p is None:
+        return result
+    p, smallest = sign_flip(differences, seed=seed)
+    return replace(result, sign_flip_p=p, smallest_p=smallest)
+
+
+def paired_counts(
+    ours: Sequence[CountStatistic], theirs: Sequence[CountStatistic], units: Units, *, n_bootstrap: int, seed: int
+) -> PairedDifference:
+    """Difference of a metric of counts, with the interval of `count_interval` (both systems in the same resamples).
+
+    There is no p, and the interval is of these trained systems: it does not know of other seeds.
+
+    Args:
+        ours: our metric on the clips, one statistic a training.
+        theirs: their metric on the same clips.
+        units: the clips' clusters.
+        n_bootstrap: resamples, where the interval is a bootstrap's.
+        seed: seeds the resampling.
+    """
+    found = count_interval(_mean_statistic(ours) - _mean_statistic(theirs), units, n_bootstrap=n_bootstrap, seed=seed)
+    return PairedDifference(
+        found.value,
+        found.low,
+        found.high,
+        test=found.method,
+        units=found.units,
+        clusters=found.clusters,
+        ours=tuple(statistic.value for statistic in ours),
+        theirs=tuple(statistic.value for statistic in theirs),
+        clips=units.n,
+        reason=found.reason,
+    )
+
+
+def sign_flip(differences: Floats, *, seed: int = 0) -> tuple[float, float]:
+    """Two-sided p that the differences' mean is zero, by flipping their signs, and the smallest p it can give.
+
+    All patterns of signs where there are at most `SIGN_FLIPS`, else that many at random, the observed one counted in.
+
+    Args:
+        differences: one of each unit.
+        seed: seeds the random patterns.
+    """
+    from scipy.stats import permutation_test
+
+    # Rounding keeps patterns that are equal but for the order of adding from counting as less extreme.
+    result = permutation_test(
+        (np.round(differences, 12),),
+        lambda sample, axis: np.round(sample.mean(axis=axis), 12),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=SIGN_FLIPS,
+        rng=np.random.default_rng(seed),
+    )
+    exact = 2 ** len(differences) <= SIGN_FLIPS
+    return float(result.pvalue), _smallest_p(len(differences)) if exact else 2 / (SIGN_FLIPS + 1)
+
+
+def detectable(standard_error: float, degrees: float, alpha: float = ALPHA) -> float:
+    """Size of a true difference that a two-sided t test finds with probability `POWER` (noncentral t).
+
+    Args:
+        standard_error: of the difference.
+        degrees: its degrees of freedom.
+        alpha: level of the test.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import t
+    from statsmodels.stats.power import ttest_power
+
+    near = float(t.ppf(1 - alpha / 2, degrees) + t.ppf(POWER, degrees))
+
+    def shortfall(effect: float) -> float:
+        # One observation whose deviation is the standard error. Being found with the wrong sign does not count.
+        return float(ttest_power(effect, 1, alpha / 2, df=degrees, alternative="larger")) - POWER
+
+    return standard_error * float(brentq(shortfall, near / 2, 1.5 * near))
+
+
+@dataclass(frozen=True)
+class _Error:
+    """A squared standard error, or a part of one.
+
+    Attributes:
+        variance: its size.
+        noise: its own uncertainty, as the sum of v^2 / degrees over the estimates v that it was made from.
+            Satterthwaite's degrees of freedom are `variance`^2 / `noise`.
+    """
+
+    variance: float
+    noise: float
+
+    def __add__(self, other: "_Error") -> "_Error":
+        return _Error(self.variance + other.variance, self.noise + other.noise)
+
+
+def _between_clips(estimate: Linearised, units: Units) -> _Error:
+    """Error of a ranking figure (or a difference) from the choice of clusters."""
+    counts = units.counts()
+    many, few = units.split()
+    few = [unit for unit in few if counts[unit] > 1]
+    if many or not few:
+        base = clustered_variance(estimate, units, many)
+        error = _Error(base, base**2 / (min([counts[unit] for unit in many], default=units.n) - 1))
+    else:
+        error = _Error(0.0, 0.0)
+    if few:
+        whole = clustered_variance(estimate, units, many + few)
+        if whole > error.variance:
+            # What the few clusters add is as uncertain as the whole of their variance, from which the rest was taken.
+            alone = [(clustered_variance(estimate, units, [unit]), counts[unit]) for unit in few]
+            error = _Error(whole, error.noise + sum(v**2 / (size - 1) for v, size in alone))
+    return error
+
+
+def _mean_error(figures: Floats) -> _Error:
+    variance = float(np.var(figures, ddof=1)) / len(figures)
+    return _Error(variance, variance**2 / (len(figures) - 1))
+
+
+def _between_seeds(values: Sequence[float], sampling: Sequence[float]) -> _Error | None:
+    """Error of the mean over trainings from their seeds; None where there is one training.
+
+    Args:
+        values: the figure in each training.
+        sampling: sampling variance of each training's deviation from their mean.
+    """
+    if len(values) < 2:
+        return None
+    observed = float(np.var(values, ddof=1)) / len(values)
+    excess = observed - sum(sampling) / (len(values) - 1) / len(values)
+    return _Error(excess, observed**2 / (len(values) - 1)) if excess > 0 else _Error(0.0, 0.0)
+
+
+def _conclude(
+    found: PairedDifference, sampling: _Error, seeds: Sequence[_Error | None], alpha: float
+) -> PairedDifference:
+    """Fill in interval, test and minimal detectable difference."""
+    from scipy.stats import t
+
+    reasons = [found.reason] if found.reason else []
+    if None in seeds:
+        reasons.append(ONE_TRAINING)
+    known = [error for error in seeds if error is not None]
+    total = sum(known, start=sampling)
+    found = replace(
+        found,
+        sampling_sd=float(np.sqrt(sampling.variance)),
+        seed_sd=float(np.sqrt(sum(error.variance for error in known))) if known else None,
+    )
+    value, clusters = float(found.value or 0.0), found.clusters or {}
+    single = [unit for unit, size in clusters.items() if size < 2]
+    if single or (total.variance == 0 and value != 0):
+        why = f"one cluster of {', '.join(map(repr, single))}" if single else "no clip is misranked by either system"
+        return replace(found, test=None, reason="; ".join([*reasons, f"{why}: nothing tells how this would vary"]))
+    if total.variance == 0:
+        reasons.append("both systems order every clip alike")
+        return replace(found, low=0.0, high=0.0, p=1.0, reason="; ".join(reasons))
+    error, degrees = float(np.sqrt(total.variance)), total.variance**2 / total.noise
+    half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error
+    found = replace(found, low=max(-1.0, value - half), high=min(1.0, value + half), degrees=degrees)
+    smallest = found.smallest_p or 0.0
+    if smallest > alpha:
+        size = min(clusters.values())
+        reasons.append(f"no test: {size} clusters give no p below {smallest:.3g}, and alpha is {alpha:g}")
+        return replace(found, reason="; ".join(reasons))
+    return replace(
+        found,
+        p=float(2 * t.sf(abs(value) / error, degrees)),
+        minimal_detectable=detectable(error, degrees, alpha),
+        reason="; ".join(reasons) or None,
+    )
+
+
+def _smallest_p(clusters: int) -> float:
+    return float(2.0 ** (1 - clusters)) if clusters else 1.0
+
+
+def _mean_statistic(statistics: Sequence[CountStatistic]) -> CountStatistic:
+    """The mean of a metric over trainings, as one function of sums."""
+    first = statistics[0]
+    widths = np.cumsum([statistic.terms.shape[1] for statistic in statistics])[:-1]
+
+    def figure(sums: Floats) -> Floats:
+        parts = np.split(sums, widths, axis=-1)
+        return np.mean([s.figure(part) for s, part in zip(statistics, parts, strict=True)], axis=0)
+
+    return CountStatistic(np.hstack([s.terms for s in statistics]), figure, first.low, first.high)
