@@ -1,14 +1,22 @@
 """Every strategy with a file in conf/fusion, in the variants that are tested, and batches to try them on."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import Tensor
 
+from subtext.corpora.cells import draw_cells
 from subtext.encoders.tokens import Tokens
-from subtext.fusion.base import Fusion
+from subtext.fusion.base import Fused, Fusion
+from subtext.fusion.posterior import PosteriorFusion
+from subtext.heads import HEADS
+from subtext.labels import POLARITIES, derive_labels
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "fusion"
 FILES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
@@ -20,18 +28,57 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "discrepancy, aligned": ("discrepancy", {"alignment": 0.5}),
     "discrepancy, no distance": ("discrepancy", {"distance": 0}),
     "shared_private, one loss": ("shared_private", {"similarity": 0.0, "reconstruction": 0.0}),
+    "posterior, smoothed": ("posterior", {"smoothing": 20.0}),
 }
 NAMES = [*FILES, *VARIANTS]
+LEARNING = [name for name in NAMES if not name.startswith("posterior")]
+"""Those with parameters; the others only count."""
 MODALITIES = ("visual", "text", "prosody")
 DIM = 16
 TIMES = {"visual": 7, "text": 1, "prosody": 12}
 
 
 def make(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
+    """A strategy that reads tokens of width `DIM`; `posterior` behind readouts that stand in for the polarity heads."""
+    fusion = strategy(name, modalities)
+    return BehindReadouts(fusion) if isinstance(fusion, PosteriorFusion) else fusion
+
+
+def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
+    """A strategy as it is configured; `posterior` with the cells of two hundred clips."""
     torch.manual_seed(0)
     file, settings = VARIANTS.get(name, (name, {}))
     config = OmegaConf.load(CONF / f"{file}.yaml")
-    return instantiate(config, modalities=modalities, dim=DIM, **settings)
+    fusion: Fusion = instantiate(config, modalities=modalities, dim=DIM, **settings)
+    if isinstance(fusion, PosteriorFusion):
+        fusion.fit(targets())
+    return fusion
+
+
+class BehindReadouts(Fusion):
+    """Fixed readouts of each modality's mean token, and what the fusion makes of these logits."""
+
+    def __init__(self, fusion: PosteriorFusion) -> None:
+        super().__init__(modalities=fusion.modalities, dim=DIM)
+        self.fusion = fusion
+        self.register_buffer("readouts", torch.randn(len(self.modalities), DIM, len(POLARITIES)))
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Fused:
+        return self.fusion(
+            {
+                modality: Tokens(sequence.values @ self.readouts[place], sequence.mask)
+                for place, (modality, sequence) in enumerate(self.complete(tokens).items())
+            }
+        )
+
+
+def targets(rows: int = 200, seed: int = 7) -> dict[str, Tensor]:
+    """Labels by head of clips in all cells, of which only `engagement` is noise."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(draw_cells(rows, rng), columns=["verbal_polarity", "visual_polarity"])
+    table["vocal_polarity"] = rng.integers(-1, 2, rows)
+    table["engagement"] = rng.normal(size=rows)
+    return {name: spec.targets(derive_labels(table)) for name, spec in HEADS.items()}
 
 
 def batch(rows: int = 8, seed: int = 1, subsets: bool = True) -> dict[str, Tokens]:

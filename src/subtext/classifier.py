@@ -1,6 +1,7 @@
 """The model: encoders, a fusion and heads."""
 
 import copy
+import logging
 from collections.abc import Collection, Mapping
 from typing import Final, cast
 
@@ -11,7 +12,11 @@ from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
+from subtext.fusion.posterior import PosteriorFusion
 from subtext.heads import Heads
+from subtext.labels import POLARITIES, POLARITY_COLUMN
+
+log = logging.getLogger(__name__)
 
 AUXILIARY: Final = "auxiliary/"
 """What the fusion's own losses are called among the answers, before their names."""
@@ -47,11 +52,18 @@ class IncongruenceClassifier(nn.Module):
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.heads = heads
+        if self.posterior is not None:
+            self._read_posteriors()
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities that have an encoder."""
         return tuple(self.encoders)
+
+    @property
+    def posterior(self) -> PosteriorFusion | None:
+        """The fusion, where it combines what the polarity heads say."""
+        return self.fusion if isinstance(self.fusion, PosteriorFusion) else None
 
     def encoder(self, modality: str) -> Encoder:
         """One modality's encoder."""
@@ -85,16 +97,57 @@ class IncongruenceClassifier(nn.Module):
         tokens = {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
         if self.fusion is None:
             return self.heads(None, tokens)
-        seen = tokens if hidden is None else {m: t.drop(hidden[m]) if m in hidden else t for m, t in tokens.items()}
+        answers: dict[str, Tensor] = {} if self.posterior is None else self.heads(None, tokens)
+        seen = tokens if self.posterior is None else _polarity_tokens(answers, tokens)
+        if hidden is not None:
+            seen = {m: t.drop(hidden[m]) if m in hidden else t for m, t in seen.items()}
         fused = self.fusion(seen)
-        if fused.opinions is None:
-            answers: dict[str, Tensor] = self.heads(fused.embedding, tokens)
+        if self.posterior is not None:
+            answers |= {spec.name: fused.answers[spec.name] for spec in self.heads.specs if spec.modality is None}
+        elif fused.opinions is None:
+            answers = self.heads(fused.embedding, tokens)
         else:
             answers = self.heads(fused.opinions, tokens, fused.evidence)
         if fused.evidence is not None:
             answers["evidence"] = fused.evidence
         answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}
         return answers
+
+    def fit_targets(self, targets: Mapping[str, Tensor]) -> None:
+        """Take from the training labels what is no matter of gradients: scales of numbers, shares of cells.
+
+        Args:
+            targets: by head, float `[rows]`, NaN where unlabelled.
+
+        Raises:
+            ConfigError: the fusion needs labels that no training clip carries.
+        """
+        self.heads.fit_scales(targets)
+        if self.posterior is None:
+            return
+        self.posterior.fit(targets)
+        for modality in self._without_posterior:
+            log.warning(
+                "fusion=posterior does not use %s, which has no head %s; its encoder does not learn",
+                modality,
+                POLARITY_COLUMN[modality],
+            )
+
+    @property
+    def _without_posterior(self) -> list[str]:
+        return [m for m in self.modalities if POLARITY_COLUMN[m] not in self.heads.names]
+
+    def _read_posteriors(self) -> None:
+        if len(self._without_posterior) == len(self.modalities):
+            raise ConfigError(
+                "fusion=posterior combines polarity posteriors, and there is no polarity head to give one; add "
+                f"{' or '.join(POLARITY_COLUMN[m] for m in self.modalities)} to task.heads if the corpus labels it, "
+                "else choose another fusion"
+            )
+        # What nothing reads would get no gradient.
+        self.heads.leave_to_fusion()
+        for modality in self._without_posterior:
+            self.encoder(modality).requires_grad_(False)
 
     def counts(self) -> dict[str, int]:
         """How many parameters train and how many are frozen."""
@@ -113,3 +166,14 @@ class IncongruenceClassifier(nn.Module):
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(model.embed(streams))
         return int(counter.get_total_flops())
+
+
+def _polarity_tokens(answers: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    """Each modality's polarity logits as one position a row, `[batch, 1, 3]`; absent where it has no polarity head."""
+    found = {}
+    for modality, sequence in tokens.items():
+        logits, there = answers.get(POLARITY_COLUMN[modality]), sequence.present.unsqueeze(1)
+        if logits is None:
+            logits, there = sequence.values.new_zeros(len(there), len(POLARITIES)), torch.zeros_like(there)
+        found[modality] = Tokens(logits.unsqueeze(1), there)
+    return found

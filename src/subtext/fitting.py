@@ -124,6 +124,7 @@ class Fitter:
         took = time.perf_counter() - began
         classifier.load_state_dict(checkpoints.best_weights())
         classifier.to(self.device).eval()
+        calibrate_posteriors(classifier, validation)
         if folder is not None:
             epochs = len(checkpoints.history)
             log.info(
@@ -174,6 +175,18 @@ class Fitter:
                     f"install it with: pip install 'subtext[{name}]'"
                 ) from error
         return loggers
+
+
+def calibrate_posteriors(classifier: IncongruenceClassifier, validation: ClipData) -> None:
+    """Where the fusion combines posteriors, calibrate them on the validation split; nothing to do for other fusions."""
+    if classifier.posterior is None:
+        return
+    answers, present = raw_answers(classifier, validation), validation.present
+    read = {spec.modality: spec for spec in classifier.heads.specs if spec.modality is not None}
+    classifier.posterior.calibrate(
+        {modality: answers[spec.name] for modality, spec in read.items()},
+        {modality: visible_targets(spec, validation.targets, present) for modality, spec in read.items()},
+    )
 
 
 def calibration(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, dict[str, Any]]:

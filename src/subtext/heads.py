@@ -131,6 +131,12 @@ class Heads(nn.Module):
         """The heads that are on."""
         return tuple(spec.name for spec in self.specs)
 
+    def leave_to_fusion(self) -> None:
+        """Drop the readouts of the fused embedding: the fusion answers by itself."""
+        for spec in self.specs:
+            if spec.modality is None:
+                del self.readouts[spec.key]
+
     @property
     def need_fusion(self) -> bool:
         """Whether any head reads the fused embedding."""
@@ -164,10 +170,13 @@ class Heads(nn.Module):
 
         Returns:
             Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. A polarity head's answer means nothing
-            in a row that lacks its modality, and is left out where the batch lacks it.
+            in a row that lacks its modality, and is left out where the batch lacks it. What was left to the fusion is
+            left out too.
         """
         answers: dict[str, Tensor] = {}
         for spec in self.specs:
+            if spec.key not in self.readouts:
+                continue
             if spec.modality is not None:
                 if spec.modality not in tokens:
                     continue

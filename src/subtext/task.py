@@ -92,7 +92,7 @@ class IncongruenceTask(pl.LightningModule):
         self.head_weights = dict(head_weights or {})
         self.modality_dropout = modality_dropout
         specs = classifier.heads.specs
-        classifier.heads.fit_scales(targets)
+        classifier.fit_targets(targets)
         self.losses = nn.ModuleDict(
             {
                 spec.key: HeadLoss(

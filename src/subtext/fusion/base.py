@@ -21,12 +21,14 @@ class Fused:
         opinions: `[batch, n_modalities, dim]` where a strategy fuses decisions: the heads answer from each of them, and
             the answers are averaged with `evidence` as weights. None where the heads answer from `embedding`.
         losses: scalars by name, already weighted, that training adds to those of the heads. Empty in eval mode.
+        answers: what a strategy without a learned embedding answers by itself, by head, as `Heads` would.
     """
 
     embedding: Tensor
     evidence: Tensor | None
     opinions: Tensor | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of_opinions(cls, opinions: Tensor, weights: Tensor) -> "Fused":
