@@ -109,7 +109,7 @@ def evaluate(
         "format": 1,
         "clips": {split: int(count) for split, count in predictions["split"].value_counts().sort_index().items()},
         "seed": _only(predictions, "seed"),
-        "groups": _describe_groups(test, groups),
+        "groups": describe_groups(test, groups),
         "settings": {"level": LEVEL, "n_bootstrap": n_bootstrap, "seed": seed, "ece_bins": ECE_BINS},
         "subsets": {name: int(mask.sum()) for name, mask in masks.items()},
         "notes": missing,
@@ -236,7 +236,8 @@ def subsets_of(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
     return masks, [f"no test clip has {', '.join(unused)}: 'all streams' leaves it out"] if unused else []
 
 
-def _describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
+def describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
+    """Clusters of each reused unit among the test clips, or why there are none."""
     described: dict[str, Any] = {}
     for group in groups:
         if group not in test or test[group].isna().all():

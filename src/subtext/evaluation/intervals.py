@@ -259,6 +259,24 @@ def mean_of(estimates: Sequence[Linearised]) -> Linearised:
     )
 
 
+def mean_of_counts(statistics: Sequence[CountStatistic]) -> CountStatistic:
+    """The mean of one metric of counts over several systems (seeds) on the same clips.
+
+    Resampling takes a clip out of all systems at once, so that its interval says, as that of `mean_of`, how the mean
+    would vary over other clips and units.
+    """
+    first = statistics[0]
+    ends = np.cumsum([0, *(statistic.terms.shape[1] for statistic in statistics)])
+
+    def mean(sums: Floats) -> Floats:
+        each = [s.figure(sums[..., a:b]) for s, a, b in zip(statistics, ends[:-1], ends[1:], strict=True)]
+        return np.asarray(np.mean(each, axis=0))
+
+    return CountStatistic(
+        np.hstack([statistic.terms for statistic in statistics]), mean, first.low, first.high, first.nonnegative_bias
+    )
+
+
 def _one_way_variance(estimate: Linearised, codes: Ints) -> float:
     """Obuchowski's clustered variance; with each clip a cluster, DeLong's."""
     positive = _cluster_sums(np.where(estimate.positive, estimate.influence, 0.0)[:, None], codes)[:, 0]

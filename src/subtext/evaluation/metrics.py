@@ -187,6 +187,21 @@ def probability_metrics(labels: Bools, probabilities: Floats) -> dict[str, Count
     }
 
 
+def log_loss(labels: Bools, probabilities: Floats) -> CountStatistic:
+    """Mean negative log-likelihood of the labels, in nats.
+
+    Raises:
+        UndefinedMetricError: no clips.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    if len(labels) == 0:
+        raise UndefinedMetricError("no labelled clips with a probability")
+    given = np.where(labels, probabilities, 1 - np.asarray(probabilities, dtype=np.float64))
+    # A certain and wrong answer costs much, not infinitely much, as in scikit-learn.
+    cost = -np.log(np.clip(given, np.finfo(np.float64).eps, 1.0))
+    return CountStatistic(np.stack([cost, np.ones(len(labels))], axis=1), _ratio, high=np.inf)
+
+
 def calibration_floor(probabilities: Floats) -> float:
     """Expected calibration error that perfectly calibrated predictions would still show on so many clips.
 

@@ -125,7 +125,7 @@ def _check_settings(runs: Sequence[RunFolder]) -> None:
     described = [(run, run.settings()) for run in runs if run.is_begun]
     for run, settings in described[1:]:
         first, reference = described[0]
-        ours, theirs = _flat(settings), _flat(reference)
+        ours, theirs = flat(settings), flat(reference)
         for key in sorted(ours.keys() | theirs.keys()):
             if key.split(".")[0] not in _FREE and ours.get(key) != theirs.get(key):
                 raise RunError(
@@ -134,11 +134,12 @@ def _check_settings(runs: Sequence[RunFolder]) -> None:
                 )
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings as one mapping, with keys as on the command line: `fusion.layers`."""
     if not isinstance(node, Mapping):
         return {prefix: node}
     return {
-        key: value for name, entry in node.items() for key, value in _flat(entry, f"{prefix}.{name}".strip(".")).items()
+        key: value for name, entry in node.items() for key, value in flat(entry, f"{prefix}.{name}".strip(".")).items()
     }
 
 

@@ -153,14 +153,14 @@ def _pool_subset(systems: Mapping[str, list[Floats]], labels: pd.Series, mask: B
     for name, scores in systems.items():
         entry[name] = _mean_interval([(s, None) for s in scores], labels, mask, units)
         if name in REDRAWN:
-            entry[name] |= _over_draws(entry[name].get("per_seed", []))
+            entry[name] |= over_draws(entry[name].get("per_seed", []))
         elif name != FUSED:
             pairs = [(ours, theirs) for ours, theirs in zip(fused, scores, strict=True)]
             entry[name]["fused_minus_control"] = _mean_interval(pairs, labels, mask, units)
     return entry
 
 
-def _over_draws(values: Sequence[float]) -> dict[str, Any]:
+def over_draws(values: Sequence[float]) -> dict[str, Any]:
     """A t interval over seeds, of a control that each seed draws anew; it replaces all that is said of clusters."""
     from scipy.stats import t
 

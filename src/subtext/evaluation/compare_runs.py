@@ -1,0 +1,233 @@
+"""Compare run folders: read their tables, add what the folders alone tell, and write the comparison."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from subtext.errors import ConfigError, RunError, SubtextError
+from subtext.evaluation.compare import POSTERIOR, compare
+from subtext.evaluation.systems import System, TrainedRun, read_systems
+from subtext.run_folder import RunFolder
+
+COMPARISON: Final = "comparison.json"
+PAGE: Final = "comparison.md"
+CONSTRUCTED: Final = "constructed"
+
+
+def compare_runs(
+    arguments: Sequence[str],
+    out: Path,
+    *,
+    reference: str | None = None,
+    groups: Sequence[str] | None = None,
+    within: str | None = None,
+    alpha: float = 0.05,
+    cost: bool = True,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare runs and write `comparison.json`, tables, figures and `comparison.md`.
+
+    Args:
+        arguments: `RUN` or `NAME=RUN`; see `read_systems`.
+        out: the folder to write to.
+        reference: see `compare`.
+        groups: units that intervals are clustered by; those that the runs' corpus names where None.
+        within: see `compare`.
+        alpha: see `compare`.
+        cost: measure speed and memory of a run of each system, which loads its model and takes some seconds each.
+        n_bootstrap: resamples of the bootstrap intervals.
+        seed: seeds the resampling.
+
+    Returns:
+        What `comparison.json` holds.
+
+    Raises:
+        RunError: a folder holds no finished run, the runs were tested on different clips or name different units, or
+            `out` holds something else or cannot be written.
+        ConfigError: an option names what is not there.
+    """
+    from subtext.report.compare_figures import comparison_figures
+    from subtext.report.compare_page import write_comparison_page
+    from subtext.report.compare_tables import write_tables
+
+    _check_out(out)
+    systems = read_systems(arguments)
+    units = shared_groups(systems) if groups is None else groups
+    found = compare(systems, units, reference=reference, within=within, alpha=alpha, n_bootstrap=n_bootstrap, seed=seed)
+    facts = [_facts(run) for system in systems for run in system.runs]
+    for name in ("labels", "question"):
+        told = {str(entry[name]) for entry in facts if entry.get(name)}
+        if len(told) == 1:
+            found[name] = told.pop()
+    found["nature"] = nature_of(systems)
+    found["audits"] = audits_of(systems)
+    found["alarms"] = alarms(found)
+    found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
+    found["robustness"] = robustness_of(systems, units)
+    target = RunFolder(out)
+    target.make()
+    target.write_json(COMPARISON, found)
+    with target.writing():
+        write_tables(out, found)
+        figures = comparison_figures(out / "figures", found, systems)
+        write_comparison_page(out / PAGE, found, figures=figures)
+    return found
+
+
+def shared_groups(systems: Sequence[System]) -> list[str]:
+    """The units that the runs' corpus names.
+
+    Raises:
+        RunError: the runs name none, or different ones.
+    """
+    first: tuple[TrainedRun, list[str]] | None = None
+    for system in systems:
+        for run in system.runs:
+            units = _facts(run).get("groups")
+            if units is None:
+                raise RunError(
+                    f"{run.label} does not say which units its clips share; name their columns with --groups"
+                )
+            if first is None:
+                first = run, list(units)
+            elif list(units) != first[1]:
+                raise RunError(
+                    f"{first[0].label} names the units {', '.join(first[1])}, {run.label} names {', '.join(units)}; "
+                    "name those to cluster by with --groups"
+                )
+    return [] if first is None else first[1]
+
+
+def nature_of(systems: Sequence[System]) -> str | None:
+    """Where the behaviour in the runs' corpus comes from, as its description says; None where that is not known."""
+    natures = {nature for system in systems for run in system.runs if (nature := _nature(run)) is not None}
+    return natures.pop() if len(natures) == 1 else None
+
+
+def audits_of(systems: Sequence[System]) -> list[dict[str, Any]]:
+    """What the runs' own audits found, each finding once: kind of finding, text and the runs that say so."""
+    found: dict[tuple[str, bool], dict[str, Any]] = {}
+    for system in systems:
+        for run in system.runs:
+            for audit in _audit_files(run):
+                content = _read_json(audit)
+                for level in ("alarms", "notes"):
+                    for finding in content.get(level, []):
+                        head = ", ".join(str(finding[key]) for key in ("subject", "label") if finding.get(key))
+                        text = f"{head}: {finding.get('text', '')}"
+                        entry = found.setdefault(
+                            (text, level == "alarms"), {"alarm": level == "alarms", "text": text, "runs": []}
+                        )
+                        if run.label not in entry["runs"]:
+                            entry["runs"].append(run.label)
+    return sorted(found.values(), key=lambda entry: not entry["alarm"])
+
+
+def alarms(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Learned strategies that are significantly above the posterior system on constructed clips.
+
+    Parts that were put together are independent given their labels, so that a calibrated product of unimodal
+    posteriors is near optimal: what beats it clearly has found a leak, or has better posteriors.
+    """
+    if comparison.get("nature") != CONSTRUCTED:
+        return []
+    posteriors = [name for name, entry in comparison["systems"].items() if entry["strategy"] == POSTERIOR]
+    found = []
+    for head, result in comparison["heads"].items():
+        for subset, entry in result["subsets"].items():
+            for posterior in posteriors:
+                for name, row in _above(entry["differences"], posterior, comparison["reference"]):
+                    if comparison["systems"][name]["strategy"] != POSTERIOR:
+                        found.append({"head": head, "subset": subset, "system": name, "posterior": posterior} | row)
+    return found
+
+
+def _above(
+    families: Mapping[str, Sequence[Mapping[str, Any]]], posterior: str, reference: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """Systems whose difference to the posterior one is above 0 after the correction of the family that holds it."""
+    rows = []
+    for row in families["reference" if posterior == reference else "all_pairs"]:
+        if posterior not in (row["system"], row["other"]) or row["verdict"] not in ("better", "worse"):
+            continue
+        turned = row["system"] == posterior
+        if (row["value"] < 0) == turned:
+            other = row["other"] if turned else row["system"]
+            rows.append((other, {"value": abs(row["value"]), "p_holm": row["p_holm"]}))
+    return rows
+
+
+def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
+    """Parameters and operations of a system's first run, and where asked for its measured speed and memory."""
+    folder = system.runs[0].folder
+    if folder is None:
+        return {"reason": "no run folder"}
+    model = folder
+    if not RunFolder(folder).is_trained and (folder / "folds" / "0").is_dir():
+        model = folder / "folds" / "0"
+    try:
+        described = RunFolder(model).model()
+    except SubtextError as error:
+        return {"reason": str(error)}
+    found: dict[str, Any] = {"parameters": described["parameters"], "flops_per_clip": described["flops_per_clip"]}
+    if not measured:
+        return found
+    from subtext.cost import measure_cost
+
+    try:
+        return found | measure_cost(model)
+    except SubtextError as error:
+        return found | {"reason": str(error)}
+
+
+def robustness_of(systems: Sequence[System], groups: Sequence[str]) -> dict[str, Any]:
+    """Systems whose runs were tried on degraded streams: their figures by condition and strength."""
+    return {}
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; name a folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / COMPARISON).is_file():
+        raise RunError(f"{out} holds other files than a comparison; name another folder with --out")
+
+
+def _facts(run: TrainedRun) -> dict[str, Any]:
+    folder = None if run.folder is None else RunFolder(run.folder)
+    return folder.run() if folder is not None and folder.file("run.json").is_file() else {}
+
+
+def _nature(run: TrainedRun) -> str | None:
+    facts = _facts(run)
+    if facts.get("nature"):
+        return str(facts["nature"])
+    if run.folder is None or not RunFolder(run.folder).is_begun:
+        return None
+    target = (RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", "")
+    # The class alone is looked at: the corpus's files need not be here. Somebody else's code is not run.
+    if not str(target).startswith("subtext.corpora."):
+        return None
+    from subtext.building import locate
+
+    try:
+        description = getattr(locate(str(target)), "description", None)
+    except ConfigError:
+        return None
+    return None if description is None else str(description.nature)
+
+
+def _audit_files(run: TrainedRun) -> list[Path]:
+    if run.folder is None:
+        return []
+    places = [run.folder / "audit", *sorted((run.folder / "folds").glob("*/audit"))]
+    return [place / "audit.json" for place in places if (place / "audit.json").is_file()]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}; remove it to do without what the audit found") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,358 @@
+"""Runs sorted into systems: which differ in their seed only, in what the others differ, and what to call them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.errors import RunError
+from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.run import PREDICTIONS, flat, read_tables
+from subtext.labels import MODALITIES
+from subtext.run_folder import RunFolder
+
+IGNORED: Final = (
+    "seed",
+    "name",
+    "resume",
+    "overwrite",
+    "workers",
+    "debug",
+    "paths",
+    "logger",
+    "controls",
+    "audit",
+    "strict",
+)
+"""Settings that don't make another system: they follow from the seed, or change no prediction."""
+
+_FIRST: Final = ("fusion", "encoder", "encoders", "task", "corpus", "cv", "trainer")
+"""The order in which settings are tried as names."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The tables of one run.
+
+    Attributes:
+        label: what to call it: the end of its folder's path.
+        seed: None where the run does not say it.
+        predictions: predictions table.
+        controls: controls table, None where none were run.
+        folder: where it is.
+    """
+
+    label: str
+    seed: int | None
+    predictions: pd.DataFrame
+    controls: pd.DataFrame | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """Runs that differ in their seed only.
+
+    Attributes:
+        name: what it is called.
+        runs: by seed.
+        settings: its resolved settings that other systems have otherwise, flat.
+        strategy: the fusion's module, such as `late`; None where it is not known.
+    """
+
+    name: str
+    runs: tuple[TrainedRun, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    strategy: str | None = None
+
+
+def read_systems(arguments: Sequence[str]) -> list[System]:
+    """Find, read and group runs.
+
+    Args:
+        arguments: `RUN` or `NAME=RUN`. A run is a folder that subtext-train wrote, one that holds such folders as
+            `seed-*`, or the folder of a sweep, whose refitted winner is taken.
+
+    Returns:
+        Systems in the order in which they are first named.
+
+    Raises:
+        RunError: a folder holds no finished run; a name is given to runs of different settings; a system repeats a
+            seed.
+    """
+    named: dict[str, list[Path]] = {}
+    unnamed: list[Path] = []
+    order: dict[Path, int] = {}
+    for argument in arguments:
+        name, folder = _parsed(argument)
+        for found in run_folders(folder):
+            if found.resolve() in order:
+                raise RunError(f"run {found} is given twice; give each run once")
+            order[found.resolve()] = len(order)
+            (unnamed if name is None else named.setdefault(name, [])).append(found)
+    groups: dict[str, tuple[list[Path], Mapping[str, Any]]] = {
+        name: (folders, _one_setting(name, folders)) for name, folders in named.items()
+    }
+    alike: dict[str, tuple[list[Path], Mapping[str, Any]]] = {}
+    for folder in unnamed:
+        settings = settings_of(RunFolder(folder))
+        # A folder without a configuration, as of somebody else's tables, is a system of its own.
+        key = repr(sorted(settings.items(), key=lambda item: item[0])) if settings else str(folder.resolve())
+        alike.setdefault(key, ([], settings))[0].append(folder)
+    names = system_names([settings for _, settings in alike.values()], [folders for folders, _ in alike.values()])
+    for name, group in zip(names, alike.values(), strict=True):
+        if name in groups:
+            raise RunError(f"two systems are called '{name}'; give one another name, as NAME=RUN")
+        groups[name] = group
+    differing = _differing([settings for _, settings in groups.values()])
+    return [
+        System(
+            name,
+            tuple(sorted((_read(folder) for folder in folders), key=_by_seed)),
+            {key: settings[key] for key in differing if key in settings},
+            _module(settings.get("fusion._target_")) or ("none" if settings else None),
+        )
+        for name, (folders, settings) in sorted(
+            groups.items(), key=lambda group: min(order[folder.resolve()] for folder in group[1][0])
+        )
+    ]
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The runs that a folder stands for: itself, its `seed-*`, or those of a sweep's `winner`.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not folder.is_dir():
+        raise RunError(f"no run folder {folder}; give a folder that subtext-train or subtext-sweep wrote")
+    if (folder / PREDICTIONS).is_file():
+        return [folder]
+    if (folder / "winner").is_dir():
+        return run_folders(folder / "winner")
+    inside = sorted(path for path in folder.glob("seed-*") if path.is_dir())
+    for path in inside:
+        if not (path / PREDICTIONS).is_file():
+            raise RunError(
+                f"{path} holds no {PREDICTIONS}; finish the run with: subtext-train resume={path}, or name the "
+                "finished runs one by one"
+            )
+    if not inside:
+        advice = (
+            f"finish the run with: subtext-train resume={folder}"
+            if RunFolder(folder).is_begun
+            else "give a run folder, one that holds runs as seed-*, or a sweep folder whose winner has been refitted"
+        )
+        raise RunError(f"{folder} holds no {PREDICTIONS}; {advice}")
+    return inside
+
+
+def settings_of(run: RunFolder) -> dict[str, Any]:
+    """What makes the run's system, flat; empty where there is no configuration."""
+    if not run.is_begun:
+        return {}
+    settings = {key: value for key, value in run.settings().items() if key not in IGNORED}
+    # Seeds may each have an encoder stage of their own; that there is one is what counts.
+    settings["encoders"] = None if settings.get("encoders") is None else "given"
+    return flat(settings)
+
+
+def system_names(settings: Sequence[Mapping[str, Any]], folders: Sequence[Sequence[Path]]) -> list[str]:
+    """A short name for each system, from the settings in which it differs from the others.
+
+    The choice of classes comes first (`fusion=late`); where it leaves systems apart from each other alike, as few
+    further settings as tell these apart are added. Systems without settings are called by their folder.
+
+    Args:
+        settings: of each system, flat.
+        folders: its runs.
+    """
+    names: list[list[str]] = [[] for _ in settings]
+    keys = _differing(settings)
+    classes = [key for key in keys if key.endswith("_target_")]
+
+    def split(members: list[int], candidates: list[str]) -> None:
+        if len(members) < 2:
+            return
+        for place, key in enumerate(candidates):
+            parts: dict[str, list[int]] = {}
+            for member in members:
+                parts.setdefault(_shown(key, settings[member]), []).append(member)
+            if len(parts) > 1:
+                for text, part in parts.items():
+                    for member in part:
+                        names[member].append(text)
+                    split(part, candidates[place + 1 :])
+                return
+
+    known = [place for place, found in enumerate(settings) if found]
+    split(known, [*classes, *(key for key in keys if key not in classes)])
+    joined = [" ".join(name) or _system_folder(paths) for name, paths in zip(names, folders, strict=True)]
+    # Two folders may be called alike; with the one above them they seldom are.
+    return [_label(paths[0]) if joined.count(name) > 1 else name for name, paths in zip(joined, folders, strict=True)]
+
+
+def shared_clips(systems: Sequence[System], groups: Sequence[str]) -> pd.DataFrame:
+    """The clips that all runs were tested on: ids, labels, groups and presence, in the order of their ids.
+
+    A stream counts as present where it is to any run: one that does not use it calls it absent.
+
+    Raises:
+        RunError: two runs differ in their clips, a label or a group; the message names a clip.
+    """
+    first: TrainedRun | None = None
+    for system in systems:
+        for run in system.runs:
+            test = _test(run)
+            if first is None:
+                first, clips = run, test
+                continue
+            _same_clips(first, clips, run, test, groups)
+            for column in (f"present_{modality}" for modality in MODALITIES):
+                if column in test:
+                    there = test[column].fillna(False).astype(bool)
+                    clips[column] = there if column not in clips else clips[column].fillna(False).astype(bool) | there
+    if first is None:
+        raise RunError("no runs to compare; give at least one run folder")
+    keep = [column for column in clips if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))]
+    return clips[keep].reset_index()
+
+
+def _test(run: TrainedRun) -> pd.DataFrame:
+    test = run.predictions.loc[run.predictions["split"] == "test"]
+    if test.empty:
+        raise RunError(f"run {run.label} holds no test rows; give the manifest a test split")
+    if test["id"].duplicated().any():
+        raise RunError(f"run {run.label} holds id '{test['id'][test['id'].duplicated()].iloc[0]}' twice")
+    return test.set_index("id").sort_index()
+
+
+def _same_clips(
+    first: TrainedRun, clips: pd.DataFrame, run: TrainedRun, test: pd.DataFrame, groups: Sequence[str]
+) -> None:
+    remedy = "compare runs on the same corpus, split and folds"
+    other = clips.index.symmetric_difference(test.index)
+    if len(other):
+        has, lacks = (first, run) if other[0] in clips.index else (run, first)
+        raise RunError(
+            f"runs {first.label} and {run.label} were tested on different clips: {len(other)} stand in one of them "
+            f"only, such as '{other[0]}', which {has.label} has and {lacks.label} has not; {remedy}"
+        )
+    for column in (*BINARY_HEADS, *groups):
+        if column not in clips or column not in test:
+            if (column in clips) != (column in test) and not (clips if column in clips else test)[column].isna().all():
+                lacks = run if column in clips else first
+                raise RunError(f"run {lacks.label} has no column '{column}', which other runs have; {remedy}")
+            continue
+        ours, theirs = clips[column].astype("string"), test[column].astype("string")
+        different = np.flatnonzero(~((ours == theirs).fillna(False) | (ours.isna() & theirs.isna())).to_numpy(bool))
+        if len(different):
+            clip = clips.index[different[0]]
+            raise RunError(
+                f"runs {first.label} and {run.label} differ in '{column}' of {len(different)} test clips, such as "
+                f"'{clip}' ({ours[clip]} and {theirs[clip]}); {remedy}"
+            )
+
+
+def _parsed(argument: str) -> tuple[str | None, Path]:
+    name, equals, folder = argument.partition("=")
+    # The path of a run may itself hold "=", as Hydra's folders do.
+    if not equals or not name or "/" in name or Path(argument).exists():
+        return None, Path(argument)
+    return name, Path(folder)
+
+
+def _one_setting(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    found = [settings_of(RunFolder(folder)) for folder in folders]
+    for key in _differing(found):
+        values = [settings.get(key) for settings in found]
+        other = next(place for place, value in enumerate(values) if value != values[0])
+        raise RunError(
+            f"runs {folders[0]} and {folders[other]} are both called '{name}' but differ in {key} ({values[0]!r} and "
+            f"{values[other]!r}); a system's runs differ in their seed only"
+        )
+    return found[0]
+
+
+def _read(folder: Path) -> TrainedRun:
+    run = RunFolder(folder)
+    predictions, controls = read_tables(run)
+    facts = run.run() if run.file("run.json").is_file() else {}
+    seed = facts.get("seed")
+    return TrainedRun(_label(folder), None if seed is None else int(seed), predictions, controls, folder)
+
+
+def _by_seed(run: TrainedRun) -> tuple[int, str]:
+    return (-1 if run.seed is None else run.seed, run.label)
+
+
+def check_seeds(systems: Iterable[System]) -> None:
+    """Refuse systems that repeat a seed: their spread would be too small.
+
+    Raises:
+        RunError: one does.
+    """
+    for system in systems:
+        seeds = [run.seed for run in system.runs if run.seed is not None]
+        repeated = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+        if repeated is not None:
+            both = [run.label for run in system.runs if run.seed == repeated]
+            raise RunError(
+                f"runs {' and '.join(both)} are of the same settings and the same seed {repeated}; give each seed "
+                "once, or give the runs names: NAME=RUN"
+            )
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys whose value is not the same in all, those of `_FIRST` first."""
+    described = [found for found in settings if found]
+    keys = sorted(set().union(*described)) if described else []
+    # A node that is off in one system and a class in another differs in its class.
+    off = {key for key in keys if f"{key}._target_" in keys}
+    different = [
+        key for key in keys if key not in off and any(_value(s, key) != _value(described[0], key) for s in described)
+    ]
+    return sorted(different, key=_rank)
+
+
+def _rank(key: str) -> tuple[int, str]:
+    part = key.partition(".")[0]
+    return (_FIRST.index(part) if part in _FIRST else len(_FIRST), key)
+
+
+_ABSENT: Final = object()
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    return settings.get(key, _ABSENT)
+
+
+def _shown(key: str, settings: Mapping[str, Any]) -> str:
+    value = settings.get(key)
+    if key.endswith("._target_"):
+        group = key.removesuffix("._target_")
+        # As on the command line, where groups inside groups are written with a slash.
+        module = _module(value) or "none"
+        last = group.rpartition(".")[2]
+        return f"{group.replace('.', '/')}={'on' if module == last else module}"
+    text = "null" if value is None else str(value)
+    return f"{key}={text if len(text) <= 32 else text[:29] + '...'}"
+
+
+def _module(target: Any) -> str | None:
+    """`late` of `subtext.fusion.late.LateFusion`, as its configuration file is called."""
+    if not isinstance(target, str):
+        return None
+    return target.rpartition(".")[0].rpartition(".")[2] or target
+
+
+def _label(folder: Path) -> str:
+    return "/".join(folder.resolve().parts[-2:])
+
+
+def _system_folder(folders: Sequence[Path]) -> str:
+    folder = folders[0].resolve()
+    return folder.parent.name if folder.name.startswith("seed-") else folder.name
