@@ -54,3 +54,7 @@ class AuditError(SubtextError):
 
 class SessionError(SubtextError):
     """A session's folder, its session.yaml, its turns or its recordings cannot be used."""
+
+
+class SweepError(SubtextError):
+    """A sweep cannot go on, or has found nothing."""

@@ -50,13 +50,22 @@ class FolderFirst(Callback):
             sys.exit(code)
 
 
-def run(task: Callable[[DictConfig], int | None], name: str, *, has_run_folder: bool = True) -> NoReturn:
+def run(
+    task: Callable[[DictConfig], int | None],
+    name: str,
+    *,
+    config_name: str = CONFIG_NAME,
+    has_run_folder: bool = True,
+    run_folder: str | None = None,
+) -> NoReturn:
     """Compose the configuration from the command line, do the task, exit.
 
     Args:
         task: gets the composed configuration; gives the exit code, None for success.
         name: the command, for `--help` and the log file.
+        config_name: the file that the configuration begins with.
         has_run_folder: whether there is a folder of this run for Hydra to make and to keep the log in.
+        run_folder: where that folder is; None leaves it to the configuration.
     """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     composed = False
@@ -76,12 +85,14 @@ def run(task: Callable[[DictConfig], int | None], name: str, *, has_run_folder: 
         own.append(f"++hydra.callbacks.folder_first._target_={__name__}.FolderFirst")
     else:
         own += ["hydra.run.dir=.", "hydra/job_logging=console"]
+    if run_folder is not None:
+        own.append(f"hydra.run.dir={run_folder}")
     sys.argv = [name, *_with_overrides(sys.argv[1:], own)]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG_NAME)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
     except SystemExit as end:
         if end.code and not composed:
-            for hint in misspelt(sys.argv[1:]):
+            for hint in misspelt(sys.argv[1:], config_name):
                 print(hint, file=sys.stderr)
         raise
     sys.exit(0)
@@ -110,7 +121,13 @@ def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> 
         raise cause from None
 
 
-def misspelt(arguments: list[str]) -> Iterator[str]:
+def search_path() -> list[str]:
+    """The folders of configuration that the command line adds, as full paths."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [str(Path(source.path).resolve()) for source in sources if source.provider == "command-line"]
+
+
+def misspelt(arguments: list[str], config_name: str = CONFIG_NAME) -> Iterator[str]:
     """For each override whose key or choice does not exist, a line that names the nearest that does."""
     try:
         parsed = OverridesParser.create().parse_overrides([a for a in arguments if _is_override(a)])
@@ -121,7 +138,7 @@ def misspelt(arguments: list[str]) -> Iterator[str]:
         for path in folder.rglob("*.yaml"):
             choices.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
     choices.pop(".", None)
-    keys = choices.keys() | set(_keys(OmegaConf.to_container(_defaults(choices, parsed), resolve=False)))
+    keys = choices.keys() | set(_keys(OmegaConf.to_container(_defaults(choices, parsed, config_name), resolve=False)))
     for override in parsed:
         key = override.key_or_group
         if override.is_add() or key.startswith("hydra"):
@@ -149,7 +166,7 @@ def _values(override: Override) -> list[str]:
     return [str(v) for v in (value.list if isinstance(value, ChoiceSweep) else [value]) if isinstance(v, str)]
 
 
-def _defaults(choices: dict[str, list[str]], parsed: list[Override]) -> DictConfig:
+def _defaults(choices: dict[str, list[str]], parsed: list[Override], config_name: str) -> DictConfig:
     # The chosen groups decide which keys exist, so the valid choices among the overrides are kept.
     valid = [
         f"{o.key_or_group}={value}"
@@ -158,7 +175,7 @@ def _defaults(choices: dict[str, list[str]], parsed: list[Override]) -> DictConf
         if o.key_or_group in choices and (conf_folder() / o.key_or_group / f"{value}.yaml").is_file()
     ]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(CONFIG_NAME, overrides=valid)
+        return compose(config_name, overrides=valid)
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -125,7 +125,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # forking a process that holds threads of torch may hang
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(other, dict(extractors), cache), daemon=True)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             self.process.start()
         other.close()
         self.started = False
@@ -185,7 +185,7 @@ def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     # A child ignores Ctrl-C from its first moment on if its parent does while it starts; only the main thread may.
     if threading.current_thread() is not threading.main_thread():
         yield

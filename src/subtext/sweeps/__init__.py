@@ -1,0 +1,1 @@
+"""Optuna studies over configurations that Hydra composes."""

@@ -1,0 +1,182 @@
+"""Where a study is kept, and the lock under which a session takes its next trial."""
+
+import hashlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from subtext.errors import ConfigError
+
+_JOURNAL: Final = (".log", ".journal")
+_SQLITE: Final = (".db", ".sqlite", ".sqlite3")
+_WAIT: Final = 60
+"""Seconds that a session waits for another one that writes."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A study's storage.
+
+    Attributes:
+        optuna: what Optuna reads and writes.
+        lock: makes a context in which no other session takes a trial.
+        shown: where it is, for people: without a password.
+    """
+
+    optuna: BaseStorage
+    lock: Callable[[], AbstractContextManager[None]]
+    shown: str
+
+
+def open_storage(where: str | None, folder: Path, study: str) -> Storage:
+    """Open a storage, and make it where it is not there yet.
+
+    Args:
+        where: null for an SQLite file in the sweep's folder; a path that ends in .db for one elsewhere, in .log or
+            .journal for Optuna's journal (several machines on a network file system); or an SQLAlchemy address that
+            begins with sqlite, postgresql or mysql.
+        folder: of the sweep.
+        study: name of the study, which several machines lock by where they share no file.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    place = str(folder / "study.db") if where is None else str(where)
+    scheme = place.partition(":")[0].partition("+")[0] if "://" in place else None
+    suffix = Path(place).suffix.lower()
+    if scheme is None and suffix in _JOURNAL:
+        return _journal(Path(place))
+    if scheme is None and suffix in _SQLITE:
+        return _sqlite(f"sqlite:///{Path(place).resolve()}", Path(place))
+    if scheme == "sqlite":
+        file = _address(place).database
+        if not file or file == ":memory:":
+            raise ConfigError(f"storage={place} is not kept anywhere; name a file, as in sqlite:///study.db")
+        return _sqlite(place, Path(file))
+    if scheme in ("postgresql", "mysql"):
+        return _server(place, scheme, study)
+    raise ConfigError(
+        f"storage={place} is of no known kind; give a file that ends in .db or .log, or an address that begins with "
+        "sqlite://, postgresql:// or mysql://"
+    )
+
+
+def _journal(file: Path) -> Storage:
+    # Unlike flock, and so SQLite, these locks work on network file systems. A lock whose owner was killed is broken
+    # after the grace period.
+    with _said(str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        backend = JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file)))
+        storage = JournalStorage(backend)
+    claims = JournalFileOpenLock(f"{file}.claim", grace_period=_WAIT)
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        claims.acquire()
+        try:
+            yield
+        finally:
+            claims.release()
+
+    return Storage(storage, lock, str(file))
+
+
+def _sqlite(address: str, file: Path) -> Storage:
+    import fcntl
+
+    beside = file.with_name(f"{file.name}.lock")
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        # Freed by the system when its owner dies, in whatever way.
+        with beside.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+
+    with _said(str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with lock():
+            storage = RDBStorage(address, engine_kwargs={"connect_args": {"timeout": _WAIT}})
+    return Storage(storage, lock, str(file))
+
+
+def _server(address: str, scheme: str, study: str) -> Storage:
+    import sqlalchemy
+    from sqlalchemy.pool import NullPool
+
+    url = _address(address)
+    if url.drivername == "postgresql" and importlib.util.find_spec("pg8000"):
+        url = url.set(drivername="postgresql+pg8000")
+    shown = url.render_as_string(hide_password=True)
+    # A name of our own, so that other programs' locks in the same database do not meet ours.
+    name = f"subtext {study}"
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    take, free = {
+        "postgresql": (f"SELECT pg_advisory_lock({number})", f"SELECT pg_advisory_unlock({number})"),
+        "mysql": (f"SELECT GET_LOCK('{number}', -1)", f"SELECT RELEASE_LOCK('{number}')"),
+    }[scheme]
+
+    with _said(shown):
+        engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        # The server frees it when the connection ends, and so when its owner dies.
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(take))
+            try:
+                yield
+            finally:
+                connection.execute(sqlalchemy.text(free))
+
+    with _said(shown), lock():
+        # Connections of an earlier trial may have ended since.
+        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True})
+    return Storage(storage, lock, shown)
+
+
+def _address(place: str) -> Any:
+    import sqlalchemy
+
+    try:
+        return sqlalchemy.make_url(place)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise ConfigError(
+            "storage is no address that SQLAlchemy understands, such as postgresql://NAME@HOST/DATABASE"
+        ) from error
+
+
+@contextmanager
+def _said(shown: str) -> Iterator[None]:
+    """Turn what opening a storage can meet into one line."""
+    import sqlalchemy
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the storage {shown} needs the Python package {error.name}; for PostgreSQL: "
+            "pip install subtext[postgresql]"
+        ) from error
+    except (OSError, ValueError, RuntimeError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(
+            f"cannot open the storage {shown}: {reason}; check the path or address, that it may be written, and that "
+            "the server runs"
+        ) from error
+
+
+def quiet_optuna() -> None:
+    """Leave it to the sweep to say what happens: Optuna would say it again, and warn of what is experimental in it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -1,0 +1,370 @@
+"""A sweep's study: what is searched and how, the next trial to run, and what became of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from subtext.building import build, locate
+from subtext.errors import ConfigError
+from subtext.sweeps.grid import GridSampler
+from subtext.sweeps.leases import is_alive, own_lease
+from subtext.sweeps.space import Point, Space, point_key, suggest
+from subtext.sweeps.storage import Storage
+
+# Attributes that a trial carries, besides those of the objective.
+LEASE: Final = "worker"
+REQUEUED: Final = "requeued"
+"""On a trial whose process died: its point waits again under another number, and this one counts for nothing."""
+RETRY_OF: Final = "retry_of"
+SAME_AS: Final = "same_as"
+"""On a trial that the sampler drew a second time: it was not run, but got the values of the trial with this number."""
+REASON: Final = "reason"
+
+_DEFINITION: Final = "definition"
+_MOST_DEATHS: Final = 3
+_MOST_REPEATS: Final = 5
+_MOST_DRAWS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process is to run.
+
+    Attributes:
+        trial: Optuna's.
+        point: the values of the entries searched.
+    """
+
+    trial: optuna.Trial
+    point: dict[str, Any]
+
+
+Nothing = Literal["done", "exhausted", "failures"]
+"""Why there is no further trial: all were taken, every point of the space was, or too many failed."""
+
+
+@dataclass
+class Sweep:
+    """One study in one storage, as every process that works on it sees it.
+
+    Attributes:
+        name: of the study.
+        storage: where it is.
+        space: what is searched.
+        objectives: figure -> maximize or minimize.
+        sampler: node of the configuration.
+        pruner: node of the configuration.
+        trials: how many are wanted in all.
+        max_failures: more failures than these stop it; null: none do.
+        seed: of the samplers.
+        definition: what must be the same whenever the study goes on.
+    """
+
+    name: str
+    storage: Storage
+    space: Space
+    objectives: Mapping[str, str]
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    trials: int
+    max_failures: int | None
+    seed: int
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    study: optuna.Study = field(init=False)
+    _points: dict[tuple[tuple[str, str], ...], dict[str, Any]] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        points = self.space.points()
+        self._points = None if points is None else {point_key(point): point for point in points}
+        sampler = self._sampler(0)
+        if isinstance(sampler, GridSampler) and self._points is None:
+            endless = ", ".join(self.space.endless())
+            what = (
+                f"{endless} has endlessly many values; give it choices or a step"
+                if endless
+                else "it has too many points"
+            )
+            raise ConfigError(f"sampler=grid cannot go over this space: {what}, or take another sampler")
+        with self.storage.lock():
+            self.study = optuna.create_study(
+                study_name=self.name,
+                storage=self.storage.optuna,
+                directions=[optuna.study.StudyDirection[way.upper()] for way in self.objectives.values()],
+                sampler=sampler,
+                pruner=build_pruner(self.pruner),
+                load_if_exists=True,
+            )
+            self._agree()
+
+    def _agree(self) -> None:
+        """Keep the definition with the study; refuse to go on with another one."""
+        mine = json.loads(json.dumps(dict(self.definition), default=str))
+        before = self.study.user_attrs.get(_DEFINITION)
+        if before is None:
+            if self.study.get_trials(deepcopy=False):
+                raise ConfigError(
+                    f"the study '{self.name}' in {self.storage.shown} was not made by subtext-sweep; choose another "
+                    "name="
+                )
+            self.study.set_metric_names(list(self.objectives))
+            self.study.set_user_attr(_DEFINITION, mine)
+        elif before != mine:
+            raise ConfigError(
+                f"the study '{self.name}' in {self.storage.shown} was begun with other settings: "
+                f"{'; '.join(_differences(before, mine))}. Go on with those, or begin another study by name="
+            )
+
+    # -- taking a trial -----------------------------------------------------------------------------------------------
+
+    def claim(self) -> Claim | Nothing:
+        """Take the next trial: one that waits, or a new one at a point that nobody has taken yet."""
+        with self.storage.lock():
+            self._requeue()
+            for _ in range(_MOST_REPEATS):
+                claim = self._next(fresh=False)
+                if claim is not None:
+                    return claim
+            # The sampler comes back to the same points, as it may in a small space.
+            claim = self._next(fresh=True)
+            return "exhausted" if claim is None else claim
+
+    def _next(self, *, fresh: bool) -> Claim | Nothing | None:
+        trials = self.study.get_trials(deepcopy=False)
+        taken = [trial for trial in trials if counts(trial)]
+        if self._failed_too_often(taken):
+            return "failures"
+        sampler: BaseSampler = self._sampler(len(trials))
+        if any(trial.state == TrialState.WAITING for trial in taken):
+            # Its values stand already; a sampler that counts its draws must not count this one.
+            sampler = RandomSampler(seed=0)
+        else:
+            if len(taken) >= self.trials:
+                return "done"
+            if self._points is not None and not self._left(taken):
+                return "exhausted"
+            if fresh or isinstance(sampler, GridSampler):
+                point = self._fresh(taken, sampler)
+                if point is None:
+                    return "exhausted"
+                self.study.enqueue_trial(dict(point))
+        self.study.sampler = sampler
+        trial = self.study.ask()
+        point = self.space.walk(lambda entry: suggest(trial, entry))
+        key = point_key(point)
+        same = next((t for t in taken if t.number != trial.number and point_key(t.params) == key), None)
+        if same is not None:
+            self._take_over(trial, same)
+            return None
+        trial.set_user_attr(LEASE, own_lease())
+        return Claim(trial, point)
+
+    def _requeue(self) -> None:
+        """Let the trials wait again whose process is dead. Whoever holds the lock does it: nobody else is claiming."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        dead = [t for t in running if LEASE not in t.user_attrs or not is_alive(t.user_attrs[LEASE])]
+        if not dead:
+            return
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in dead:
+            if LEASE not in trial.user_attrs:
+                # It died while it drew its values, before anything was run.
+                self._end(trial, {REQUEUED: True, REASON: "the process ended before the trial began"})
+                continue
+            first = trial.user_attrs.get(RETRY_OF, trial.number)
+            deaths = sum(t.user_attrs.get(RETRY_OF, t.number) == first for t in trials)
+            if deaths >= _MOST_DEATHS:
+                self._end(trial, {REASON: f"its process died {deaths} times: out of memory, or a fault in a library"})
+                continue
+            if not any(t.user_attrs.get(RETRY_OF) == first and t.number > trial.number for t in trials):
+                self.study.add_trial(
+                    create_trial(
+                        state=TrialState.WAITING,
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        user_attrs={RETRY_OF: first},
+                        system_attrs=trial.system_attrs,
+                    )
+                )
+            self._end(trial, {REQUEUED: True, REASON: "its process died; the point is run again"})
+
+    def _end(self, trial: FrozenTrial, attributes: Mapping[str, Any]) -> None:
+        for key, value in attributes.items():
+            self.storage.optuna.set_trial_user_attr(trial._trial_id, key, value)
+        self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _take_over(self, trial: optuna.Trial, same: FrozenTrial) -> None:
+        """End a trial whose point was taken before as that one ended, so that the sampler learns it without a run."""
+        trial.set_user_attr(SAME_AS, same.number)
+        match same.state:
+            case TrialState.COMPLETE:
+                self.study.tell(trial, same.values)
+            case TrialState.PRUNED:
+                for step, value in same.intermediate_values.items():
+                    trial.report(value, step)
+                self.study.tell(trial, state=TrialState.PRUNED)
+            case _:
+                trial.set_user_attr(REASON, f"the same point as trial {same.number}")
+                self.study.tell(trial, state=TrialState.FAIL)
+
+    def _fresh(self, taken: Sequence[FrozenTrial], sampler: BaseSampler) -> Point | None:
+        """A point that nobody has taken; None where there is none."""
+        if self._points is not None:
+            left = self._left(taken)
+            if isinstance(sampler, GridSampler):
+                return sampler.first(left) if left else None
+            return left[_seed(self.seed, len(taken)) % len(left)] if left else None
+        draw = RandomSampler(seed=_seed(self.seed, len(taken)))
+        nobody = create_trial(state=TrialState.RUNNING)
+        keys = {point_key(trial.params) for trial in taken}
+        for _ in range(_MOST_DRAWS):
+            point = self.space.walk(
+                lambda entry: draw.sample_independent(self.study, nobody, entry.name, entry.distribution)
+            )
+            if point_key(point) not in keys:
+                return point
+        return None
+
+    def _left(self, taken: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+        keys = {point_key(trial.params) for trial in taken}
+        return [point for key, point in (self._points or {}).items() if key not in keys]
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """The sampler, seeded by how many trials there are: sessions and workers that begin anew never draw alike."""
+        node = dict(self.sampler)
+        if "seed" not in node and "seed" in _arguments(node):
+            node["seed"] = _seed(self.seed, number)
+        return build_sampler(node)
+
+    # -- ending a trial -----------------------------------------------------------------------------------------------
+
+    def complete(self, claim: Claim, values: Sequence[float]) -> bool:
+        """Record a trial's values; False where it was taken over by another process meanwhile."""
+        return self._tell(claim, lambda: self.study.tell(claim.trial, list(values)))
+
+    def prune(self, claim: Claim) -> bool:
+        """Record that a trial was pruned; False as in `complete`."""
+        return self._tell(claim, lambda: self.study.tell(claim.trial, state=TrialState.PRUNED))
+
+    def fail(self, claim: Claim, reason: str) -> bool:
+        """Record that a trial failed, and why; False as in `complete`."""
+
+        def tell() -> None:
+            claim.trial.set_user_attr(REASON, reason)
+            self.study.tell(claim.trial, state=TrialState.FAIL)
+
+        return self._tell(claim, tell)
+
+    def _tell(self, claim: Claim, tell: Callable[[], Any]) -> bool:
+        # Under the lock, so that nobody requeues the trial in between.
+        with self.storage.lock():
+            if self.has_ended(claim):
+                return False
+            self.study.sampler = self._sampler(claim.trial.number)
+            tell()
+            return True
+
+    def has_ended(self, claim: Claim) -> bool:
+        """Whether somebody else has ended a trial that this process still runs: it took this process for dead."""
+        return self.storage.optuna.get_trial(claim.trial._trial_id).state != TrialState.RUNNING
+
+    def give_sign(self, claim: Claim, lease: Mapping[str, Any]) -> None:
+        """Keep a sign of life of the process that runs a trial."""
+        self.storage.optuna.set_trial_user_attr(claim.trial._trial_id, LEASE, dict(lease))
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def counted(self) -> list[FrozenTrial]:
+        """The trials that count towards the total: each point once."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if counts(trial)]
+
+    def failures(self) -> list[FrozenTrial]:
+        """The trials that failed by what they did."""
+        return [trial for trial in self.counted() if trial.state == TrialState.FAIL]
+
+    def failed_too_often(self) -> bool:
+        """Whether more trials failed than `max_failures`."""
+        return self._failed_too_often(self.counted())
+
+    def _failed_too_often(self, taken: Sequence[FrozenTrial]) -> bool:
+        failures = sum(trial.state == TrialState.FAIL for trial in taken)
+        return self.max_failures is not None and failures > self.max_failures
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """The trials that have no outcome yet: other processes run them, or they wait since theirs died."""
+        return [trial for trial in self.counted() if not trial.state.is_finished()]
+
+    def best(self) -> FrozenTrial | None:
+        """The trial with the best value; of several objectives, the one on the Pareto front with the best first."""
+        done = [trial for trial in self.counted() if trial.state == TrialState.COMPLETE]
+        if not done:
+            return None
+        sign = -1 if next(iter(self.objectives.values())) == "maximize" else 1
+        if len(self.objectives) > 1:
+            done = self.front()
+        return min(done, key=lambda trial: (sign * trial.values[0], trial.number))
+
+    def front(self) -> list[FrozenTrial]:
+        """The trials that no other one is at least as good as in every objective, and better in one."""
+        return [trial for trial in self.study.best_trials if counts(trial)]
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial stands for a point of its own: no repeat, and not one that is run again under another number."""
+    return SAME_AS not in trial.user_attrs and REQUEUED not in trial.user_attrs
+
+
+def build_sampler(node: Mapping[str, Any]) -> BaseSampler:
+    """The sampler of a configuration.
+
+    Raises:
+        ConfigError: it is none, or lacks a package.
+    """
+    return _built(node, BaseSampler, "sampler")
+
+
+def build_pruner(node: Mapping[str, Any]) -> optuna.pruners.BasePruner:
+    """The pruner of a configuration.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return _built(node, optuna.pruners.BasePruner, "pruner")
+
+
+def _built(node: Mapping[str, Any], kind: type, what: str) -> Any:
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{what} is {node!r}; choose one of conf/{what}")
+    try:
+        return build(node, kind)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{node['_target_']} needs the Python package {error.name}; install it") from error
+
+
+def _arguments(node: Mapping[str, Any]) -> Iterator[str]:
+    import inspect
+
+    return iter(inspect.signature(locate(str(node.get("_target_", "")))).parameters)
+
+
+def _seed(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys([*before, *now]):
+            if before.get(name) != now.get(name):
+                yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    else:
+        yield f"{key} was {_short(before)} and is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

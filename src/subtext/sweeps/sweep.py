@@ -1,0 +1,367 @@
+"""A sweep from its configuration to its winner."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial
+
+from subtext.errors import ConfigError, SweepError
+from subtext.run_folder import RunFolder, git_commit, package_versions
+from subtext.sweeps.composition import Composition, override, resolved, unresolved
+from subtext.sweeps.leases import SignsOfLife, is_alive, own_lease
+from subtext.sweeps.space import Space
+from subtext.sweeps.storage import quiet_optuna
+from subtext.sweeps.study import REASON, Sweep
+from subtext.sweeps.workers import Plan, Worker, work
+
+log = logging.getLogger(__name__)
+
+STUDY_KEYS: Final = (
+    "sweep",
+    "sampler",
+    "pruner",
+    "space",
+    "constants",
+    "objective",
+    "objectives",
+    "trials",
+    "seeds",
+    "refit_seeds",
+    "workers",
+    "storage",
+    "max_failures",
+    "save_as",
+    "study_seed",
+    "name",
+    "debug",
+)
+"""What the command line says about the study, and not about the trainings in it."""
+_EPOCHS: Final = "trainer.max_epochs"
+_REFIT: Final = "refit"
+
+
+def make_plan(
+    config: DictConfig, *, overrides: Sequence[str], choice: str, conf: Path, search_path: Sequence[str], folder: Path
+) -> Plan:
+    """Read a sweep's configuration, and check all that can be checked before the first trial.
+
+    Args:
+        config: composed from conf/study.yaml.
+        overrides: of the command line.
+        choice: the file of conf/sweep.
+        conf: folder of the configuration.
+        search_path: further configuration folders.
+        folder: of the sweep.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    where = f"sweep/{choice}.yaml"
+    study = {key: _plain(config, key) for key in STUDY_KEYS if key in config}
+    for key, least in (("trials", 1), ("seeds", 1), ("refit_seeds", 0), ("workers", 0), ("study_seed", 0)):
+        _check_whole(key, study[key], least)
+    if study["max_failures"] is not None:
+        _check_whole("max_failures", study["max_failures"], 0)
+    if config.resume is not None:
+        raise ConfigError("resume: the same command goes on with the same sweep; leave resume out")
+    if config.overwrite:
+        raise ConfigError(f"overwrite: trials are not thrown away; choose another name=, or remove {folder} yourself")
+    objectives = _objectives(study["objectives"])
+
+    about_training = _about_training(overrides)
+    constants = study["constants"] or {}
+    if not isinstance(constants, Mapping):
+        raise ConfigError(f"{where}: constants is {constants!r}; write KEY: VALUE lines")
+    fixed = {**{str(key): None for key in constants}, **about_training}
+    given = [override(str(key), value) for key, value in constants.items() if str(key) not in about_training]
+    _check_stray_settings(config, Composition(conf, list(about_training.values()), search_path), where)
+    composition = Composition(conf, [*given, *about_training.values()], search_path)
+
+    declared = study["space"] if isinstance(study["space"], Mapping) else {}
+    declared = {name: _without_what_is_off(node, composition) for name, node in declared.items()}
+    keys = {
+        str(key)
+        for name, node in declared.items()
+        for key in ((node.get("keys") or [name]) if isinstance(node, Mapping) else [])
+    }
+    groups = frozenset(composition.groups(keys))
+    # A dictionary on the command line fixes all that is in it.
+    fixed_keys = {key for key in keys if any(key == f or (f not in groups and key.startswith(f"{f}.")) for f in fixed)}
+    space = Space.parse(declared, where=where, fixed=fixed_keys, value_of=composition.value)
+    composition.check(space, groups, where)
+
+    first = next(space.combinations({entry.name for entry in space.entries if set(entry.keys) & groups}))
+    base = resolved(composition.config({k: v for k, v in space.settings(first).items() if k in groups}), {})
+    searched = [value for entry in space.entries if _EPOCHS in entry.keys for value in entry.values() or ()]
+    epochs = [int(value) for value in (composition.largest(_EPOCHS), *searched) if value is not None]
+    seed = int(base["seed"])
+    definition = {
+        "space": space.as_dict(),
+        "settings": unresolved(composition.config({})),
+        "objective": study["objective"],
+        "objectives": objectives,
+        "seeds": study["seeds"],
+        "sampler": study["sampler"],
+        "pruner": study["pruner"],
+        "study_seed": study["study_seed"],
+    }
+    return Plan(
+        folder=folder,
+        name=str(study["name"]),
+        storage=study["storage"],
+        space=space,
+        groups=groups,
+        conf=conf,
+        overrides=(*given, *about_training.values()),
+        search_path=tuple(search_path),
+        objective=str(study["objective"]),
+        objectives=objectives,
+        sampler=study["sampler"],
+        pruner=study["pruner"],
+        trials=study["trials"],
+        max_failures=study["max_failures"],
+        study_seed=study["study_seed"],
+        seeds=tuple(range(seed, seed + study["seeds"])),
+        epochs=int(max(epochs)),
+        definition=definition,
+        base=base,
+        workers=study["workers"],
+    )
+
+
+def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
+    """Run what is left of a sweep; where that ends it, keep and refit the winner.
+
+    Args:
+        plan: of the sweep.
+        refit_seeds: how many fresh seeds the winner is trained with; 0: none.
+        save_as: name under which the winner's configuration becomes an experiment.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SweepError: more trials failed than may, or none completed.
+    """
+    quiet_optuna()
+    winner = Winner(plan, save_as)
+    sweep = plan.open()
+    _write_facts(plan, sweep)
+    before = len(sweep.counted())
+    log.info("%s: %d of %d trials so far, in %s", plan.name, before, plan.trials, sweep.storage.shown)
+    try:
+        if before < plan.trials or sweep.unfinished():
+            objective = plan.make_objective()
+            objective.prepare()
+            reason = Worker(plan, objective=objective).run() if plan.workers == 0 else work(plan)
+        else:
+            reason = "done"
+    finally:
+        _report(plan, sweep)
+    if reason == "failures" or sweep.failed_too_often():
+        raise _too_many_failures(sweep)
+    if reason == "exhausted":
+        log.info("Every point of the space was tried: there are %d", len(sweep.counted()))
+    if sweep.unfinished():
+        log.info("Other sessions run %d trials still; the last one refits the winner", len(sweep.unfinished()))
+        return 0
+    best = sweep.best()
+    if best is None:
+        raise SweepError(
+            f"no trial of {plan.name} completed ({_most_common_reason(sweep)}); correct that and begin anew by name="
+        )
+    log.info("Best: trial %d, %s", best.number, _figures(plan, best))
+    winner.keep(sweep, best)
+    if refit_seeds:
+        with _alone(sweep) as alone:
+            if not alone:
+                log.info("Another session refits the winner")
+                return 0
+            winner.refit(best, refit_seeds)
+        _report(plan, sweep)
+    log.info("Sweep folder: %s", plan.folder)
+    return 0
+
+
+def _report(plan: Plan, sweep: Sweep) -> None:
+    with suppress(ModuleNotFoundError):  # until that module is there
+        from subtext.report.sweep_page import report_sweep
+
+        report_sweep(plan.folder, sweep.study)
+
+
+class Winner:
+    """What becomes of the best trial: its configuration, and the runs that are trained with it.
+
+    Args:
+        plan: of the sweep.
+        save_as: name under which its configuration becomes an experiment.
+
+    Raises:
+        ConfigError: an experiment of that name is there that is not this sweep's.
+    """
+
+    def __init__(self, plan: Plan, save_as: str | None) -> None:
+        from subtext.sweeps.winner import check_save_as, experiment_place
+
+        self.plan = plan
+        self.save_as = save_as
+        self.composition = plan.compose()
+        # With --config-dir a person's experiments are there, and the package's configuration is not theirs to change.
+        self.conf = Path(plan.search_path[0]) if plan.search_path else plan.conf
+        place = None if save_as is None else experiment_place(self.conf, save_as)
+        if place is None or not place.is_file() or self._origin not in place.read_text(encoding="utf-8"):
+            check_save_as(save_as, self.conf)
+
+    @property
+    def _origin(self) -> str:
+        return f"Winner of the sweep {self.plan.name}, "
+
+    def keep(self, sweep: Sweep, best: FrozenTrial) -> None:
+        """Write the winner's configuration, of several objectives that of every trial on the Pareto front."""
+        from subtext.sweeps.winner import WINNER
+
+        own = self.plan.folder / "conf"
+        self._write(best, own, WINNER)
+        if len(self.plan.objectives) > 1:
+            for trial in sweep.front():
+                self._write(trial, own, f"pareto_{trial.number}")
+        if self.save_as is not None:
+            log.info("Saved as %s", self._write(best, self.conf, self.save_as))
+
+    def _write(self, trial: FrozenTrial, conf: Path, name: str) -> Path:
+        from subtext.sweeps.winner import experiment_place, write_experiment
+
+        origin = f"{self._origin}trial {trial.number}: {_figures(self.plan, trial)}."
+        overrides = self.plan.overrides_of(trial.params)
+        return write_experiment(self.composition, overrides, experiment_place(conf, name), name=name, origin=origin)
+
+    def refit(self, best: FrozenTrial, seeds: int) -> None:
+        """Train the winner with seeds that no trial had, and test it; what was begun goes on."""
+        import json
+
+        from subtext.sweeps.winner import WINNER, refit
+
+        folder = self.plan.folder / WINNER
+        noted = folder / "trial.json"
+        if noted.is_file() and (number := json.loads(noted.read_text(encoding="utf-8"))["trial"]) != best.number:
+            # More trials have found a better one. The runs of the former winner stay what they are.
+            folder.rename(self.plan.folder / f"{WINNER}-trial-{number}")
+        RunFolder(folder).make()
+        RunFolder(folder).write_json(noted.name, {"trial": best.number, "params": best.params})
+        first = max(self.plan.seeds) + 1
+        refit(
+            lambda seed: self.plan.settings(self.composition, best.params, seed),
+            folder,
+            seeds=range(first, first + seeds),
+        )
+
+
+@contextmanager
+def _alone(sweep: Sweep) -> Iterator[bool]:
+    """Whether nobody else refits the winner; as long as this lasts nobody does."""
+    study = sweep.study
+    with sweep.storage.lock():
+        lease = study.user_attrs.get(_REFIT) or {}
+        taken = bool(lease) and is_alive(lease)
+        if not taken:
+            study.set_user_attr(_REFIT, own_lease())
+    if taken:
+        yield False
+        return
+    with SignsOfLife(lambda lease: study.set_user_attr(_REFIT, lease)):
+        yield True
+    study.set_user_attr(_REFIT, None)
+
+
+def _without_what_is_off(node: Any, composition: Composition) -> Any:
+    """An entry of the space without those of its several keys whose part of the model is switched off."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("keys"), list) or len(node["keys"]) < 2:
+        return node
+    return {**node, "keys": [key for key in node["keys"] if not composition.is_off(str(key))] or node["keys"]}
+
+
+def _about_training(overrides: Sequence[str]) -> dict[str, str]:
+    """Those overrides that are for subtext-train, by key."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {
+        str(one.key_or_group): str(one.input_line)
+        for one in parsed
+        if one.key_or_group.partition(".")[0] not in (*STUDY_KEYS, "hydra")
+        and not one.key_or_group.startswith("hydra/")
+    }
+
+
+def _check_stray_settings(config: DictConfig, training: Composition, where: str) -> None:
+    """Refuse settings of training in the sweep's file: its trials would be composed without them."""
+    kept = {key: value for key, value in unresolved(config).items() if key not in STUDY_KEYS}
+    usual = unresolved(training.config({}))
+    stray = [key for key in kept if kept[key] != usual.get(key)]
+    if stray:
+        raise ConfigError(
+            f"{where} sets {', '.join(stray)}, which belongs to training; write it under constants, as KEY: VALUE"
+        )
+
+
+def _objectives(node: Any) -> dict[str, str]:
+    if not isinstance(node, Mapping) or not node:
+        raise ConfigError("objectives: name at least one figure, as in objectives={selection:maximize}")
+    for figure, direction in node.items():
+        if direction not in ("maximize", "minimize"):
+            raise ConfigError(f"objectives.{figure} is {direction!r}; write maximize or minimize")
+    return {str(figure): str(direction) for figure, direction in node.items()}
+
+
+def _plain(config: DictConfig, key: str) -> Any:
+    value = config[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _check_whole(key: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{key} is {value!r}; write a whole number of at least {least}")
+
+
+def _write_facts(plan: Plan, sweep: Sweep) -> None:
+    """Keep what the study is beside it: the folder alone tells how to repeat it."""
+    run = RunFolder(plan.folder)
+    run.make()
+    run.write_json(
+        "sweep.json",
+        {
+            "name": plan.name,
+            "storage": sweep.storage.shown,
+            "trials": plan.trials,
+            "seeds": list(plan.seeds),
+            "overrides": list(plan.overrides),
+            "definition": plan.definition,
+            "commit": git_commit(),
+            "versions": package_versions() | {"optuna": optuna.__version__},
+        },
+    )
+
+
+def _too_many_failures(sweep: Sweep) -> SweepError:
+    failures = sweep.failures()
+    return SweepError(
+        f"{len(failures)} trials of {sweep.name} failed, more than max_failures={sweep.max_failures}; "
+        f"{_most_common_reason(sweep)}. Correct that, or allow more by max_failures="
+    )
+
+
+def _most_common_reason(sweep: Sweep) -> str:
+    reasons = [str(trial.user_attrs.get(REASON, "for no known reason")) for trial in sweep.failures()]
+    if not reasons:
+        return "all were pruned"
+    most = max(dict.fromkeys(reasons), key=reasons.count)
+    return f"{reasons.count(most)} of them: {most}"
+
+
+def _figures(plan: Plan, trial: FrozenTrial) -> str:
+    return ", ".join(f"{figure} {value:.4g}" for figure, value in zip(plan.objectives, trial.values, strict=True))

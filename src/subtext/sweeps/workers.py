@@ -1,0 +1,335 @@
+"""Processes that run a sweep's trials, one trial at a time each, all against the one storage.
+
+They need nothing from each other: the same command on another machine, with the same storage, is more of them. In a
+SLURM array each task runs `subtext-sweep ... storage=postgresql://NAME@HOST/DATABASE`, or `storage=/shared/study.log`
+for a journal on a file system that all see; with Ray, a remote function runs the same command in a subprocess.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import optuna
+
+from subtext.building import locate
+from subtext.errors import ConfigError, SubtextError
+from subtext.features.workers import interrupts_ignored
+from subtext.sweeps.composition import Composition, override, settings_hash
+from subtext.sweeps.leases import SignsOfLife
+from subtext.sweeps.space import Point, Space
+from subtext.sweeps.storage import open_storage, quiet_optuna
+from subtext.sweeps.study import Claim, Nothing, Sweep
+
+log = logging.getLogger(__name__)
+
+_MOST_IDLE_DEATHS: Final = 3
+_READY: Final = "ready"
+
+
+class Objective(Protocol):
+    """What runs a trial: `subtext.sweeps.objective.Objective`, or a class of one's own with the same arguments."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], *, objectives: Sequence[str], seeds: Sequence[int], epochs: int
+    ) -> None: ...
+
+    def prepare(self) -> None:
+        """Do once what all trials share."""
+
+    def __call__(self, trial: optuna.Trial, settings_of: Callable[[int], Mapping[str, Any]]) -> tuple[float, ...]:
+        """Run a trial, given its settings with each seed; gives the figures, in the order of `objectives`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a process needs to know to work on a sweep: plain values, which go to other processes.
+
+    Attributes:
+        folder: of the sweep.
+        name: of the study.
+        storage: as `open_storage` takes it.
+        space: what is searched.
+        groups: those keys of the space that are groups of the configuration.
+        conf: folder of the configuration.
+        overrides: what the trials have in common, besides what is searched.
+        search_path: further configuration folders.
+        objective: dotted name of the class that runs trials.
+        objectives: figure -> maximize or minimize.
+        sampler: node of the configuration.
+        pruner: node of the configuration.
+        trials: how many are wanted in all.
+        max_failures: more failures than these stop the sweep.
+        study_seed: of the samplers.
+        seeds: each trial is trained with each.
+        epochs: of the longest training of any trial.
+        definition: what must be the same whenever the study goes on.
+        base: resolved settings of some trial.
+        workers: processes on this machine.
+    """
+
+    folder: Path
+    name: str
+    storage: str | None
+    space: Space
+    groups: frozenset[str]
+    conf: Path
+    overrides: tuple[str, ...]
+    search_path: tuple[str, ...]
+    objective: str
+    objectives: Mapping[str, str]
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    trials: int
+    max_failures: int | None
+    study_seed: int
+    seeds: tuple[int, ...]
+    epochs: int
+    definition: Mapping[str, Any]
+    base: Mapping[str, Any]
+    workers: int
+
+    def open(self) -> Sweep:
+        """The study in its storage."""
+        return Sweep(
+            name=self.name,
+            storage=open_storage(self.storage, self.folder, self.name),
+            space=self.space,
+            objectives=self.objectives,
+            sampler=self.sampler,
+            pruner=self.pruner,
+            trials=self.trials,
+            max_failures=self.max_failures,
+            seed=self.study_seed,
+            definition=self.definition,
+        )
+
+    def compose(self) -> Composition:
+        """What makes a trial's settings."""
+        return Composition(self.conf, self.overrides, self.search_path)
+
+    def settings(self, composition: Composition, point: Point, seed: int) -> dict[str, Any]:
+        """The resolved configuration at a point of the space.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        return composition.settings(self.space.settings(point) | {"seed": seed}, self.groups)
+
+    def overrides_of(self, point: Point) -> list[str]:
+        """What a point adds to the overrides that all trials have in common, groups first."""
+        values = self.space.settings(point)
+        return [override(key, values[key]) for key in sorted(values, key=lambda key: key not in self.groups)]
+
+    def make_objective(self) -> Objective:
+        """What runs trials.
+
+        Raises:
+            ConfigError: there is no such class, or it does not take these settings.
+        """
+        kind = locate(self.objective)
+        return cast(
+            Objective, kind(self.base, objectives=list(self.objectives), seeds=list(self.seeds), epochs=self.epochs)
+        )
+
+
+class Worker:
+    """Runs trials in this process until there are none left to take.
+
+    Args:
+        plan: of the sweep.
+        objective: what runs a trial; made as the plan says, unless given.
+        tell: gets a line about each trial that ended.
+    """
+
+    def __init__(self, plan: Plan, *, objective: Objective | None = None, tell: Any = log.info) -> None:
+        quiet_optuna()
+        self.plan = plan
+        self.sweep = plan.open()
+        self.composition = plan.compose()
+        self.objective = plan.make_objective() if objective is None else objective
+        self.tell = tell
+
+    def run(self, begun: Any = lambda number: None) -> Nothing:
+        """Run trials; gives the reason why there are no more.
+
+        Args:
+            begun: gets the number of each trial that is begun.
+        """
+        while True:
+            claim = self.sweep.claim()
+            if not isinstance(claim, Claim):
+                return claim
+            begun(claim.trial.number)
+            began = time.monotonic()
+            with SignsOfLife(lambda lease, claim=claim: self.sweep.give_sign(claim, lease)):  # type: ignore[misc]
+                outcome = self._run(claim)
+            self.tell(f"Trial {claim.trial.number}: {outcome} ({time.monotonic() - began:.1f} s) {_shown(claim)}")
+
+    def _run(self, claim: Claim) -> str:
+        """Run one trial and record what became of it; gives that in words."""
+        trial = claim.trial
+        try:
+            trial.set_user_attr("overrides", [*self.plan.overrides, *self.plan.overrides_of(claim.point)])
+
+            def settings_of(seed: int) -> Mapping[str, Any]:
+                return self.plan.settings(self.composition, claim.point, seed)
+
+            trial.set_user_attr("settings_hash", settings_hash(settings_of(self.plan.seeds[0])))
+            values = [float(value) for value in self.objective(trial, settings_of)]
+            if any(value != value for value in values):
+                raise ValueError(f"the figures are {values}: not a number")
+        except optuna.TrialPruned:
+            told = self.sweep.prune(claim)
+            outcome = f"pruned, {trial.user_attrs['reason']}" if "reason" in trial.user_attrs else "pruned"
+        except Exception as error:
+            if self.sweep.has_ended(claim):
+                return "given up: another process took this one for dead, and has taken it over"
+            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+            told = self.sweep.fail(claim, reason)
+            place = self._write_failure(claim, traceback.format_exc())
+            outcome = f"failed, {reason}; see {place}"
+        else:
+            told = self.sweep.complete(claim, values)
+            outcome = ", ".join(f"{k} {v:.4g}" for k, v in zip(self.plan.objectives, values, strict=True))
+        return outcome if told else "given up: another process took this one for dead, and has taken it over"
+
+    def _write_failure(self, claim: Claim, text: str) -> Path:
+        place = self.plan.folder / "failures" / f"trial-{claim.trial.number:04d}.txt"
+        with suppress(OSError):  # a full disk may be what it failed of
+            place.parent.mkdir(parents=True, exist_ok=True)
+            command = " ".join(claim.trial.user_attrs.get("overrides", []))
+            place.write_text(f"subtext-train {command}\n\n{text}", encoding="utf-8")
+        return place
+
+
+def work(plan: Plan) -> Nothing:
+    """Run the sweep's trials with the plan's number of processes; 0 runs them in this one.
+
+    A process that dies is replaced, and the trial that it ran is run again, up to three times in all.
+
+    Returns:
+        Why there are no more trials.
+
+    Raises:
+        SubtextError: nothing can be run at all.
+    """
+    if plan.workers == 0:
+        return Worker(plan).run()
+    crew: list[_Process] = []
+    idle_deaths = 0
+    reason: Nothing = "done"
+    try:
+        crew = [_Process(plan) for _ in range(plan.workers)]
+        while crew:
+            ready = wait([process.pipe for process in crew])
+            for process in [one for one in crew if one.pipe in ready]:
+                try:
+                    kind, content = process.pipe.recv()
+                except (EOFError, ConnectionError):
+                    crew.remove(process)
+                    if process.trial is None:
+                        idle_deaths += 1
+                    if idle_deaths >= _MOST_IDLE_DEATHS:
+                        raise ConfigError(
+                            f"worker processes die before they begin a trial ({process.how()}); try workers=0, or in a "
+                            "script of your own put what it does under if __name__ == '__main__':"
+                        ) from None
+                    log.warning("Trial %s: its process died (%s)", process.trial, process.how())
+                    crew.append(_Process(plan))
+                    continue
+                match kind:
+                    case "began":
+                        process.trial = content
+                        idle_deaths = 0
+                    case "line":
+                        log.info(content)
+                    case "error":
+                        raise content
+                    case "over":
+                        crew.remove(process)
+                        process.end()
+                        reason = content if reason == "done" else reason
+                        if content == "failures":
+                            return content
+    finally:
+        for process in crew:
+            process.end()
+    return reason
+
+
+class _Process:
+    """A process that works on a sweep and tells what it does."""
+
+    def __init__(self, plan: Plan) -> None:
+        context = multiprocessing.get_context("spawn")  # forking a process that holds threads of torch may hang
+        self.pipe, other = context.Pipe()
+        # Not a daemon, which could start no processes of its own to load data with.
+        self.process: BaseProcess = context.Process(target=_work, args=(other, plan))
+        with interrupts_ignored():
+            self.process.start()
+        other.close()
+        self.trial: int | None = None
+
+    def how(self) -> str:
+        """How the process ended."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def end(self) -> None:
+        """End the process; a trial that it runs waits for the next session."""
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _work(pipe: Connection, plan: Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    _end_with_parent()
+    try:
+        _share_cores(plan.workers)
+        worker = Worker(plan, tell=lambda line: pipe.send(("line", line)))
+        worker.objective.prepare()
+        pipe.send(("over", worker.run(lambda number: pipe.send(("began", number)))))
+    except SubtextError as error:
+        pipe.send(("error", error))
+    except ConnectionError:  # the parent is gone
+        return
+
+
+def _end_with_parent() -> None:
+    """End when the command that started this process does, even if it is killed: nobody would know of it any more."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _share_cores(workers: int) -> None:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // workers)))
+
+
+def _shown(claim: Claim) -> str:
+    return " ".join(
+        override(k, round(v, 6) if isinstance(v, float) and v > 1e-3 else v) for k, v in claim.point.items()
+    )
