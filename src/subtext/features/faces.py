@@ -11,7 +11,7 @@ from subtext.errors import ConfigError, ManifestError, MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
-from subtext.media.crops import FaceCrops, face_crops, image_crop
+from subtext.media.crops import Alteration, FaceCrops, face_crops, image_crop
 from subtext.media.faces import make_detector
 
 VERSION: Final = 2
@@ -108,7 +108,14 @@ class FaceExtractor(Extractor):
             cv2.setNumThreads(self.threads)
         try:
             if sources[0].is_picture:
-                crops = image_crop(path, detector=self.detector, size=self.size, margin=self.margin, grey=self.grey)
+                crops = image_crop(
+                    path,
+                    detector=self.detector,
+                    size=self.size,
+                    margin=self.margin,
+                    grey=self.grey,
+                    alter=self.alteration(is_picture=True),
+                )
                 yield from ((number, _stream(crops)) for number in range(len(sources)))
                 return
             for number, result in face_crops(
@@ -123,10 +130,15 @@ class FaceExtractor(Extractor):
                 max_frames=self.max_frames,
                 threads=self.threads,
                 sides=[source.side for source in sources],
+                alter=self.alteration,
             ):
                 yield number, result if isinstance(result, MediaError) else _stream(result, sources[number].side)
         except cv2.error as error:
             raise MediaError(f"{path}: OpenCV cannot use its pictures ({' '.join(str(error).split())})") from error
+
+    def alteration(self, is_picture: bool = False) -> Alteration | None:
+        """What is done to the pictures of a segment before faces are looked for; nothing, but where that is studied."""
+        return None
 
 
 def _stream(crops: FaceCrops, side: str = "") -> Stream:

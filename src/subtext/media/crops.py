@@ -1,6 +1,6 @@
 """Face crops of many segments of a recording in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,16 @@ import numpy.typing as npt
 
 from subtext.errors import MediaError
 from subtext.media.container import Recording
-from subtext.media.faces import FaceDetector
+from subtext.media.faces import Face, FaceDetector
 from subtext.media.segment import Segment, is_open
 from subtext.media.tracking import Box, FaceTracker, Track, centred, n_people
 from subtext.media.video import Image, read_image, sample_frames
 
 MAX_SIDE = 1280
 """Longer side (px) that pictures are shrunk to as they are decoded: enough for a face, and 4k stays within memory."""
+
+Alteration = Callable[[Image], Image]
+"""What is done to a segment's pictures, one by one, before a face is looked for in them; it makes new pictures."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def face_crops(
     max_frames: int = 300,
     threads: int = 0,
     sides: Sequence[str] | None = None,
+    alter: Callable[[], Alteration | None] | None = None,
 ) -> Iterator[tuple[int, FaceCrops | MediaError]]:
     """Follow the person of each segment and cut out the face.
 
@@ -75,6 +79,7 @@ def face_crops(
         max_frames: at most this many pictures a segment; a longer one is sampled evenly at a lower rate.
         threads: decoder threads; 0 = as many as there are cores.
         sides: for each segment "left" or "right", as the picture shows it, or "" for either.
+        alter: called once a segment, gives what is done to its pictures; None leaves them as they are.
 
     Yields:
         Segment index and its crops, or the error that concerns this segment alone, as soon as it is complete.
@@ -101,7 +106,8 @@ def face_crops(
         if index not in open_segments:
             tracker = FaceTracker(detector, cut, detect_rate)
             side = sides[index] if sides else ""
-            open_segments[index] = _Collector(segments[index], duration, tracker, rate, size, max_frames, side)
+            altered = alter() if alter else None
+            open_segments[index] = _Collector(segments[index], duration, tracker, rate, size, max_frames, side, altered)
         open_segments[index].add(frame.image, frame.time)
     for number, collector in open_segments.items():
         yield number, collector.finish(detector.name)
@@ -119,18 +125,19 @@ class _Collector:
         size: int,
         max_frames: int,
         side: str,
+        alter: Alteration | None,
     ) -> None:
         start, end = segment.start, segment.end
         self.start = 0.0 if is_open(start) else float(start or 0.0)
         self.end = np.inf if is_open(end) else float(end or 0.0)
         length = min(self.end, np.inf if duration is None else duration) - self.start
         self.rate = min(rate, max_frames / length) if np.isfinite(length) and length > 0 else rate
-        self.tracker, self.size, self.side = tracker, size, side
+        self.tracker, self.size, self.side, self.alter = tracker, size, side, alter
         self.times: list[float] = []
 
     def add(self, image: Image, time: float) -> None:
         self.times.append(time - self.start)
-        self.tracker.add(image, time)
+        self.tracker.add(image if self.alter is None else self.alter(image), time)
 
     def finish(self, detector: str) -> FaceCrops:
         return _collect(self.tracker.finish(), np.array(self.times), self.size, self.rate, detector, self.side)
@@ -158,29 +165,44 @@ def _side(track: Track) -> str:
 
 
 def image_crop(
-    path: Path, *, detector: FaceDetector, size: int = 112, margin: float = 0.15, grey: bool = False
+    path: Path,
+    *,
+    detector: FaceDetector,
+    size: int = 112,
+    margin: float = 0.15,
+    grey: bool = False,
+    alter: Alteration | None = None,
 ) -> FaceCrops:
     """The largest face of a picture file, as a segment of one picture at 0 s.
-
-    Detectors that expect surroundings miss a face that fills the picture, so a picture without a face is searched again
-    with a border of half its size.
 
     Raises:
         MediaError: the file is missing, empty, or no picture.
         WeightsError: the detector's weights are missing or altered.
     """
     image = read_image(path, max_side=MAX_SIDE)
-    faces, border = detector.detect(image), 0
-    if not faces:
-        border = max(image.shape[:2]) // 2
-        faces = detector.detect(cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE))
+    if alter is not None:
+        image = alter(image)
+    faces = faces_in_picture(image, detector)
     tracks = []
     if faces:
         box = centred(faces[0])
-        box[:2] -= border
         cut = (crop_square(image, box, size, margin, grey), _relative(box, image))
         tracks = [Track(detections=1, positions=[0], boxes=[box], crops=[cut])]
     return replace(_collect(tracks, np.zeros(1), size, 0.0, detector.name), n_people=len(faces))
+
+
+def faces_in_picture(image: Image, detector: FaceDetector) -> list[Face]:
+    """The faces of a picture that may be cut close, largest first; without landmarks where it had to be bordered.
+
+    Detectors that expect surroundings miss a face that fills the picture, so a picture without a face is searched again
+    with a border of half its size.
+    """
+    faces = detector.detect(image)
+    if faces:
+        return faces
+    border = max(image.shape[:2]) // 2
+    faces = detector.detect(cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE))
+    return [Face((f.box[0] - border, f.box[1] - border, f.box[2], f.box[3]), f.score) for f in faces]
 
 
 def crop_square(image: Image, box: Box, size: int, margin: float, grey: bool = False) -> Image:

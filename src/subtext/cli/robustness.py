@@ -1,0 +1,184 @@
+"""`subtext-robustness RUN`: what a trained model still tells when a stream is missing or spoiled."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from subtext.cli.outcome import finish
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from subtext.evaluation.robustness import RobustnessCurves
+
+DESCRIPTION: Final = """\
+Try a run's model on its test clips with every set of streams missing, and with streams spoiled before anything is
+extracted from them: faces out of focus or covered, noise in the sound, words gone wrong. Writes robustness.parquet into
+the run's folder (a row a clip, condition and strength), and from it robustness.csv, robustness_areas.csv and
+figures/robustness_*.png. The run's own predictions are left as they are. What is there already is not done again."""
+
+EPILOG: Final = """\
+Conditions and their strengths by default:
+  drop                 every set of streams that leaves one; drop:visual, drop:visual+text ... for single ones
+  visual:blur          sd of a Gaussian blur by the height of the face: 0.02, 0.05, 0.1, 0.2
+  visual:occlusion     share of the face's box under a grey rectangle: 0.1, 0.25, 0.5, 0.75
+  prosody:noise        white noise, dB that the speech is louder: 20, 10, 5, 0
+  prosody:pink         pink noise, likewise
+  text:word_error      word error rate: 0.1, 0.25, 0.5, 0.75
+  visual:feature_noise, text:feature_noise, prosody:feature_noise
+                       Gaussian noise on standardised figures, dB: 20, 10, 5, 0 (streams of the column features)
+Areas are means of AUROC from the clean end to the largest strength, noise being placed by its amplitude,
+10^(-dB/20): 20 dB at 0.1, 0 dB at 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("subtext.robustness").setLevel(logging.INFO)
+    # That streams are shortened was said when the run was trained, and would be said again at every strength.
+    logging.getLogger("subtext.data").setLevel(logging.ERROR)
+    return finish(lambda: _measure(options), options.debug)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from subtext.evaluation.evaluate import BINARY_HEADS
+    from subtext.evaluation.robustness import RobustnessCurves
+    from subtext.report.robustness_figures import robustness_figure
+    from subtext.report.table import HEAD_NAMES
+    from subtext.robustness.measure import TABLE, measure_robustness
+    from subtext.run_folder import RunFolder
+
+    strengths = _strengths(options.strengths or ())
+    table = measure_robustness(
+        options.run,
+        None if options.conditions is None else _split(options.conditions),
+        strengths,
+        seed=options.seed,
+        workers=options.workers,
+        models=options.models,
+        overwrite=options.overwrite,
+    )
+    run = RunFolder(options.run)
+    groups = run.run().get("groups") or ()
+    question = str(run.run().get("question") or HEAD_NAMES["incongruent"])
+    written, points, areas = [run.file(TABLE)], [], []
+    for head in BINARY_HEADS:
+        if f"prob_{head}" not in table or table[head].isna().all():
+            continue
+        curves = RobustnessCurves([table], groups, head)
+        point, area = curves.point_table(), curves.area_table()
+        points.append(point.assign(head=head))
+        areas.append(area.assign(head=head))
+        asked = question if head == "incongruent" else HEAD_NAMES[head]
+        _print(curves, asked, Console())
+        with run.writing():
+            figure = robustness_figure(
+                {"fused": point},
+                run.file("figures") / f"robustness_{head}.png",
+                areas={"fused": area},
+                question=asked,
+            )
+        written += [figure] if figure else []
+    if points:
+        import pandas as pd
+
+        with run.writing():
+            for name, tables in (("robustness.csv", points), ("robustness_areas.csv", areas)):
+                pd.concat(tables, ignore_index=True).to_csv(run.file(name), index=False, float_format="%.6g")
+                written.append(run.file(name))
+    # Plain print, because a console would fold a long path.
+    print(f"Written: {', '.join(map(str, written))}")
+
+
+def _print(curves: "RobustnessCurves", question: str, console: "Console") -> None:
+    from rich.table import Table
+
+    from subtext.report.table import interval_text
+    from subtext.robustness.conditions import CLEAN, CONDITIONS
+
+    shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
+    for column in ("condition", "strength", "AUROC", "judged"):
+        shown.add_column(column, justify="left" if column == "condition" else "right")
+    for row in curves.point_table().to_dict("records"):
+        strength = f"{row['strength']:g}" if row["condition"] in CONDITIONS else ""
+        value = interval_text({"value": row["auroc"], "low": row["low"], "high": row["high"]})
+        shown.add_row(
+            str(row["condition"]), strength, value, f"{row['judged']:.0%}", end_section=row["condition"] == CLEAN
+        )
+    console.print(shown)
+    areas = curves.area_table()
+    if len(areas):
+        shown = Table(title=f"Area under the curve, {question}", title_justify="left")
+        for column in ("condition", "strengths", "area"):
+            shown.add_column(column)
+        for row in areas.to_dict("records"):
+            value = interval_text({"value": row["area"], "low": row["low"], "high": row["high"]})
+            shown.add_row(str(row["condition"]), str(row["strengths"]), value)
+        console.print(shown)
+
+
+def _split(given: Sequence[str]) -> list[str]:
+    return [name for text in given for name in text.split(",") if name]
+
+
+def _strengths(given: Sequence[str]) -> dict[str, list[float]]:
+    from subtext.errors import ConfigError
+
+    out: dict[str, list[float]] = {}
+    for text in given:
+        name, equals, numbers = text.partition("=")
+        try:
+            values = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            values = []
+        if not equals or not values:
+            raise ConfigError(f"--strengths {text}: write a condition and its numbers, such as prosody:noise=20,10,0")
+        if name in out:
+            raise ConfigError(f"--strengths names {name} twice; give all its numbers at once")
+        out[name] = values
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="subtext-robustness",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, cross-validated or not")
+    parser.add_argument(
+        "--conditions", metavar="NAME", nargs="+", help="only these, put after RUN (default: all that apply to the run)"
+    )
+    parser.add_argument(
+        "--strengths",
+        metavar="NAME=S,S,...",
+        nargs="+",
+        help="other strengths of a condition, such as prosody:noise=20,10,0",
+    )
+    parser.add_argument("--seed", type=_natural, default=0, help="of noise, rectangles and word errors (default 0)")
+    parser.add_argument("--workers", type=_natural, help="processes that extract (default: as in the run)")
+    parser.add_argument(
+        "--models", metavar="FOLDER", type=Path, help="where detector weights are, if not where the run had them"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a trained model still tells when a stream is missing or spoiled."""
