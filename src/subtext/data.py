@@ -299,6 +299,17 @@ def load_clips(
     return ClipData(table, streams, numbers, frozenset(embedded))
 
 
+def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapping[str, int]) -> dict[str, Tokens]:
+    """One clip of blank streams of the corpus's median lengths, to count operations with."""
+    clip = {}
+    for modality in modalities:
+        rows = index.table[(index.table["modality"] == modality) & (index.table["status"] == "ok")]
+        steps = min(int(rows["n_steps"].median()), max_steps[modality])
+        shape = [int(side) for side in rows["step_shape"].iloc[0].split("x")]
+        clip[modality] = Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
+    return clip
+
+
 def shorten(values: np.ndarray, limit: int, modality: str) -> np.ndarray:
     """At most `limit` steps of a stream `[time, ...]`.
 

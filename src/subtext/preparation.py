@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from subtext.building import build
 from subtext.classifier import IncongruenceClassifier
@@ -15,7 +14,6 @@ from subtext.corpora.corpus import Corpus, Description
 from subtext.corpora.splits import fold_as_test, with_folds
 from subtext.data import ClipData, load_clips
 from subtext.encoders.encoder import Encoder
-from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, ManifestError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
@@ -283,14 +281,3 @@ def usable_heads(
             f"{name}: no training row carries a label of {', '.join(spec.column for spec in specs)}; add labels"
         )
     return usable
-
-
-def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapping[str, int]) -> dict[str, Tokens]:
-    """One clip of blank streams of the corpus's median lengths, to count operations with."""
-    clip = {}
-    for modality in modalities:
-        rows = index.table[(index.table["modality"] == modality) & (index.table["status"] == "ok")]
-        steps = min(int(rows["n_steps"].median()), max_steps[modality])
-        shape = [int(side) for side in rows["step_shape"].iloc[0].split("x")]
-        clip[modality] = Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
-    return clip

@@ -18,7 +18,7 @@ from subtext.classifier import IncongruenceClassifier
 from subtext.clip_metadata import describe_clips
 from subtext.control_systems import Controls
 from subtext.corpora.audit import audit_training
-from subtext.data import ClipData
+from subtext.data import ClipData, typical_clip
 from subtext.encoders.encoder import Encoder
 from subtext.errors import RunError
 from subtext.features.cache import FeatureCache
@@ -36,7 +36,6 @@ from subtext.preparation import (
     make_encoders,
     read_corpus,
     take_backbones,
-    typical_clip,
     usable_heads,
 )
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier

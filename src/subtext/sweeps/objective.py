@@ -12,7 +12,7 @@ import optuna
 import torch
 
 from subtext.classifier import IncongruenceClassifier
-from subtext.data import ClipData
+from subtext.data import ClipData, typical_clip
 from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError, NotFiniteError
 from subtext.features.cache import FeatureCache
@@ -29,7 +29,6 @@ from subtext.preparation import (
     make_encoders,
     read_corpus,
     take_backbones,
-    typical_clip,
     usable_heads,
 )
 from subtext.run_folder import RunFolder
