@@ -18,6 +18,7 @@ from subtext.evaluation.decisions import decide, temperature
 from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS, RANKING, REDRAWN, describe_groups, subsets_of
 from subtext.evaluation.intervals import Interval, Units, count_interval, mean_of, mean_of_counts, ranking_interval
 from subtext.evaluation.metrics import (
+    ECE_BINS,
     Bools,
     CountStatistic,
     Floats,
@@ -26,6 +27,7 @@ from subtext.evaluation.metrics import (
     calibration_floor,
     decision_metrics,
     log_loss,
+    probability_bin,
     probability_metrics,
 )
 from subtext.evaluation.multiple import holm, verdict
@@ -259,12 +261,14 @@ class _Judge:
             "after": self.figures(scores, everywhere, ("ece", "brier", "log_loss")),
             "ece_if_calibrated": float(np.mean([calibration_floor(s.p[at]) for s in scores])) if at.any() else None,
             "temperatures": [_temperature(run, self.head) for run in runs],
+            "bins": {"after": _bins(labels, [s.p[at] for s in scores])},
         }
         raw = [s.raw for s in scores if s.raw is not None and not np.isnan(s.raw[at]).any()]
         if len(raw) < len(scores):
             return found | {"before": {"reason": "no logits"}}
         before = [Scores(p, s.decided) for p, s in zip(raw, scores, strict=True)]
         found["before"] = self.figures(before, everywhere, ("ece", "brier", "log_loss"))
+        found["bins"]["before"] = _bins(labels, [p[at] for p in raw])
         found["change"] = {}
         for metric in ("brier", "log_loss"):
             try:
@@ -537,6 +541,21 @@ def _within_figure(each: Sequence[pd.Series], unit: str) -> dict[str, Any]:
 
     mean = pd.concat(each, axis=1).mean(axis=1, skipna=False).dropna()
     return mean_interval(mean.to_list(), unit).as_dict() | _spread([float(one.mean()) for one in each])
+
+
+def _bins(labels: Bools, scores: Sequence[Floats]) -> list[dict[str, float]]:
+    """Reliability: mean probability and share of positives in every bin that holds clips, all seeds together."""
+    p, truth = np.concatenate(scores), np.tile(labels, len(scores))
+    bins = probability_bin(p)
+    return [
+        {
+            "probability": float(p[at].mean()),
+            "positive": float(truth[at].mean()),
+            "clips": float(at.sum()) / len(scores),
+        }
+        for at in (bins == number for number in range(ECE_BINS))
+        if at.any()
+    ]
 
 
 def _temperature(run: TrainedRun, head: str) -> float | None:

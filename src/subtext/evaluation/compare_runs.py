@@ -1,17 +1,25 @@
 """Compare run folders: read their tables, add what the folders alone tell, and write the comparison."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
 
 from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
+from subtext.evaluation.run import read_parquet
 from subtext.evaluation.systems import System, TrainedRun, read_systems
 from subtext.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from subtext.corpora.description import Description
+
 COMPARISON: Final = "comparison.json"
 PAGE: Final = "comparison.md"
+ROBUSTNESS: Final = "robustness.parquet"
 CONSTRUCTED: Final = "constructed"
 
 
@@ -56,22 +64,22 @@ def compare_runs(
     systems = read_systems(arguments)
     units = shared_groups(systems) if groups is None else groups
     found = compare(systems, units, reference=reference, within=within, alpha=alpha, n_bootstrap=n_bootstrap, seed=seed)
-    facts = [_facts(run) for system in systems for run in system.runs]
     for name in ("labels", "question"):
-        told = {str(entry[name]) for entry in facts if entry.get(name)}
-        if len(told) == 1:
+        told = {_told(run, name) for system in systems for run in system.runs}
+        if len(told) == 1 and None not in told:
             found[name] = told.pop()
     found["nature"] = nature_of(systems)
     found["audits"] = audits_of(systems)
     found["alarms"] = alarms(found)
     found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
-    found["robustness"] = robustness_of(systems, units)
+    found["robustness"], notes = robustness_of(systems, units, list(found["heads"]))
+    found["notes"] += notes
     target = RunFolder(out)
     target.make()
     target.write_json(COMPARISON, found)
     with target.writing():
         write_tables(out, found)
-        figures = comparison_figures(out / "figures", found, systems)
+        figures = comparison_figures(out / "figures", found)
         write_comparison_page(out / PAGE, found, figures=figures)
     return found
 
@@ -102,7 +110,7 @@ def shared_groups(systems: Sequence[System]) -> list[str]:
 
 def nature_of(systems: Sequence[System]) -> str | None:
     """Where the behaviour in the runs' corpus comes from, as its description says; None where that is not known."""
-    natures = {nature for system in systems for run in system.runs if (nature := _nature(run)) is not None}
+    natures = {_told(run, "nature") for system in systems for run in system.runs}
     return natures.pop() if len(natures) == 1 else None
 
 
@@ -182,9 +190,49 @@ def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
         return found | {"reason": str(error)}
 
 
-def robustness_of(systems: Sequence[System], groups: Sequence[str]) -> dict[str, Any]:
-    """Systems whose runs were tried on degraded streams: their figures by condition and strength."""
-    return {}
+def robustness_of(
+    systems: Sequence[System], groups: Sequence[str], heads: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Head -> system -> AUROC under every condition and area under each curve, where subtext-robustness was run.
+
+    Returns:
+        These, and a note for each system that has them in some of its runs only, or none while others have them.
+
+    Raises:
+        RunError: a table cannot be read, or holds other clips than its run.
+    """
+    from subtext.evaluation.robustness import RobustnessCurves
+
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for system in systems:
+        paths = [run.folder / ROBUSTNESS for run in system.runs if run.folder is not None]
+        found = [(run, read_parquet(path)) for run, path in zip(system.runs, paths, strict=False) if path.is_file()]
+        for run, table in found:
+            tested = run.predictions.loc[run.predictions["split"] == "test", "id"]
+            if set(table["id"]) != set(tested):
+                raise RunError(
+                    f"{ROBUSTNESS} of {run.label} holds other clips than its predictions; run subtext-robustness again"
+                )
+        if found:
+            tables[system.name] = [table for _, table in found]
+    if not tables:
+        return {}, ["missing and noisy streams: no run has been through subtext-robustness"]
+    notes = [
+        f"missing and noisy streams: {len(tables.get(system.name, []))} of {len(system.runs)} runs of {system.name}"
+        for system in systems
+        if len(tables.get(system.name, [])) < len(system.runs)
+    ]
+    out: dict[str, Any] = {}
+    for head in heads:
+        for name, each in tables.items():
+            if any(f"prob_{head}" not in table for table in each):
+                continue
+            curves = RobustnessCurves(each, groups, head)
+            out.setdefault(head, {})[name] = {
+                "points": _records(curves.point_table()),
+                "areas": _records(curves.area_table()),
+            }
+    return out, notes
 
 
 def _check_out(out: Path) -> None:
@@ -199,23 +247,29 @@ def _facts(run: TrainedRun) -> dict[str, Any]:
     return folder.run() if folder is not None and folder.file("run.json").is_file() else {}
 
 
-def _nature(run: TrainedRun) -> str | None:
+def _told(run: TrainedRun, name: str) -> str | None:
+    """What a run says of its corpus's labels; older runs leave it to the corpus."""
     facts = _facts(run)
-    if facts.get("nature"):
-        return str(facts["nature"])
+    if facts.get(name):
+        return str(facts[name])
+    described = _description(run)
+    return None if described is None else str(getattr(described, name))
+
+
+def _description(run: TrainedRun) -> "Description | None":
+    """What the class of the run's corpus says of it; the corpus's files need not be here."""
     if run.folder is None or not RunFolder(run.folder).is_begun:
         return None
-    target = (RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", "")
-    # The class alone is looked at: the corpus's files need not be here. Somebody else's code is not run.
-    if not str(target).startswith("subtext.corpora."):
+    target = str((RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", ""))
+    # Somebody else's code is not run.
+    if not target.startswith("subtext.corpora."):
         return None
     from subtext.building import locate
 
     try:
-        description = getattr(locate(str(target)), "description", None)
+        return getattr(locate(target), "description", None)
     except ConfigError:
         return None
-    return None if description is None else str(description.nature)
 
 
 def _audit_files(run: TrainedRun) -> list[Path]:
@@ -231,3 +285,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}; remove it to do without what the audit found") from error
     return content if isinstance(content, dict) else {}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain types; what JSON has no number for is null."""
+    return [
+        {str(key): None if pd.isna(value) or value in (math.inf, -math.inf) else value for key, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]

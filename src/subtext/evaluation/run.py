@@ -155,7 +155,7 @@ def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         advice = f"finish the run with: subtext-train resume={run.path}" if run.is_begun else "give a run folder"
         raise RunError(f"{run.path} holds no {PREDICTIONS}; {advice}")
     controls = run.file(CONTROLS)
-    return _read_parquet(run.file(PREDICTIONS)), _read_parquet(controls) if controls.is_file() else None
+    return read_parquet(run.file(PREDICTIONS)), read_parquet(controls) if controls.is_file() else None
 
 
 def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | None) -> list[str]:
@@ -200,7 +200,12 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     return told
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A run's table.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     from pyarrow import ArrowException
 
     try:

@@ -1,0 +1,425 @@
+"""The pictures of a comparison: systems and controls, their differences, calibration, types, cost."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from subtext.evaluation.multiple import Verdict
+from subtext.report.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    _figure,
+    _save,
+)
+from subtext.report.table import (
+    MODALITY_NAMES,
+    SUBSET_NAMES,
+    head_name,
+    interval_text,
+    system_name,
+)
+from subtext.robustness.conditions import CONDITIONS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, "#000000")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: Final = ("-", "--", "-.", ":")
+VERDICT_COLOURS: Final[Mapping[Verdict, str]] = {
+    "better": BLUE,
+    "worse": VERMILION,
+    "tie": GREY,
+    "undecided": ORANGE,
+    "untested": "0.8",
+}
+VERDICT_WORDS: Final[Mapping[Verdict, str]] = {
+    "better": "better",
+    "worse": "worse",
+    "tie": "a tie",
+    "undecided": "undecided",
+    "untested": "not tested",
+}
+
+
+def comparison_figures(folder: Path, comparison: Mapping[str, Any]) -> list[Path]:
+    """Write every figure that the comparison allows, and remove those of an earlier one.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    written: list[Path | None] = []
+    for head in comparison["heads"]:
+        subset = headline(comparison, head)
+        written.append(systems_forest(comparison, head, subset, folder / f"auroc_{head}.png"))
+        written.append(differences_forest(comparison, head, subset, folder / f"differences_{head}.png"))
+        written.append(difference_matrix(comparison, head, subset, folder / f"pairs_{head}.png"))
+        written.append(within_strips(comparison, head, subset, folder / f"within_{head}.png"))
+        written.append(reliability(comparison, head, folder / f"reliability_{head}.png"))
+        written.append(types(comparison, head, folder / f"types_{head}.png"))
+        written.append(robustness(comparison, head, folder / f"robustness_{head}.png"))
+        written.append(cost(comparison, head, subset, folder / f"cost_{head}.png"))
+    return [path for path in written if path is not None]
+
+
+def headline(comparison: Mapping[str, Any], head: str) -> str:
+    """The subset whose figures come first: clips with all streams, where that is known."""
+    subsets = comparison["heads"][head]["subsets"]
+    return "all_streams" if "all_streams" in subsets else "all"
+
+
+def ranked(entry: Mapping[str, Any]) -> list[str]:
+    """Systems by their AUROC, best first."""
+    found = {name: system["metrics"]["auroc"]["value"] for name, system in entry["systems"].items()}
+    return sorted(found, key=lambda name: (found[name] is None, -(found[name] or 0.0), name))
+
+
+def shown_controls(comparison: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """The system whose controls stand beside all: the reference's, else those of the best that has some."""
+    candidates = [comparison["reference"], *ranked(entry)]
+    return next((name for name in candidates if name in entry["controls"]), None)
+
+
+def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
+    """AUROC of every system with its interval and each seed's value, and of the controls."""
+    entry = comparison["heads"][head]["subsets"][subset]
+    rows = [
+        (name, entry["systems"][name]["metrics"]["auroc"], BLUE, "o")
+        for name in ranked(entry)
+        if entry["systems"][name]["metrics"]["auroc"]["value"] is not None
+    ]
+    if not rows:
+        return None
+    whose = shown_controls(comparison, entry)
+    for name, control in entry["controls"].get(whose, {}).items():
+        figure = control["metrics"]["auroc"]
+        if figure["value"] is not None:
+            rows.append((f"control: {system_name(name)}", figure, GREY, "s"))
+    figure_ = _figure(9.4, 1.7 + 0.36 * len(rows))
+    ax = figure_.subplots()
+    ax.axvline(0.5, color="0.75", linewidth=1)
+    for place, (_, figure, colour, marker) in enumerate(rows):
+        if figure["low"] is not None:
+            ax.plot([figure["low"], figure["high"]], [place] * 2, color=colour, linewidth=1.8)
+        each = figure.get("per_seed", [])
+        if len(each) > 1:
+            ax.plot(each, [place + 0.24] * len(each), "|", color=colour, markersize=6, alpha=0.8)
+        ax.plot(figure["value"], place, marker=marker, color=colour, markersize=6, linestyle="")
+    ax.set_yticks(range(len(rows)), [_plain(name) for name, *_ in rows])
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(range(len(rows)), [interval_text(figure) for _, figure, *_ in rows])
+    right.tick_params(length=0, labelsize=8)
+    ax.invert_yaxis()
+    lows = [end for _, f, *_ in rows for end in (f["low"], *f.get("per_seed", [f["value"]])) if end is not None]
+    ax.set(
+        xlabel=f"AUROC with 95 % interval, {SUBSET_NAMES[subset]} ({entry['clips']}); ticks: single seeds",
+        xlim=(min(0.4, min(lows) - 0.02), 1.01),
+        title=f"Systems and controls, {head_name(comparison, head)}",
+    )
+    if whose is not None and len(entry["controls"]) > 1:
+        ax.set_ylabel(f"controls of {_plain(whose)}", fontsize=8)
+    ax.grid(axis="x", color="0.92")
+    ax.set_axisbelow(True)
+    return _save(figure_, path)
+
+
+def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
+    """Every system's AUROC less the reference's, with Holm's verdict and the smallest difference to be found."""
+    entry = comparison["heads"][head]["subsets"][subset]
+    panels = [("all clips compared", entry["differences"]["reference"])]
+    if "within" in entry:
+        panels.append((f"inside each {entry['within']['unit']}", entry["within"]["differences"]["reference"]))
+    panels = [(title, [row for row in rows if row["value"] is not None]) for title, rows in panels]
+    panels = [(title, rows) for title, rows in panels if rows]
+    if not panels:
+        return None
+    order = [row["system"] for row in sorted(panels[0][1], key=lambda row: -row["value"])]
+    figure = _figure(3.2 + 4.6 * len(panels), 1.9 + 0.42 * len(order))
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    seen: dict[Verdict, None] = {}
+    for ax, (title, rows) in zip(axes, panels, strict=True):
+        ax.axvline(0, color="0.6", linewidth=1)
+        for row in rows:
+            place, colour = order.index(row["system"]), VERDICT_COLOURS[row["verdict"]]
+            seen[row["verdict"]] = None
+            if row.get("minimal_detectable") is not None:
+                size = row["minimal_detectable"]
+                ax.fill_betweenx([place - 0.34, place + 0.34], -size, size, color="0.93", linewidth=0)
+            if row["low"] is not None:
+                ax.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=2)
+            ax.plot(row["value"], place, "o", color=colour, markersize=6)
+        ax.set(xlabel=f"AUROC less that of {_plain(comparison['reference'])}", title=title)
+    axes[0].set_yticks(range(len(order)), [_plain(name) for name in order])
+    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    for verdict in VERDICT_COLOURS:
+        if verdict in seen:
+            axes[0].plot([], [], "o-", color=VERDICT_COLOURS[verdict], label=f"{VERDICT_WORDS[verdict]} (Holm)")
+    axes[0].fill_between([], [], [], color="0.88", label="too small to be found with power 0.8")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    figure.suptitle(f"Paired differences, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}", fontsize=11)
+    return _save(figure, path)
+
+
+def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
+    """AUROC of the row less that of the column, bold and starred where Holm's correction over all pairs leaves it."""
+    entry = comparison["heads"][head]["subsets"][subset]
+    names = ranked(entry)
+    rows = [row for row in entry["differences"]["all_pairs"] if row["value"] is not None]
+    if len(names) < 3 or not rows:
+        return None
+    values = np.full((len(names), len(names)), np.nan)
+    real = np.zeros_like(values, dtype=bool)
+    for row in rows:
+        one, other = names.index(row["system"]), names.index(row["other"])
+        values[one, other], values[other, one] = row["value"], -row["value"]
+        real[one, other] = real[other, one] = row["verdict"] in ("better", "worse")
+    side = 2.6 + 0.72 * len(names)
+    figure = _figure(side + 1.2, side)
+    ax = figure.subplots()
+    largest = max(0.02, float(np.nanmax(np.abs(values))))
+    image = ax.imshow(values, cmap="RdBu", vmin=-largest, vmax=largest)
+    for one, other in zip(*np.nonzero(~np.isnan(values)), strict=True):
+        bright = abs(values[one, other]) > 0.6 * largest
+        ax.text(
+            other,
+            one,
+            f"{values[one, other]:+.3f}{'*' if real[one, other] else ''}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if real[one, other] else "normal",
+            color="white" if bright else "black",
+        )
+    ax.set_yticks(range(len(names)), [_plain(name) for name in names], fontsize=8)
+    ax.set_xticks(
+        range(len(names)),
+        [_plain(name) for name in names],
+        rotation=35,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=8,
+    )
+    alpha = comparison["settings"]["alpha"]
+    ax.set_title(
+        f"AUROC of row less column, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}\n"
+        f"* significant at {alpha:g} after Holm's correction over {len(rows)} pairs",
+        fontsize=10,
+    )
+    figure.colorbar(image, ax=ax, shrink=0.7)
+    return _save(figure, path)
+
+
+def within_strips(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
+    """AUROC inside each unit: a point each, and their mean with a t interval."""
+    entry = comparison["heads"][head]["subsets"][subset]
+    within = entry.get("within")
+    if within is None:
+        return None
+    names = [name for name in ranked(entry) if within["systems"][name]["value"] is not None]
+    if not names:
+        return None
+    figure = _figure(8.4, 1.7 + 0.5 * len(names))
+    ax = figure.subplots()
+    ax.axvline(0.5, color="0.75", linewidth=1)
+    for place, name in enumerate(names):
+        each = [value for value in within["each"][name].values() if value is not None]
+        ax.plot(each, [place + 0.2] * len(each), "o", color=SKY, markersize=4, alpha=0.6)
+        mean = within["systems"][name]
+        if mean["low"] is not None:
+            ax.plot([mean["low"], mean["high"]], [place - 0.1] * 2, color=BLUE, linewidth=2)
+        ax.plot(mean["value"], place - 0.1, "D", color=BLUE, markersize=6)
+    ax.set_yticks(range(len(names)), [_plain(name) for name in names])
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(range(len(names)), [interval_text(within["systems"][name]) for name in names])
+    right.tick_params(length=0, labelsize=8)
+    ax.invert_yaxis()
+    ax.set(
+        xlabel=f"AUROC inside each {within['unit']} (points), mean with 95 % t interval",
+        title=f"Inside each {within['unit']}, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}",
+    )
+    return _save(figure, path)
+
+
+def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
+    """Share of positives against predicted probability, before and after temperature scaling."""
+    found = comparison["heads"][head]["calibration"]
+    if not found:
+        return None
+    figure = _figure(10.4, 5.6)
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, when in zip(axes, ("before", "after"), strict=True):
+        ax.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+        for style, (name, entry) in zip(_styles(len(found)), sorted(found.items()), strict=True):
+            bins = entry["bins"].get(when)
+            if not bins:
+                continue
+            error = entry[when]["ece"]["value"]
+            label = f"{_plain(name)} ({'n/a' if error is None else f'{error:.3f}'})"
+            x, y = ([b[key] for b in bins] for key in ("probability", "positive"))
+            ax.plot(x, y, label=label, markersize=4, linewidth=1.3, **style)
+        ax.set(xlabel="predicted probability", title=f"{when} temperature scaling", xlim=(0, 1), ylim=(-0.02, 1.02))
+        ax.set_aspect("equal")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="upper left")
+    axes[0].set_ylabel("share of positive clips")
+    figure.suptitle(f"Reliability, {head_name(comparison, head)}, all test clips", fontsize=11)
+    return _save(figure, path)
+
+
+def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
+    """AUROC of each type against congruent clips, a panel a type."""
+    found = comparison["heads"][head]["types"]
+    kinds = [kind for kind, entry in found.items() if isinstance(entry, Mapping) and kind != "congruent"]
+    if not kinds:
+        return None
+    entry = comparison["heads"][head]["subsets"]["all"]
+    names = ranked(entry)
+    whose = shown_controls(comparison, entry)
+    alone = [
+        (control, True) for control in MODALITY_NAMES if control in found[kinds[0]]["controls"].get(whose or "", {})
+    ]
+    rows = [(name, False) for name in names] + alone
+    figure = _figure(2.4 + 2.5 * len(kinds), 1.8 + 0.34 * len(rows))
+    axes = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True, sharex=True))
+    for ax, kind in zip(axes, kinds, strict=True):
+        ax.axvline(0.5, color="0.75", linewidth=1)
+        for place, (name, is_control) in enumerate(rows):
+            source = found[kind]["controls"][whose] if is_control else found[kind]["systems"]
+            figure_ = source[name].get("auroc", {"value": None})
+            if figure_["value"] is None:
+                continue
+            colour = GREY if is_control else BLUE
+            if figure_["low"] is not None:
+                ax.plot([figure_["low"], figure_["high"]], [place] * 2, color=colour, linewidth=1.5)
+            ax.plot(figure_["value"], place, "s" if is_control else "o", color=colour, markersize=5)
+        ax.set_title(f"{kind.replace('_', ' ')}\n({found[kind]['clips']} clips)", fontsize=9)
+        ax.set_xlabel("AUROC", fontsize=8)
+        ax.grid(axis="x", color="0.92")
+    labels = [f"control: {system_name(name)}" if is_control else _plain(name) for name, is_control in rows]
+    axes[0].set_yticks(range(len(rows)), labels, fontsize=8)
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    figure.suptitle(f"Each type against congruent clips, {head_name(comparison, head)}", fontsize=11)
+    return _save(figure, path)
+
+
+def robustness(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
+    """AUROC of all systems as streams are dropped or spoiled, a panel a condition."""
+    found = comparison["robustness"].get(head, {})
+    if not found:
+        return None
+    points = {name: [p for p in entry["points"] if p["auroc"] is not None] for name, entry in sorted(found.items())}
+    conditions = list(dict.fromkeys(p["condition"] for each in points.values() for p in each))
+    drops = [condition for condition in conditions if condition.startswith("drop:")]
+    curves = [condition for condition in conditions if condition in CONDITIONS]
+    panels = [*(["drop"] if drops else []), *curves]
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = _figure(1.0 + 3.9 * columns, 1.2 + 3.3 * lines)
+    axes = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
+    for ax, panel in zip(axes, panels, strict=False):
+        ax.axhline(0.5, color="0.8", linewidth=1)
+        for place, (style, (name, each)) in enumerate(zip(_styles(len(points)), points.items(), strict=True)):
+            clean = [p for p in each if p["condition"] == "clean"]
+            if panel == "drop":
+                shown = [p for p in each if p["condition"] in drops]
+                names = ["clean", *drops]
+                shift = (place - (len(points) - 1) / 2) * 0.6 / max(1, len(points))
+                own = [(names.index(p["condition"]) + shift, p) for p in [*clean, *shown]]
+                style = {**style, "linestyle": ""}
+            else:
+                own = [(0.0, p) for p in clean] + [(p["level"], p) for p in each if p["condition"] == panel]
+                own.sort(key=lambda pair: pair[0])
+            for at, p in own:
+                if p["low"] is not None:
+                    ax.plot([at] * 2, [p["low"], p["high"]], color=style["color"], linewidth=1, alpha=0.45)
+            x, y = [at for at, _ in own], [p["auroc"] for _, p in own]
+            ax.plot(x, y, markersize=4.5, linewidth=1.4, label=_plain(name), **style)
+        if panel == "drop":
+            labels = ["nothing", *(" + ".join(MODALITY_NAMES[m] for m in d[5:].split("+")) for d in drops)]
+            ax.set_xticks(range(len(labels)), labels, rotation=25, ha="right", rotation_mode="anchor", fontsize=8)
+            ax.set_title("dropped", fontsize=10)
+        else:
+            how = CONDITIONS[panel]
+            ax.set_title(f"{MODALITY_NAMES[how.modality]}: {panel.partition(':')[2].replace('_', ' ')}", fontsize=10)
+            ax.set_xlabel(how.scale or how.strength, fontsize=8)
+    for place, ax in enumerate(axes):
+        if place >= len(panels):
+            ax.set_axis_off()
+        elif place % columns == 0:
+            ax.set_ylabel("AUROC with 95 % interval", fontsize=8)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(f"Missing and spoiled streams, {head_name(comparison, head)}", fontsize=11)
+    return _save(figure, path)
+
+
+def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
+    """AUROC against operations a clip."""
+    entry = comparison["heads"][head]["subsets"][subset]
+    points = {
+        name: (comparison["cost"][name]["flops_per_clip"], entry["systems"][name]["metrics"]["auroc"])
+        for name in sorted(entry["systems"])
+        if comparison["cost"].get(name, {}).get("flops_per_clip")
+        and entry["systems"][name]["metrics"]["auroc"]["value"] is not None
+    }
+    if not points:
+        return None
+    figure = _figure(8.4, 4.6)
+    ax = figure.subplots()
+    for style, (name, (flops, area)) in zip(_styles(len(points)), points.items(), strict=True):
+        if area["low"] is not None:
+            ax.plot([flops] * 2, [area["low"], area["high"]], color=style["color"], linewidth=1.3, alpha=0.7)
+        ax.plot(flops, area["value"], style["marker"], color=style["color"], markersize=8, label=_plain(name))
+    ax.set_xscale("log")
+    ax.margins(x=0.12)
+    _few_log_ticks(ax)
+    ax.set(
+        xlabel="floating-point operations a clip (log scale)",
+        ylabel="AUROC with 95 % interval",
+        title=f"What a clip costs, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}",
+    )
+    ax.grid(color="0.93")
+    ax.set_axisbelow(True)
+    figure.legend(loc="outside right upper", fontsize=8)
+    return _save(figure, path)
+
+
+def _few_log_ticks(ax: "Axes") -> None:
+    """Readable ticks where all values lie within one power of ten."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    low, high = ax.get_xlim()
+    narrow = high / low < 12
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _styles(count: int) -> list[dict[str, Any]]:
+    """Colour, marker and dash of each of so many systems."""
+    return [
+        {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
+            "linestyle": DASHES[(place // len(COLOURS)) % len(DASHES)],
+        }
+        for place in range(count)
+    ]
+
+
+def _plain(name: str) -> str:
+    # Matplotlib takes text between two dollar signs for mathematics.
+    text = name.replace("$", r"\$")
+    return text if len(text) <= 44 else f"{text[:42]}..."
