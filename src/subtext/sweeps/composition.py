@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,36 @@ NOT_COMPARED = ("paths", "debug", "overwrite", "workers", "logger", "name", "res
 """Settings that say where and how a run is done, not what is found: two sessions of a sweep may differ in them."""
 
 
+@dataclass(frozen=True)
+class _Composed:
+    """One combination of groups: as composed, without Hydra's own node, and what ${hydra:...} in it means."""
+
+    whole: DictConfig
+    bare: DictConfig
+    hydra: Any
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> "_Composed":
+        current = HydraConfig.instance()
+        around = current.cfg
+        current.set_config(whole)
+        meant, current.cfg = current.cfg, around
+        bare = copy.deepcopy(whole)
+        with open_dict(bare):
+            del bare["hydra"]
+        return cls(whole, bare, meant)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Let ${hydra:...} mean this configuration's choices."""
+        current = HydraConfig.instance()
+        around, current.cfg = current.cfg, self.hydra
+        try:
+            yield
+        finally:
+            current.cfg = around
+
+
 class Composition:
     """Composes the configuration of subtext-train for a sweep's trials.
 
@@ -43,7 +74,7 @@ class Composition:
         self.folder = folder
         self.overrides = list(overrides)
         self.search_path = list(search_path)
-        self._composed: dict[tuple[tuple[str, Value], ...], DictConfig] = {}
+        self._composed: dict[tuple[tuple[str, Value], ...], _Composed] = {}
 
     def groups(self, keys: Collection[str]) -> set[str]:
         """Those of some keys that are groups of the configuration."""
@@ -57,13 +88,16 @@ class Composition:
         Raises:
             ConfigError: it cannot be composed.
         """
+        return self._compose(groups).whole
+
+    def _compose(self, groups: Mapping[str, Value]) -> _Composed:
         key = tuple(sorted(groups.items(), key=str))
         if key not in self._composed:
             path = f"hydra.searchpath=[{','.join(quoted(place) for place in self.search_path)}]"
             overrides = [*self.overrides, *(override(group, choice) for group, choice in groups.items())]
             with self._hydra():
                 try:
-                    self._composed[key] = compose("config", [path, *overrides], return_hydra_config=True)
+                    self._composed[key] = _Composed.of(compose("config", [path, *overrides], return_hydra_config=True))
                 except (HydraException, OmegaConfBaseException) as error:
                     chosen = " ".join(override(group, choice) for group, choice in groups.items())
                     raise ConfigError(
@@ -81,18 +115,27 @@ class Composition:
         Raises:
             ConfigError: a key is not in the configuration, or a value cannot be resolved.
         """
-        whole = self.config({key: value for key, value in values.items() if key in groups})
-        return resolved(whole, {key: value for key, value in values.items() if key not in groups})
+        composed = self._compose({key: value for key, value in values.items() if key in groups})
+        config = copy.deepcopy(composed.bare)
+        with composed.current():
+            try:
+                for key, value in values.items():
+                    if key not in groups:
+                        OmegaConf.update(config, key, value)
+                settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"the configuration cannot be used: {_first_line(error)}") from error
+        return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 
     def value(self, key: str) -> Value:
         """The value that the configuration has where nothing is searched: a group's choice, or a key's value."""
-        whole = self.config({})
-        choices = whole.hydra.runtime.choices
+        composed = self._compose({})
+        choices = composed.whole.hydra.runtime.choices
         if key in choices:
             return choices[key]
-        with _as_current(whole):
+        with composed.current():
             try:
-                return OmegaConf.select(whole, key, throw_on_missing=True)
+                return OmegaConf.select(composed.bare, key, throw_on_missing=True)
             except OmegaConfBaseException:
                 return None
 
@@ -141,7 +184,7 @@ class Composition:
 
     def largest(self, key: str) -> Any:
         """The largest value that a key has in what was composed so far; None where nothing has it."""
-        values = [OmegaConf.select(config, key) for config in self._composed.values()]
+        values = [OmegaConf.select(composed.bare, key) for composed in self._composed.values()]
         return max((value for value in values if value is not None), default=None)
 
     @contextmanager
@@ -154,25 +197,6 @@ class Composition:
                 yield
         finally:
             GlobalHydra.instance().hydra = around
-
-
-def resolved(whole: DictConfig, values: Mapping[str, Value]) -> dict[str, Any]:
-    """Plain containers of a configuration with some keys set, without Hydra's own node.
-
-    Raises:
-        ConfigError: a key is not there, or a value cannot be resolved.
-    """
-    config = copy.deepcopy(whole)
-    with open_dict(config):
-        del config["hydra"]
-    with _as_current(whole):
-        try:
-            for key, value in values.items():
-                OmegaConf.update(config, key, value)
-            settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"the configuration cannot be used: {_first_line(error)}") from error
-    return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
 
 
 def unresolved(whole: DictConfig) -> dict[str, Any]:
@@ -210,18 +234,6 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     """Tells whether two trials ran with the same settings, wherever they ran."""
     kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _as_current(whole: DictConfig) -> Iterator[None]:
-    """Let ${hydra:...} in a configuration mean that configuration's choices."""
-    hydra = HydraConfig.instance()
-    before = hydra.cfg
-    hydra.set_config(whole)
-    try:
-        yield
-    finally:
-        hydra.cfg = before
 
 
 def _exists(config: DictConfig, key: str) -> bool:

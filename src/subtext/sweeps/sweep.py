@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from subtext.errors import ConfigError, SweepError
 from subtext.run_folder import RunFolder, git_commit, package_versions
-from subtext.sweeps.composition import Composition, override, resolved, unresolved
+from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.leases import SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import quiet_optuna
@@ -97,7 +97,7 @@ def make_plan(
     composition.check(space, groups, where)
 
     first = next(space.combinations({entry.name for entry in space.entries if set(entry.keys) & groups}))
-    base = resolved(composition.config({k: v for k, v in space.settings(first).items() if k in groups}), {})
+    base = composition.settings({k: v for k, v in space.settings(first).items() if k in groups}, groups)
     searched = [value for entry in space.entries if _EPOCHS in entry.keys for value in entry.values() or ()]
     epochs = [int(value) for value in (composition.largest(_EPOCHS), *searched) if value is not None]
     seed = int(base["seed"])
@@ -149,6 +149,8 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
     Raises:
         SweepError: more trials failed than may, or none completed.
     """
+    from subtext.report.sweep_page import report_sweep
+
     quiet_optuna()
     winner = Winner(plan, save_as)
     sweep = plan.open()
@@ -163,7 +165,7 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
         else:
             reason = "done"
     finally:
-        _report(plan, sweep)
+        report_sweep(plan.folder, sweep.study)
     if reason == "failures" or sweep.failed_too_often():
         raise _too_many_failures(sweep)
     if reason == "exhausted":
@@ -184,16 +186,9 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
                 log.info("Another session refits the winner")
                 return 0
             winner.refit(best, refit_seeds)
-        _report(plan, sweep)
+        report_sweep(plan.folder, sweep.study)
     log.info("Sweep folder: %s", plan.folder)
     return 0
-
-
-def _report(plan: Plan, sweep: Sweep) -> None:
-    with suppress(ModuleNotFoundError):  # until that module is there
-        from subtext.report.sweep_page import report_sweep
-
-        report_sweep(plan.folder, sweep.study)
 
 
 class Winner:
