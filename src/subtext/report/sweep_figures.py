@@ -7,6 +7,7 @@ coordinates that lack a conditional parameter, and do not keep repeated trials a
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -382,9 +383,8 @@ def parallel_coordinates(study: Study, path: Path) -> Path | None:
 def conditional_settings(study: Study, path: Path) -> Path | None:
     """Value against each setting that only some trials have, by strategy; None where there is none."""
     done = completed_trials(study)
-    common = _common(done)
-    searched = {name for trial in done for name in trial.params if name not in common}
-    own = sorted(name for name in searched if sum(name in trial.params for trial in done) >= 2)
+    having = Counter(name for trial in done for name in trial.params)
+    own = sorted(name for name, count in having.items() if 2 <= count < len(done))
     if not own:
         return None
     wide = min(3, len(own))
