@@ -40,8 +40,11 @@ from subtext.evaluation.metrics import Bools, CountStatistic, Floats, Linearised
 ALPHA: Final = 0.05
 POWER: Final = 0.8
 """Probability with which the minimal detectable difference would be found."""
-SIGN_FLIPS: Final = 2**14 - 1
-"""Resamples of the sign-flip test; up to 13 units all sign patterns are gone through instead."""
+SIGN_PATTERNS: Final = 2**15
+"""Up to so many patterns of signs, of 15 units, the sign-flip test goes through all of them."""
+SIGN_FLIPS: Final = 9_999
+"""Random patterns of signs where there are more."""
+_ROUNDING: Final = 1e-10
 ONE_TRAINING: Final = "one training of a system does not tell how others would differ"
 
 
@@ -142,7 +145,7 @@ def paired_auroc(
     seeds = []
     for system in (a, b):
         deviations = [estimate - mean_of(system) for estimate in system]
-        seeds.append(_between_seeds([e.value for e in system], [_between_clips(d, units).variance for d in deviations]))
+        seeds.append(([e.value for e in system], [_between_clips(d, units).variance for d in deviations]))
     return _conclude(found, _between_clips(difference, units), seeds, alpha)
 
 
@@ -178,12 +181,10 @@ def paired_within(
     if size < 2:
         return replace(found, test=None, reason=f"{size} units have a figure of their own; 2 are needed")
     differences = a.mean(axis=0) - b.mean(axis=0)
-    seeds = [
-        _between_seeds(
-            list(system.mean(axis=1)), [float(np.var(d, ddof=1)) / size for d in system - system.mean(axis=0)]
-        )
-        for system in (a, b)
-    ]
+    seeds = []
+    for system in (a, b):
+        deviations = system - system.mean(axis=0)
+        seeds.append((list(system.mean(axis=1)), [_mean_error(d).variance for d in deviations]))
     result = _conclude(found, _mean_error(differences), seeds, alpha)
     if result.p is None:
         return result
@@ -223,7 +224,7 @@ def paired_counts(
 def sign_flip(differences: Floats, *, seed: int = 0) -> tuple[float, float]:
     """Two-sided p that the differences' mean is zero, by flipping their signs, and the smallest p it can give.
 
-    All patterns of signs where there are at most `SIGN_FLIPS`, else that many at random, the observed one counted in.
+    All patterns of signs where there are at most `SIGN_PATTERNS`, else `SIGN_FLIPS` at random and the observed one.
 
     Args:
         differences: one of each unit.
@@ -231,16 +232,16 @@ def sign_flip(differences: Floats, *, seed: int = 0) -> tuple[float, float]:
     """
     from scipy.stats import permutation_test
 
+    exact = 2 ** len(differences) <= SIGN_PATTERNS
     # Rounding keeps patterns that are equal but for the order of adding from counting as less extreme.
     result = permutation_test(
         (np.round(differences, 12),),
         lambda sample, axis: np.round(sample.mean(axis=axis), 12),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=SIGN_FLIPS,
+        n_resamples=SIGN_PATTERNS if exact else SIGN_FLIPS,
         rng=np.random.default_rng(seed),
     )
-    exact = 2 ** len(differences) <= SIGN_FLIPS
     return float(result.pvalue), _smallest_p(len(differences)) if exact else 2 / (SIGN_FLIPS + 1)
 
 
@@ -293,11 +294,10 @@ def _between_clips(estimate: Linearised, units: Units) -> _Error:
     else:
         error = _Error(0.0, 0.0)
     if few:
-        whole = clustered_variance(estimate, units, many + few)
-        if whole > error.variance:
-            # What the few clusters add is as uncertain as the whole of their variance, from which the rest was taken.
-            alone = [(clustered_variance(estimate, units, [unit]), counts[unit]) for unit in few]
-            error = _Error(whole, error.noise + sum(v**2 / (size - 1) for v, size in alone))
+        excess = clustered_variance(estimate, units, many + few) - error.variance
+        if excess > 0:
+            alone = [(clustered_variance(estimate, units, [unit]), counts[unit] - 1) for unit in few]
+            error = error + _uncertain_excess(excess, alone)
     return error
 
 
@@ -306,42 +306,61 @@ def _mean_error(figures: Floats) -> _Error:
     return _Error(variance, variance**2 / (len(figures) - 1))
 
 
-def _between_seeds(values: Sequence[float], sampling: Sequence[float]) -> _Error | None:
-    """Error of the mean over trainings from their seeds; None where there is one training.
+def _between_seeds(systems: Sequence[tuple[Sequence[float], Sequence[float]]]) -> _Error | None:
+    """Error of the difference of two means over trainings, from the trainings' seeds; None where there is one of each.
 
     Args:
-        values: the figure in each training.
-        sampling: sampling variance of each training's deviation from their mean.
+        systems: of each, the figure in each training, and the sampling variance of each figure's deviation from their
+            mean.
     """
-    if len(values) < 2:
+    observed, expected = [], 0.0
+    for values, sampling in systems:
+        if (count := len(values)) > 1:
+            observed.append((float(np.var(values, ddof=1)) / count, count - 1))
+            expected += sum(sampling) / (count - 1) / count
+    if not observed:
         return None
-    observed = float(np.var(values, ddof=1)) / len(values)
-    excess = observed - sum(sampling) / (len(values) - 1) / len(values)
-    return _Error(excess, observed**2 / (len(values) - 1)) if excess > 0 else _Error(0.0, 0.0)
+    excess = sum(variance for variance, _ in observed) - expected
+    return _uncertain_excess(excess, observed) if excess > 0 else _Error(0.0, 0.0)
+
+
+def _uncertain_excess(excess: float, made_from: Sequence[tuple[float, int]]) -> _Error:
+    """A positive remainder of variances, each with its degrees of freedom, that something was taken off from.
+
+    An excess as large as those variances is as uncertain as they are. A small one is mostly chance that came out
+    positive; the negative is cut off, which makes the sum too large on average already.
+    """
+    largest = max(variance for variance, _ in made_from)
+    noise = sum(variance**2 / degrees for variance, degrees in made_from)
+    return _Error(excess, min(1.0, excess / largest) * noise)
 
 
 def _conclude(
-    found: PairedDifference, sampling: _Error, seeds: Sequence[_Error | None], alpha: float
+    found: PairedDifference,
+    sampling: _Error,
+    trainings: Sequence[tuple[Sequence[float], Sequence[float]]],
+    alpha: float,
 ) -> PairedDifference:
     """Fill in interval, test and minimal detectable difference."""
     from scipy.stats import t
 
     reasons = [found.reason] if found.reason else []
-    if None in seeds:
+    if min(len(values) for values, _ in trainings) < 2:
         reasons.append(ONE_TRAINING)
-    known = [error for error in seeds if error is not None]
-    total = sum(known, start=sampling)
+    seeds = _between_seeds(trainings)
+    total = sampling if seeds is None else sampling + seeds
     found = replace(
         found,
         sampling_sd=float(np.sqrt(sampling.variance)),
-        seed_sd=float(np.sqrt(sum(error.variance for error in known))) if known else None,
+        seed_sd=None if seeds is None else float(np.sqrt(seeds.variance)),
     )
     value, clusters = float(found.value or 0.0), found.clusters or {}
     single = [unit for unit, size in clusters.items() if size < 2]
-    if single or (total.variance == 0 and value != 0):
+    certain = total.variance < _ROUNDING**2
+    if single or (certain and abs(value) > _ROUNDING):
         why = f"one cluster of {', '.join(map(repr, single))}" if single else "no clip is misranked by either system"
         return replace(found, test=None, reason="; ".join([*reasons, f"{why}: nothing tells how this would vary"]))
-    if total.variance == 0:
+    if certain:
         reasons.append("both systems order every clip alike")
         return replace(found, low=0.0, high=0.0, p=1.0, reason="; ".join(reasons))
     error, degrees = float(np.sqrt(total.variance)), total.variance**2 / total.noise
