@@ -94,7 +94,7 @@ class IncongruenceClassifier(nn.Module):
             Logits by head (see `Heads`), `evidence` `[batch, n_modalities]` where the fusion has it and, in training,
             the fusion's own losses as `auxiliary/NAME`, scalars.
         """
-        tokens = {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
+        tokens = self._tokens(embedded)
         if self.fusion is None:
             return self.heads(None, tokens)
         answers: dict[str, Tensor] = {} if self.posterior is None else self.heads(None, tokens)
@@ -112,6 +112,24 @@ class IncongruenceClassifier(nn.Module):
             answers["evidence"] = fused.evidence
         answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}
         return answers
+
+    def focus(self, embedded: Mapping[str, Tokens]) -> dict[str, Tensor] | None:
+        """How the evidence is spread over the tokens, `[batch, time']` by modality; see `Fused.focus`.
+
+        Args:
+            embedded: as for `forward`.
+
+        Returns:
+            None where the fusion does not attend along time, or the model is in training mode.
+        """
+        if self.fusion is None or self.posterior is not None:
+            return None
+        tokens = self._tokens(embedded)
+        found = self.fusion(tokens).focus
+        return None if found is None else {modality: found[modality] for modality in tokens}
+
+    def _tokens(self, embedded: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        return {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
 
     def fit_targets(self, targets: Mapping[str, Tensor]) -> None:
         """Take from the training labels what is no matter of gradients: scales of numbers, shares of cells.

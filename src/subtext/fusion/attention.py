@@ -1,9 +1,12 @@
 """What the strategies that attend to tokens are built of."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.vectors import perceptron
 
@@ -64,6 +67,38 @@ def check_attention(dim: int, heads: int, **counts: int) -> None:
 def positions(embedding: Tensor, time: int) -> Tensor:
     """Rows 0 to `time - 1` of `embedding`, its last row standing for all later positions: `[time, dim]`."""
     return embedding[torch.arange(time, device=embedding.device).clamp(max=len(embedding) - 1)]
+
+
+def one_sequence(sequences: Sequence[Tokens], modality: Tensor, position: Tensor, nobody: Tensor) -> Tensor:
+    """All modalities' tokens one after the other, told apart by learned embeddings, and one that is nobody's.
+
+    Args:
+        sequences: of every modality, in order.
+        modality: embedding of each modality, `[n_modalities, dim]`.
+        position: embedding of each position, `[positions, dim]`; see `positions`.
+        nobody: the last token, which is always there to be looked at, `[dim]`.
+
+    Returns:
+        `[batch, total + 1, dim]`.
+    """
+    parts = [
+        sequence.values + modality[place] + positions(position, sequence.mask.shape[1])
+        for place, sequence in enumerate(sequences)
+    ]
+    return torch.cat([*parts, nobody.to(parts[0].dtype).expand(parts[0].shape[0], 1, -1)], dim=1)
+
+
+def even_bias(masks: Sequence[Tensor]) -> Tensor:
+    """Added to attention scores of `one_sequence`, `[batch, total + 1]`: hides padding, and makes sequences even.
+
+    The logarithm of its length is taken off each sequence's scores, so that a long one does not drown a short one.
+
+    Args:
+        masks: of every modality, bool `[batch, time]`, True = real.
+    """
+    lengths = [mask.sum(dim=1, keepdim=True).clamp(min=1).float() for mask in masks]
+    seen = [torch.where(mask, -length.log(), -torch.inf) for mask, length in zip(masks, lengths, strict=True)]
+    return torch.cat([*seen, torch.zeros_like(lengths[0])], dim=1)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:

@@ -22,6 +22,9 @@ class Fused:
             the answers are averaged with `evidence` as weights. None where the heads answer from `embedding`.
         losses: scalars by name, already weighted, that training adds to those of the heads. Empty in eval mode.
         answers: what a strategy without a learned embedding answers by itself, by head, as `Heads` would.
+        focus: how each modality's evidence is spread over its positions, `[batch, time]` by modality, zero at padding;
+            a row's sum is the modality's evidence. In eval mode, where a strategy reads positions by weights that it
+            pools them with; else None.
     """
 
     embedding: Tensor
@@ -29,6 +32,7 @@ class Fused:
     opinions: Tensor | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     answers: Mapping[str, Tensor] = field(default_factory=dict)
+    focus: Mapping[str, Tensor] | None = None
 
     @classmethod
     def of_opinions(cls, opinions: Tensor, weights: Tensor) -> "Fused":

@@ -1,8 +1,12 @@
 """Cross-modal attention: each modality looks at each other one.
 
-After the cross-modal transformer of Tsai et al. 2019 (MulT, arXiv 1906.00295), with what it lacks: padding masks,
-absent modalities, and weights that say which modality the result rests on. The projections are shared between the
-pairs of modalities, which learned modality embeddings tell apart, so that small corpora suffice.
+After Tsai, Bai, Liang, Kolter, Morency & Salakhutdinov 2019, "Multimodal transformer for unaligned multimodal language
+sequences" (MulT, arXiv 1906.00295). Departures: one block serves all pairs of modalities, which learned embeddings tell
+apart, where the paper has a transformer for each pair, so that small corpora suffice; a position looks at all other
+modalities in one softmax, and updates are exchanged between layers, where the paper's pairs look at the unchanged
+sequence; learned positions; learned queries pool the result, and weigh the modalities, where the paper runs a second
+transformer and takes its last position. It has what the paper's lacks: padding masks, absent modalities, sequences made
+even in length, and weights that say which modality, and which positions, the result rests on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from subtext.encoders.tokens import Tokens
-from subtext.fusion.attention import AttentionBlock, check_attention, masked_softmax, positions
+from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, masked_softmax, one_sequence
 from subtext.fusion.base import Fused, Fusion
 
 
@@ -69,28 +73,20 @@ class CrossModalFusion(Fusion):
         """See `Fusion.forward`."""
         sequences = list(self.complete(tokens).values())
         masks = [sequence.mask for sequence in sequences]
-        parts = [
-            sequence.values
-            + self.modality_embedding[index]
-            + positions(self.position_embedding, sequence.mask.shape[1])
-            for index, sequence in enumerate(sequences)
-        ]
-        nobody = self.nobody.to(parts[0].dtype).expand(masks[0].shape[0], 1, -1)
-        values = torch.cat([*parts, nobody], dim=1)
+        values = one_sequence(sequences, self.modality_embedding, self.position_embedding, self.nobody)
         bias = _exchange_bias(masks)
         for block in self.blocks:
             values = block(values, bias)
         values = self.norm(values)
         scores = values @ self.queries.T.to(values.dtype)
         times = [mask.shape[1] for mask in masks]
+        pools = [
+            masked_softmax(score, mask[:, :, None], dim=1)
+            for score, mask in zip(scores[:, :-1].split(times, dim=1), masks, strict=True)
+        ]
+        contents = values[:, :-1].split(times, dim=1)
         read = torch.stack(
-            [
-                masked_softmax(score, mask[:, :, None], dim=1).transpose(1, 2) @ content
-                for score, content, mask in zip(
-                    scores[:, :-1].split(times, dim=1), values[:, :-1].split(times, dim=1), masks, strict=True
-                )
-            ],
-            dim=2,
+            [pool.transpose(1, 2) @ content for pool, content in zip(pools, contents, strict=True)], dim=2
         )
         read = self.value(read)  # [batch, queries, modalities, dim]; linear, so it may as well follow the averaging
         present = torch.stack([mask.any(dim=1) for mask in masks], dim=1)
@@ -99,22 +95,23 @@ class CrossModalFusion(Fusion):
         )
         weights = masked_softmax(rating, present[:, None, :], dim=2)
         summary = (weights.unsqueeze(-1) * read).sum(dim=2)
-        return Fused(self.output(summary.flatten(1)), weights.mean(dim=1))
+        focus = None
+        if not self.training:
+            # A query's weights over a modality's positions sum to one, and are worth that modality's weight to it.
+            focus = {
+                modality: (pool * weights[:, :, place].unsqueeze(1)).mean(dim=2)
+                for place, (modality, pool) in enumerate(zip(self.modalities, pools, strict=True))
+            }
+        return Fused(self.output(summary.flatten(1)), weights.mean(dim=1), focus=focus)
 
 
 def _exchange_bias(masks: Sequence[Tensor]) -> Tensor:
     """Which position may look where, `[batch, 1, total + 1, total + 1]`, the last position being nobody's.
 
     A position sees the real positions of each other sequence, never those of its own, and nobody's, so that its softmax
-    is defined where everyone else is absent. The logarithm of its length is taken off each sequence's scores, so that a
-    long sequence does not drown a short one. A model of one modality, such as a control, sees its own sequence instead.
+    is defined where everyone else is absent. A model of one modality, such as a control, sees its own sequence instead.
     """
     owner = torch.cat([mask.new_full((mask.shape[1],), index, dtype=torch.long) for index, mask in enumerate(masks)])
-    lengths = [mask.sum(dim=1, keepdim=True).clamp(min=1).float() for mask in masks]
-    seen = torch.cat(
-        [torch.where(mask, -length.log(), -torch.inf) for mask, length in zip(masks, lengths, strict=True)], dim=1
-    )
     owner = functional.pad(owner, (0, 1), value=len(masks))
-    seen = functional.pad(seen, (0, 1))
     own = (owner[:, None] == owner[None, :]) & (owner < len(masks))
-    return seen[:, None, :].masked_fill(own & (len(masks) > 1), -torch.inf).unsqueeze(1)
+    return even_bias(masks)[:, None, :].masked_fill(own & (len(masks) > 1), -torch.inf).unsqueeze(1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from subtext.encoders.tokens import Tokens
-from subtext.fusion.attention import AttentionBlock, check_attention, positions
+from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, one_sequence
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import perceptron
 
@@ -95,22 +95,17 @@ class LatentFusion(Fusion):
     def forward(self, tokens: Mapping[str, Tokens]) -> Fused:
         """See `Fusion.forward`; `evidence` is each modality's share of the attention, averaged over all latents."""
         sequences = list(self.complete(tokens).values())
-        rows = sequences[0].mask.shape[0]
-        parts = [
-            s.values + self.modality_embedding[place] + positions(self.position_embedding, s.mask.shape[1])
-            for place, s in enumerate(sequences)
-        ]
-        values = torch.cat([*parts, self.nobody.to(parts[0].dtype).expand(rows, 1, -1)], dim=1)
-        lengths = [s.mask.sum(dim=1, keepdim=True).clamp(min=1).float() for s in sequences]
-        seen = [torch.where(s.mask, -length.log(), -torch.inf) for s, length in zip(sequences, lengths, strict=True)]
-        bias = torch.cat([*seen, torch.zeros_like(lengths[0])], dim=1)[:, None, None, :]
-        latents = self.latents.to(values.dtype).expand(rows, -1, -1)
+        values = one_sequence(sequences, self.modality_embedding, self.position_embedding, self.nobody)
+        bias = even_bias([sequence.mask for sequence in sequences])[:, None, None, :]
+        latents = self.latents.to(values.dtype).expand(values.shape[0], -1, -1)
         read = []
         for reading, block in zip(self.readings, self.blocks, strict=True):
             latents, attention = reading(latents, values, bias)
             latents = block(latents)
-            of_modalities = attention.mean(dim=1)[:, :-1].split([s.mask.shape[1] for s in sequences], dim=1)
-            read.append(torch.stack([part.sum(dim=1) for part in of_modalities], dim=1))
-        shares = torch.stack(read).mean(dim=0)
-        evidence = shares / shares.sum(dim=1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
-        return Fused(latents.mean(dim=1), evidence)
+            read.append(attention.mean(dim=1)[:, :-1])
+        looks = torch.stack(read).mean(dim=0)
+        looks = looks / looks.sum(dim=1, keepdim=True).clamp(min=torch.finfo(looks.dtype).tiny)
+        of_modalities = looks.split([sequence.mask.shape[1] for sequence in sequences], dim=1)
+        evidence = torch.stack([part.sum(dim=1) for part in of_modalities], dim=1)
+        focus = None if self.training else dict(zip(self.modalities, of_modalities, strict=True))
+        return Fused(latents.mean(dim=1), evidence, focus=focus)
