@@ -1,7 +1,7 @@
 """Train every fold of a corpus as a run of its own, and judge the pooled predictions."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,13 @@ FOLDS: Final = "folds"
 """Folder of a cross-validated run that holds the run of each fold."""
 
 
-def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
+def train_folds(
+    settings: Mapping[str, Any],
+    run: RunFolder,
+    *,
+    resume: bool,
+    of_fold: Callable[[int], Mapping[str, Any]] | None = None,
+) -> RunFolder:
     """Train all folds, each in `folds/K`, and evaluate what they say together.
 
     Every row is tested once, by the model that did not see its fold. Thresholds and calibration stay those of each
@@ -35,6 +41,8 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
             gives each fold the encoders of that fold.
         run: where it goes.
         resume: leave finished folds as they are, and go on with the one that was interrupted.
+        of_fold: the configuration of each fold, where they differ, as they do when each fold's settings were chosen
+            without it; None where all are trained with `settings`.
 
     Raises:
         ConfigError: several processes are asked for.
@@ -64,7 +72,7 @@ def train_folds(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) ->
         if resume and part.is_finished:
             continue
         log.info("fold %d of %d", fold + 1, folds)
-        own = {**settings, "fold": fold, "encoders": stages[fold]}
+        own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold, "encoders": stages[fold]}
         again = resume and part.is_begun
         train(part.settings() if again else own, part.path, resume=again)
         _check_same_corpus(parts)

@@ -1,11 +1,14 @@
 """subtext-sweep: search settings, or go on with a search that was broken off, and refit what it found."""
 
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.hydra_app import conf_folder, run, search_path
+
+if TYPE_CHECKING:
+    from subtext.sweeps.workers import Plan
 
 
 def main() -> NoReturn:
@@ -19,21 +22,36 @@ def sweep_run(config: DictConfig) -> int:
     from hydra.types import RunMode
 
     from subtext.errors import ConfigError
+    from subtext.sweeps.nested import run_nested
     from subtext.sweeps.sweep import make_plan, run_sweep
 
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("-m: a sweep is one study; put what is to be tried into its space, or fix it by KEY=VALUE")
     folder = Path(hydra.runtime.output_dir)
-    plan = make_plan(
-        config,
-        overrides=list(hydra.overrides.task),
-        choice=str(hydra.runtime.choices.sweep),
-        conf=conf_folder(),
-        search_path=search_path(),
-        folder=folder,
+
+    def plan(place: Path, fold: int | None = None) -> "Plan":
+        return make_plan(
+            config if fold is None else OmegaConf.merge(config, {"fold": fold}),
+            overrides=[*hydra.overrides.task, *([] if fold is None else [f"fold={fold}"])],
+            choice=str(hydra.runtime.choices.sweep),
+            conf=conf_folder(),
+            search_path=search_path(),
+            folder=place,
+        )
+
+    # Not `config.cv`: an experiment or the sweep's constants may set it.
+    whole = plan(folder)
+    if whole.base.get("cv") is None or whole.base.get("fold") is not None:
+        return run_sweep(whole, refit_seeds=config.refit_seeds, save_as=config.save_as)
+    return run_nested(
+        lambda fold, place: plan(place, fold),
+        lambda seed: whole.compose().settings({"seed": seed}, set()),
+        folder,
+        folds=whole.base["cv"],
+        refit_seeds=config.refit_seeds,
+        save_as=config.save_as,
     )
-    return run_sweep(plan, refit_seeds=config.refit_seeds, save_as=config.save_as)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""A sweep over folds: each fold is tested with the settings that its own study chose, and with no other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+
+from tiny_runs import write_corpus
+
+FOLDS = 3
+
+
+@pytest.mark.slow  # six trials and three runs, each of a second or two
+def test_each_fold_is_trained_and_tested_with_the_winner_of_its_own_study(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", sizes=(60, 30, 30))
+    command = [
+        *(sys.executable, "-m", "subtext.cli.sweep", "sweep=fusion", "corpus=manifest", f"corpus.path={corpus}"),
+        *("encoder.visual=null", "encoder.text.embed_dim=8", "encoder.prosody.input_dim=6"),
+        *("encoder.prosody.trainable=true", "task.heads=[incongruent,verbal_polarity,vocal_polarity]"),
+        *("fusion=concat", "trainer.max_epochs=1", f"cv={FOLDS}", "trials=2", "refit_seeds=1", "name=nested"),
+        *("controls=false", "audit=false", f"paths.work={tmp_path / 'work'}", f"paths.runs={tmp_path / 'runs'}"),
+    ]
+
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+    folder = tmp_path / "runs" / "sweeps" / "nested"
+    winners = json.loads((folder / "winner" / "winners.json").read_text())
+    assert winners.keys() == {str(fold) for fold in range(FOLDS)}
+    for fold in range(FOLDS):
+        (storage,) = (folder / "folds" / str(fold)).glob("*.db")
+        study = optuna.load_study(study_name=f"nested-fold-{fold}", storage=f"sqlite:///{storage}")
+        assert len(study.trials) == 2
+        assert winners[str(fold)]["values"] == [study.best_value]
+        settings = yaml.safe_load((folder / "winner" / "seed-1" / "folds" / str(fold) / "config.yaml").read_text())
+        assert (settings["cv"], settings["fold"], settings["seed"]) == (FOLDS, fold, 1)
+        assert settings["fusion"]["hidden"] == study.best_params["concat.hidden"]
+        assert settings["task"]["optimizer"]["lr"] == study.best_params["task.optimizer.lr"]
+    pooled = pd.read_parquet(folder / "winner" / "seed-1" / "predictions.parquet")
+    tested = pooled[pooled["split"] == "test"]
+    assert sorted(tested["id"]) == sorted(pd.read_csv(corpus)["id"])
+    assert set(tested["fold"]) == set(range(FOLDS))
+
+    # The same command finds nothing left to do.
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "seed 1" not in again.stdout + again.stderr
+
+
+def test_a_single_name_for_several_winners_is_refused(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", sizes=(12, 6, 6))
+    command = [
+        *(sys.executable, "-m", "subtext.cli.sweep", "corpus=manifest", f"corpus.path={corpus}", "fusion=concat"),
+        *("encoder.visual=null", f"cv={FOLDS}", "save_as=best", f"paths.runs={tmp_path / 'runs'}"),
+    ]
+
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert ended.returncode == 2
+    assert "a winner in every fold" in ended.stderr
