@@ -1,4 +1,9 @@
-"""Early concatenation: the mean of each modality's tokens, side by side."""
+"""Early concatenation: the mean of each modality's tokens, side by side.
+
+Early fusion as Baltrusaitis, Ahuja & Morency 2019 (arXiv 1705.09406, section 5.1.1) describe it, the plainest baseline.
+Departures: what stands side by side is what encoders made, not raw features, and learned embeddings stand in for absent
+modalities.
+"""
 
 from collections.abc import Mapping, Sequence
 
