@@ -69,6 +69,7 @@ def compare_runs(
         if len(told) == 1 and None not in told:
             found[name] = told.pop()
     found["nature"] = nature_of(systems)
+    found["corpus"] = _corpus(systems)
     found["audits"] = audits_of(systems)
     found["alarms"] = alarms(found)
     found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
@@ -245,6 +246,16 @@ def _check_out(out: Path) -> None:
 def _facts(run: TrainedRun) -> dict[str, Any]:
     folder = None if run.folder is None else RunFolder(run.folder)
     return folder.run() if folder is not None and folder.file("run.json").is_file() else {}
+
+
+def _corpus(systems: Sequence[System]) -> str | None:
+    """The corpus's name as subtext-data takes it, which is its module's; None where that is not known."""
+    run = systems[0].runs[0]
+    if run.folder is None or not RunFolder(run.folder).is_begun:
+        return None
+    target = str((RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", ""))
+    module = target.rpartition(".")[0].rpartition(".")[2]
+    return module if target.startswith("subtext.corpora.") and module != "files" else None
 
 
 def _told(run: TrainedRun, name: str) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from subtext.evaluation.multiple import Verdict
 from subtext.report.figures import (
@@ -18,6 +19,7 @@ from subtext.report.figures import (
     _figure,
     _save,
 )
+from subtext.report.robustness_figures import robustness_figure
 from subtext.report.table import (
     MODALITY_NAMES,
     SUBSET_NAMES,
@@ -25,7 +27,6 @@ from subtext.report.table import (
     interval_text,
     system_name,
 )
-from subtext.robustness.conditions import CONDITIONS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -255,7 +256,7 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
     found = comparison["heads"][head]["calibration"]
     if not found:
         return None
-    figure = _figure(10.4, 5.6)
+    figure = _figure(10.8, 5.6)
     axes = figure.subplots(1, 2, sharey=True)
     for ax, when in zip(axes, ("before", "after"), strict=True):
         ax.plot([0, 1], [0, 1], color="0.8", linewidth=1)
@@ -267,12 +268,11 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
             label = f"{_plain(name)} ({'n/a' if error is None else f'{error:.3f}'})"
             x, y = ([b[key] for b in bins] for key in ("probability", "positive"))
             ax.plot(x, y, label=label, markersize=4, linewidth=1.3, **style)
-        ax.set(xlabel="predicted probability", title=f"{when} temperature scaling", xlim=(0, 1), ylim=(-0.02, 1.02))
-        ax.set_aspect("equal")
+        title = f"{head_name(comparison, head).capitalize()}, {when} temperature scaling"
+        ax.set(xlabel="predicted probability", title=title, xlim=(0, 1), ylim=(-0.02, 1.02))
         if ax.get_legend_handles_labels()[0]:
             ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="upper left")
-    axes[0].set_ylabel("share of positive clips")
-    figure.suptitle(f"Reliability, {head_name(comparison, head)}, all test clips", fontsize=11)
+    axes[0].set_ylabel("share of positive clips, all test clips")
     return _save(figure, path)
 
 
@@ -314,55 +314,11 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
 
 def robustness(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
     """AUROC of all systems as streams are dropped or spoiled, a panel a condition."""
-    found = comparison["robustness"].get(head, {})
-    if not found:
+    found = sorted(comparison["robustness"].get(head, {}).items())
+    points, areas = ({name: pd.DataFrame(entry[key]) for name, entry in found} for key in ("points", "areas"))
+    if not points:
         return None
-    points = {name: [p for p in entry["points"] if p["auroc"] is not None] for name, entry in sorted(found.items())}
-    conditions = list(dict.fromkeys(p["condition"] for each in points.values() for p in each))
-    drops = [condition for condition in conditions if condition.startswith("drop:")]
-    curves = [condition for condition in conditions if condition in CONDITIONS]
-    panels = [*(["drop"] if drops else []), *curves]
-    if not panels:
-        return None
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = _figure(1.0 + 3.9 * columns, 1.2 + 3.3 * lines)
-    axes = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
-    for ax, panel in zip(axes, panels, strict=False):
-        ax.axhline(0.5, color="0.8", linewidth=1)
-        for place, (style, (name, each)) in enumerate(zip(_styles(len(points)), points.items(), strict=True)):
-            clean = [p for p in each if p["condition"] == "clean"]
-            if panel == "drop":
-                shown = [p for p in each if p["condition"] in drops]
-                names = ["clean", *drops]
-                shift = (place - (len(points) - 1) / 2) * 0.6 / max(1, len(points))
-                own = [(names.index(p["condition"]) + shift, p) for p in [*clean, *shown]]
-                style = {**style, "linestyle": ""}
-            else:
-                own = [(0.0, p) for p in clean] + [(p["level"], p) for p in each if p["condition"] == panel]
-                own.sort(key=lambda pair: pair[0])
-            for at, p in own:
-                if p["low"] is not None:
-                    ax.plot([at] * 2, [p["low"], p["high"]], color=style["color"], linewidth=1, alpha=0.45)
-            x, y = [at for at, _ in own], [p["auroc"] for _, p in own]
-            ax.plot(x, y, markersize=4.5, linewidth=1.4, label=_plain(name), **style)
-        if panel == "drop":
-            labels = ["nothing", *(" + ".join(MODALITY_NAMES[m] for m in d[5:].split("+")) for d in drops)]
-            ax.set_xticks(range(len(labels)), labels, rotation=25, ha="right", rotation_mode="anchor", fontsize=8)
-            ax.set_title("dropped", fontsize=10)
-        else:
-            how = CONDITIONS[panel]
-            ax.set_title(f"{MODALITY_NAMES[how.modality]}: {panel.partition(':')[2].replace('_', ' ')}", fontsize=10)
-            ax.set_xlabel(how.scale or how.strength, fontsize=8)
-    for place, ax in enumerate(axes):
-        if place >= len(panels):
-            ax.set_axis_off()
-        elif place % columns == 0:
-            ax.set_ylabel("AUROC with 95 % interval", fontsize=8)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(f"Missing and spoiled streams, {head_name(comparison, head)}", fontsize=11)
-    return _save(figure, path)
+    return robustness_figure(points, path, areas=areas, question=head_name(comparison, head))
 
 
 def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:

@@ -95,10 +95,13 @@ def _sorted_out(rows: Sequence[Mapping[str, Any]]) -> str:
         own = [row for row in rows if row["verdict"] == verdict]
         if not own:
             continue
-        text = f"{words}: " + ", ".join(f"{row['system']} ({_signed(row['value'])})" for row in own)
-        sizes = [row["minimal_detectable"] for row in own if row.get("minimal_detectable") is not None]
-        if verdict in ("tie", "undecided") and sizes:
-            text += f"; a difference under about {_range(sizes)} is not to be found with these clips"
+        shown = []
+        for row in own:
+            size = row.get("minimal_detectable")
+            # A tie says little without what it could have seen.
+            told = "" if size is None or verdict in ("better", "worse") else f", smallest to be found {size:.3f}"
+            shown.append(f"{row['system']} ({_signed(row['value'])}{told})")
+        text = f"{words}: {', '.join(shown)}"
         parts.append(text)
     return "; ".join(parts)
 
@@ -159,14 +162,19 @@ def _page(comparison: Mapping[str, Any], figures: Sequence[Path], folder: Path) 
 
 
 def _alarm_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    places: dict[tuple[str, str], list[str]] = {}
     for alarm in comparison["alarms"]:
         where = f"{head_name(comparison, alarm['head'])}, {SUBSET_NAMES[alarm['subset']]}"
+        figures = f"{_signed(alarm['value'])}, Holm-corrected p {_p(alarm['p_holm'])}"
+        places.setdefault((alarm["system"], alarm["posterior"]), []).append(f"{where}: {figures}")
+    for (system, posterior), where_all in places.items():
+        yield f"**ALARM: {system} is significantly above {posterior} on constructed clips** ({'; '.join(where_all)})."
+    if places:
         yield (
-            f"**ALARM: {alarm['system']} is significantly above {alarm['posterior']} on constructed clips** ({where}: "
-            f"{_signed(alarm['value'])}, Holm-corrected p {_p(alarm['p_holm'])}). Parts that were put together are "
-            "independent given their labels, so calibrated posteriors are near optimal there: this is a leak, or "
-            "better-calibrated posteriors, and no better fusion. Audit the corpus before the result is used: "
-            "`subtext-data audit CORPUS --media`."
+            "Parts that were put together are independent given their labels, so calibrated posteriors are near "
+            "optimal there: what is above them has found a leak, or has better-calibrated posteriors, and is no better "
+            "fusion. Audit the corpus before using the result: `subtext-data audit "
+            f"{comparison.get('corpus') or 'CORPUS'} --media`."
         )
     if comparison["alarms"]:
         found = [entry for entry in comparison["audits"] if entry["alarm"]]
@@ -502,11 +510,6 @@ def _p(value: float | None) -> str:
     if value is None:
         return "n/a"
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 
 
 def _setting(value: Any) -> str:
