@@ -358,10 +358,10 @@ def _conclude(
     single = [unit for unit, size in clusters.items() if size < 2]
     certain = total.variance < _ROUNDING**2
     if single or (certain and abs(value) > _ROUNDING):
-        why = f"one cluster of {', '.join(map(repr, single))}" if single else "no clip is misranked by either system"
+        why = f"one cluster of {', '.join(map(repr, single))}" if single else "no spread at all"
         return replace(found, test=None, reason="; ".join([*reasons, f"{why}: nothing tells how this would vary"]))
     if certain:
-        reasons.append("both systems order every clip alike")
+        reasons.append("no difference anywhere")
         return replace(found, low=0.0, high=0.0, p=1.0, reason="; ".join(reasons))
     error, degrees = float(np.sqrt(total.variance)), total.variance**2 / total.noise
     half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error
