@@ -167,3 +167,19 @@ def test_ticks_of_a_logarithmic_axis_lie_in_its_range_and_do_not_crowd() -> None
         assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
         apart = np.diff(np.log(ticks)) / math.log(high / low)
         assert (apart > 0.05).all()
+
+
+def test_parallel_coordinates_show_what_half_of_the_trials_have_and_set_the_others_apart() -> None:
+    rng = np.random.default_rng(0)
+    trials = [trial(name, 0.5, rng=rng) for name in ("lowrank", "lowrank", "lowrank", "concat", "late", "lowrank")]
+    names = module._frequent(trials)
+    assert names[0] == "fusion"
+    assert "fusion.rank" in names
+    assert "fusion.mode" not in names
+    axis = module._SettingAxis("fusion.rank", trials)
+    assert axis.height(module._ABSENT, 0) < -0.05 < axis.height(1, 0)
+
+
+def test_settings_with_steps_have_ticks_where_their_values_are() -> None:
+    axis = module._SettingAxis("task.modality_dropout", [trial("late", 0.5)])
+    assert [text for _, text in axis.ticks()] == ["0", "0.1", "0.2", "0.3", "0.4"]

@@ -33,8 +33,8 @@ FIGURES: Final[Mapping[str, tuple[str, str]]] = {
         "two strategies, and a trial of one of them that completed",
     ),
     "parallel_coordinates": (
-        "What every trial has in common, and its value",
-        "two completed trials with a setting that both have",
+        "Settings that at least half of the trials have, and the value",
+        "two completed trials and a setting that varies and that half of them have",
     ),
     "conditional_settings": (
         "Settings that only some trials have",
@@ -49,6 +49,7 @@ FIGURES: Final[Mapping[str, tuple[str, str]]] = {
 """Name of the file -> caption, and what there must be for it to be drawn."""
 STRATEGY: Final = "fusion"
 FEWEST_FOR_IMPORTANCE: Final = 10
+MOST_IMPORTANT: Final = 15
 FEWEST_FOR_BOX: Final = 5
 """With fewer trials a box would hide how few there are; the points alone are drawn."""
 _OBJECTIVE_NAMES: Final[Mapping[str, str]] = {
@@ -59,6 +60,10 @@ _OBJECTIVE_NAMES: Final[Mapping[str, str]] = {
 _MARKS: Final = [(colour, mark) for mark in "os^" for colour in (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)]
 _BEST: Final = VERMILION
 _SEED: Final = 0
+_ABSENT: Final = object()
+"""Stands for the value of a setting that a trial does not have."""
+_LANE: Final = -0.13
+"""Where lines cross the axis of a setting that their trial does not have."""
 _PLACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -318,13 +323,15 @@ def strategies(study: Study, path: Path) -> Path | None:
 
 
 def parallel_coordinates(study: Study, path: Path) -> Path | None:
-    """One line a trial over the settings that all have, to its values; None with fewer than two completed trials."""
+    """One line a trial over the settings that most have, to its values; None with fewer than two completed trials.
+
+    Settings of a few strategies are left to `conditional_settings`: with an axis for each nothing could be seen.
+    """
     done = completed_trials(study)
     pruned = [t for t in counted_trials(study) if t.state == TrialState.PRUNED]
-    settings = _common(done)
+    settings = _frequent(done)
     if len(done) < 2 or not settings:
         return None
-    pruned = [t for t in pruned if all(name in t.params for name in settings)]
     names = objective_names(study)
     scales = [_SettingAxis(name, [*done, *pruned]) for name in settings]
     ends = [_ValueAxis(objective_label(name), [t.values[i] for t in done]) for i, name in enumerate(names)]
@@ -332,7 +339,10 @@ def parallel_coordinates(study: Study, path: Path) -> Path | None:
     figure = _figure(max(8.0, 1.7 * len(columns) + 1.6), 5.6)
     ax = figure.subplots()
     for trial in pruned:
-        heights = [scale.height(trial.params[name], trial.number) for scale, name in zip(scales, settings, strict=True)]
+        heights = [
+            scale.height(trial.params.get(name, _ABSENT), trial.number)
+            for scale, name in zip(scales, settings, strict=True)
+        ]
         ax.plot(range(len(heights)), heights, color="0.86", linewidth=0.8, zorder=1)
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -346,7 +356,10 @@ def parallel_coordinates(study: Study, path: Path) -> Path | None:
     norm = (LogNorm if ends[0].log else Normalize)(*((low, high) if high > low else (low - 0.5, low + 0.5)))
     ranked = best_first(study, done)
     for place, trial in enumerate(reversed(ranked)):
-        heights = [scale.height(trial.params[name], trial.number) for scale, name in zip(scales, settings, strict=True)]
+        heights = [
+            scale.height(trial.params.get(name, _ABSENT), trial.number)
+            for scale, name in zip(scales, settings, strict=True)
+        ]
         heights += [end.height(value, trial.number) for end, value in zip(ends, trial.values, strict=True)]
         is_best = place == len(ranked) - 1
         style: dict[str, Any] = (
@@ -355,28 +368,24 @@ def parallel_coordinates(study: Study, path: Path) -> Path | None:
             else {"color": colours(norm(trial.values[0])), "linewidth": 1.2, "alpha": 0.8, "zorder": 2}
         )
         ax.plot(range(len(columns)), heights, **style)
+    notes: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "va": "center", "zorder": 5}
+    notes["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
     for place, column in enumerate(columns):
         ax.axvline(place, color="0.35", linewidth=1, zorder=3)
         for height, text in column.ticks():
-            ax.annotate(
-                text,
-                (place, height),
-                xytext=(4, 0),
-                textcoords="offset points",
-                fontsize=7.5,
-                va="center",
-                zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
-            )
+            ax.annotate(text, (place, height), xytext=(4, 0), **notes)
+    lacking = [place for place, name in enumerate(settings) if any(name not in t.params for t in [*done, *pruned])]
+    for place in lacking:
+        ax.annotate("not set", (place, _LANE), xytext=(4, 0), **notes)
     ax.set_xticks(range(len(columns)), [_broken(column.title) for column in columns], fontsize=8.5)
-    ax.set(xlim=(-0.15, len(columns) - 0.6), ylim=(-0.06, 1.06), yticks=[])
+    ax.set(xlim=(-0.15, len(columns) - 0.6), ylim=(_LANE - 0.05 if lacking else -0.06, 1.06), yticks=[])
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(axis="x", length=0)
     figure.colorbar(ScalarMappable(norm, colours), ax=ax, label=objective_label(names[0]), shrink=0.7, pad=0.01)
     if pruned:
         ax.plot([], [], color="0.8", linewidth=1.2, label=f"pruned ({len(pruned)}), which have no value")
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    figure.suptitle(f"Settings that every trial has, {len(done)} completed trials")
+    figure.suptitle(f"Settings that at least half of the trials have, {len(done)} completed trials")
     return _save(figure, path)
 
 
@@ -387,9 +396,9 @@ def conditional_settings(study: Study, path: Path) -> Path | None:
     own = sorted(name for name, count in having.items() if 2 <= count < len(done))
     if not own:
         return None
-    wide = min(3, len(own))
+    wide = min(3 if len(own) <= 9 else 5, len(own))
     rows = -(-len(own) // wide)
-    figure = _figure(3.5 * wide + 1.0, 2.6 * rows + 0.9)
+    figure = _figure(3.2 * wide + 1.0, 2.2 * rows + 1.0)
     axes = _axes(figure, rows, wide, sharey=True)
     known = sorted({strategy_of(trial) or "other" for trial in done})
     styles = dict(zip(known, _MARKS * (1 + len(known) // len(_MARKS)), strict=False))
@@ -428,7 +437,7 @@ def importance(study: Study, path: Path) -> Path | None:
     found = [importances(study, index) for index in range(len(names))]
     if not any(part for both in found for part in both):
         return None
-    most = max(len(part) for both in found for part in both)
+    most = min(MOST_IMPORTANT, max(len(part) for both in found for part in both))
     figure = _figure(11.0, len(names) * (1.0 + 0.34 * most) + 1.0)
     axes = _axes(figure, len(names), 2)
     titles = (
@@ -436,8 +445,10 @@ def importance(study: Study, path: Path) -> Path | None:
         "PED-ANOVA: what parts the best trials from the rest,\nall settings",
     )
     for index, (both, name) in enumerate(zip(found, names, strict=True)):
-        for ax, part, title, colour in zip(axes[2 * index :], both, titles, (BLUE, GREEN), strict=False):
-            ax.set_title(title, fontsize=10)
+        for ax, whole, title, colour in zip(axes[2 * index :], both, titles, (BLUE, GREEN), strict=False):
+            part = dict(list(whole.items())[:MOST_IMPORTANT])
+            left = len(whole) - len(part)
+            ax.set_title(title + (f", without {left} lesser ones" if left else ""), fontsize=10)
             if not part:
                 ax.text(0.5, 0.5, "cannot be told from these trials", ha="center", transform=ax.transAxes, color="0.4")
                 ax.set(xticks=[], yticks=[])
@@ -522,10 +533,13 @@ class _SettingAxis:
         if self.choices is None:
             ends = [float(end) for end in (*values, distribution.low, distribution.high)]  # type: ignore[attr-defined]
             self.low, self.high = self._scaled(min(ends)), self._scaled(max(ends))
+            self.step = 0 if self.log else getattr(distribution, "step", None) or 0
         self.whole = type(distribution).__name__ == "IntDistribution"
 
     def height(self, value: Any, number: int) -> float:
         """Where a trial's value stands; values of a few choices are spread a little, the same way for each trial."""
+        if value is _ABSENT:
+            return _LANE
         if self.choices is None:
             return (self._scaled(value) - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         count = len(self.choices)
@@ -543,6 +557,8 @@ class _SettingAxis:
             return [(0.5, _short(math.exp(self.low) if self.log else self.low))]
         if self.log:
             values = _log_ticks(math.exp(self.low), math.exp(self.high))
+        elif self.step and (steps := round((self.high - self.low) / self.step)) <= 8:
+            values = [self.low + step * self.step for step in range(steps + 1)]
         else:
             values = [self.low + place * (self.high - self.low) for place in _PLACES]
         if self.whole:
@@ -586,12 +602,11 @@ def _choices(distribution: "BaseDistribution", values: Sequence[Any]) -> list[An
     return None
 
 
-def _common(trials: Sequence[FrozenTrial]) -> list[str]:
-    """Settings that every trial has and that vary: the strategy first, then by name."""
-    if not trials:
-        return []
-    names = set(trials[0].params).intersection(*(trial.params for trial in trials))
-    return sorted((name for name in names if _varies(trials, name)), key=lambda name: (name != STRATEGY, name))
+def _frequent(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Settings that vary and that at least half of the trials have: the strategy first, then by name."""
+    having = Counter(name for trial in trials for name in trial.params)
+    names = [name for name, count in having.items() if 2 * count >= len(trials) and _varies(trials, name)]
+    return sorted(names, key=lambda name: (name != STRATEGY, name))
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
