@@ -151,7 +151,7 @@ class Space:
 
     def settings(self, point: Point) -> dict[str, Value]:
         """The keys of the configuration that a point sets."""
-        return {key: point[entry.name] for entry in self.entries if entry.name in point for key in entry.keys}
+        return {key: _tidy(point[e.name], e) for e in self.entries if e.name in point for key in e.keys}
 
     def distributions(self, point: Point) -> dict[str, BaseDistribution]:
         """The distributions of a point's values."""
@@ -223,6 +223,13 @@ class Space:
                 "when": {key: list(values) for key, values in entry.when.items()},
             }
         return plain
+
+
+def _tidy(value: Value, entry: Entry) -> Value:
+    """A value without the dust that counting in steps leaves: 0.3, not 0.30000000000000004."""
+    if isinstance(entry.distribution, FloatDistribution) and entry.distribution.step is not None:
+        return float(f"{value:.12g}")
+    return value
 
 
 def point_key(point: Point) -> tuple[tuple[str, str], ...]:
