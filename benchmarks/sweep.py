@@ -117,7 +117,7 @@ def sweep(loops: int, trials: int, workers: int, storage: str | None) -> tuple[p
     """Run a sweep.
 
     Returns:
-        A row a trial, in the order in which they began: `began`, `ended`, and the `cpu` of its process at its begin (s).
+        A row a trial, in the order they began in: `began`, `ended`, and the `cpu` of its process at its begin (s).
         The seconds that the whole command took.
     """
     here = Path(__file__).resolve()
