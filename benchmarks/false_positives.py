@@ -248,14 +248,15 @@ def count_within(options: argparse.Namespace, units: int) -> None:
 
 
 def _effect_of_detectable(sample: Callable[[float], Sequence[PairedDifference]]) -> float:
-    """The effect at which the mean difference is as large as the mean minimal detectable one, by regula falsi."""
-    low, high = 0.0, 1.0
-    for _ in range(6):
-        effect = (low + high) / 2
+    """The effect at which the mean difference is as large as the mean minimal detectable one."""
+    effect = 0.5
+    for _ in range(4):
         found = sample(effect)
-        below = np.mean([result.value for result in found]) < np.mean([result.minimal_detectable for result in found])
-        low, high = (effect, high) if below else (low, effect)
-    return (low + high) / 2
+        # The difference is nearly proportional to the effect, the detectable one nearly constant.
+        effect *= float(
+            np.mean([result.minimal_detectable for result in found]) / np.mean([result.value for result in found])
+        )
+    return effect
 
 
 def _read(pairs: Pairs) -> tuple[tuple[str, npt.NDArray[np.int64]], tuple[str, npt.NDArray[np.int64]]]:
