@@ -64,6 +64,8 @@ def compare_runs(
     systems = read_systems(arguments)
     units = shared_groups(systems) if groups is None else groups
     found = compare(systems, units, reference=reference, within=within, alpha=alpha, n_bootstrap=n_bootstrap, seed=seed)
+    # From here on the order in which runs were named decides nothing.
+    systems = sorted(systems, key=lambda system: system.name)
     for name in ("labels", "question"):
         told = {_told(run, name) for system in systems for run in system.runs}
         if len(told) == 1 and None not in told:

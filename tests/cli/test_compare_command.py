@@ -1,0 +1,138 @@
+"""`subtext-compare`: what it writes, says and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from compared_runs import write_run, write_system
+from subtext.cli.compare import main
+
+QUICK = ["--no-cost", "--bootstrap", "20"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("compared")
+    constructed = {"corpus": "subtext.corpora.collage.Collage"}
+    for place, (strategy, skill) in enumerate({"posterior": 0.6, "late": 0.6, "gated": 4.0}.items()):
+        write_system(root / strategy, strategy, skill, noise=place, **constructed)
+    audit = root / "gated" / "seed-1" / "audit"
+    audit.mkdir()
+    finding = {"subject": "duration", "label": "incongruent", "text": "told from duration alone", "alarm": True}
+    (audit / "audit.json").write_text(json.dumps({"alarms": [finding], "notes": []}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "comparison"
+    arguments = [str(runs / name) for name in ("late", "gated", "posterior")]
+    assert main([*arguments, "--out", str(folder), "--within", "speaker", *QUICK]) == 0
+    return folder
+
+
+def test_everything_is_written(out: Path) -> None:
+    names = {path.name for path in out.iterdir()}
+    tables = {"systems", "differences", "per_type", "per_speaker", "per_unit", "per_seed", "calibration"}
+    assert names == {"comparison.json", "comparison.md", "figures", *(f"{table}.csv" for table in tables)}
+    figures = {path.name for path in (out / "figures").iterdir()}
+    kinds = ("auroc", "differences", "pairs", "within", "reliability", "types")
+    assert {f"{kind}_incongruent.png" for kind in kinds} <= figures
+    page = (out / "comparison.md").read_text()
+    assert all(f"(figures/{name})" in page for name in figures)
+    found = json.loads((out / "comparison.json").read_text())
+    assert found["reference"] == "fusion=posterior"
+    assert str(out.parent) not in page + json.dumps(found)
+
+
+def test_tables_agree_with_the_json(out: Path) -> None:
+    found = json.loads((out / "comparison.json").read_text())
+    entry = found["heads"]["incongruent"]["subsets"]["all"]
+    systems = pd.read_csv(out / "systems.csv").fillna({"control": ""})
+    keys = ["head", "subset", "system", "control", "metric"]
+    row = systems.set_index(keys).loc[("incongruent", "all", "fusion=late", "", "auroc")]
+    assert row["value"] == pytest.approx(entry["systems"]["fusion=late"]["metrics"]["auroc"]["value"], abs=1e-5)
+    assert not systems.duplicated(keys).any()
+    assert {"majority", "visual", "shuffled", "posterior_product"} <= set(systems["control"])
+    differences = pd.read_csv(out / "differences.csv")
+    assert set(differences["family"]) == {"reference", "all_pairs"}
+    assert set(differences["inside"].dropna()) == {"speaker"}
+    seeds = pd.read_csv(out / "per_seed.csv")
+    assert set(seeds["seed"]) == {0, 1}
+    speakers = pd.read_csv(out / "per_speaker.csv")
+    assert speakers.groupby(["head", "system"])["worst"].sum().eq(1).all()
+
+
+def test_above_the_posterior_on_constructed_clips_sounds_an_alarm_with_the_audit(out: Path) -> None:
+    page = (out / "comparison.md").read_text()
+    assert "**ALARM: fusion=gated is significantly above fusion=posterior on constructed clips**" in page
+    assert "`subtext-data audit collage --media`" in page
+    assert "duration, incongruent: told from duration alone" in page
+    assert "fusion=late is significantly" not in page
+
+
+def test_a_tie_is_called_a_tie_with_what_could_have_been_found(out: Path) -> None:
+    page = (out / "comparison.md").read_text()
+    assert "tied with it: fusion=late (" in page
+    assert "smallest to be found 0." in page
+
+
+def test_order_of_runs_does_not_matter(runs: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = [str(path) for path in sorted(runs.glob("*/seed-*"), reverse=True)]
+    assert main([*arguments, "--out", str(tmp_path / "again"), "--within", "speaker", *QUICK]) == 0
+    for name in ("comparison.json", "comparison.md", "differences.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    assert "ALARM" in capsys.readouterr().out
+
+
+def test_written_again_over_an_earlier_comparison_but_over_nothing_else(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pair = [str(runs / "late" / "seed-0"), f"mine={runs / 'gated' / 'seed-0'}"]
+    assert main([*pair, *QUICK, "--groups", "speaker", "--reference", "mine"]) == 0
+    assert json.loads((tmp_path / "comparison" / "comparison.json").read_text())["reference"] == "mine"
+    assert main([*pair, *QUICK]) == 0
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("words")
+    capsys.readouterr()
+    assert main([*pair, *QUICK, "--out", "full"]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_wrong_command_lines_end_in_one_line(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    late, out = str(runs / "late"), ["--out", str(tmp_path / "out"), *QUICK]
+    other = write_run(tmp_path / "other", strategy="tensor", test=120)
+    elsewhere = write_run(tmp_path / "elsewhere", strategy="tensor", facts={"groups": ["speaker"]})
+    for arguments, words in (
+        ([str(tmp_path / "nothing")], "no run folder"),
+        ([late, str(other)], "different clips"),
+        ([late, str(elsewhere)], "--groups"),
+        ([late, "--reference", "mean"], "no system 'mean'"),
+        ([late, "--within", "show"], "known are"),
+        ([late, late], "given twice"),
+    ):
+        assert main([*arguments, *out]) == 2
+        shown = capsys.readouterr().err
+        assert words in shown
+        assert shown.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    for wrong in (["--alpha", "2"], ["--bootstrap", "0"], []):
+        with pytest.raises(SystemExit) as error:
+            main([*([late] if wrong else []), *wrong])
+        assert error.value.code == 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, subtext.cli.compare as c\n"
+        "try:\n    c.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
