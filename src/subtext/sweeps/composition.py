@@ -140,15 +140,12 @@ class Composition:
                 return None
 
     def is_off(self, key: str) -> bool:
-        """Whether a key belongs to a part that is switched off, as an encoder that is null."""
-        node = self.config({})
-        for part in key.split(".")[:-1]:
-            if not isinstance(node, DictConfig) or part not in node:
-                return False
-            node = node[part]
-            if node is None:
-                return True
-        return False
+        """Whether a key belongs to a group that is switched off, as the encoder of a modality that a corpus lacks."""
+        config = self.config({})
+        parts = key.split(".")
+        above = [parts[:length] for length in range(1, len(parts))]
+        off = ["/".join(path) for path in above if OmegaConf.select(config, ".".join(path)) is None]
+        return bool(self.groups(off))
 
     def check(self, space: Space, groups: Collection[str], where: str) -> None:
         """Compose every combination of groups that the space allows, and set in each what it may set.

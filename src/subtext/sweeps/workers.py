@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -323,10 +324,14 @@ def _end_with_parent() -> None:
 
 
 def _share_cores(workers: int) -> None:
-    import torch
-
+    """Let the workers of this machine not fight over its cores, unless OMP_NUM_THREADS says how many each may use."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // workers)))
+    threads = max(1, cores // workers)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read where torch is imported, which may not have been yet
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def _shown(claim: Claim) -> str:
