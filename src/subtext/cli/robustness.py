@@ -103,15 +103,19 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
     from subtext.robustness.conditions import CLEAN, CONDITIONS
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
-    for column in ("condition", "strength", "AUROC", "judged"):
+    for column in ("condition", "strength", "AUROC", "judged", "found"):
         shown.add_column(column, justify="left" if column == "condition" else "right")
     for row in curves.point_table().to_dict("records"):
         strength = f"{row['strength']:g}" if row["condition"] in CONDITIONS else ""
         value = interval_text({"value": row["auroc"], "low": row["low"], "high": row["high"]})
-        shown.add_row(
-            str(row["condition"]), strength, value, f"{row['judged']:.0%}", end_section=row["condition"] == CLEAN
-        )
+        shares = [f"{row['judged']:.0%}", f"{row['present']:.0%}" if row["present"] == row["present"] else ""]
+        shown.add_row(str(row["condition"]), strength, value, *shares, end_section=row["condition"] == CLEAN)
     console.print(shown)
+    console.print(
+        "judged: clips of which anything is left to judge by, the others share one probability. found: clips in which "
+        "the spoiled stream is still found.",
+        style="dim",
+    )
     areas = curves.area_table()
     if len(areas):
         shown = Table(title=f"Area under the curve, {question}", title_justify="left")

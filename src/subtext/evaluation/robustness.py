@@ -31,8 +31,12 @@ POINT_COLUMNS: Final = (
     "seeds",
     "clips",
     "judged",
+    "present",
     "reason",
 )
+"""`judged`: share of the clips of which anything is left to judge by. `present`: of the clips that had the modality,
+the share in which it is still found."""
+
 AREA_COLUMNS: Final = ("condition", "strengths", "area", "low", "high", "seed_sd", "seeds", "clips", "clean", "reason")
 
 
@@ -66,10 +70,12 @@ class RobustnessCurves:
         self.points = _shared_points(tables)
         self._scores: dict[tuple[str, float], list[Floats]] = {}
         self._judged: dict[tuple[str, float], float] = {}
+        self._present: dict[tuple[str, float], float | None] = {}
         ids = self.clips["id"]
         for point in [(CLEAN, 0.0), *self.points]:
             found = [_rows(table, *point).set_index("id")[column].reindex(ids) for table in tables]
             self._judged[point] = float(np.mean([values.notna().mean() for values in found])) if len(ids) else 0.0
+            self._present[point] = _still_there(tables, *point, set(ids))
             self._scores[point] = [
                 values.fillna(own.reindex(ids).median()).to_numpy(dtype=np.float64)
                 for values, own in zip(found, clean, strict=True)
@@ -115,8 +121,8 @@ class RobustnessCurves:
         for name, strength in [(CLEAN, 0.0), *self.points]:
             level = CONDITIONS[name].level(strength) if name in CONDITIONS else strength
             found = self._figure("auroc", lambda rows, n=name, s=strength: self.at(n, s, rows))
-            judged = self._judged[(name, strength)]
-            rows.append({"condition": name, "strength": strength, "level": level, "judged": judged, **found})
+            shares = {"judged": self._judged[(name, strength)], "present": self._present[(name, strength)]}
+            rows.append({"condition": name, "strength": strength, "level": level, **shares, **found})
         return pd.DataFrame(rows, columns=list(POINT_COLUMNS))
 
     def area_table(self) -> pd.DataFrame:
@@ -172,6 +178,21 @@ def _rows(table: pd.DataFrame, condition: str, strength: float) -> pd.DataFrame:
     if rows.empty:
         raise RunError(f"a robustness table has no rows of {condition} at {strength:g}; run subtext-robustness again")
     return rows
+
+
+def _still_there(tables: Sequence[pd.DataFrame], condition: str, strength: float, ids: set[Any]) -> float | None:
+    """Share of the clips with the spoiled modality in which it is still found, mean over runs."""
+    if condition not in CONDITIONS:
+        return None
+    column = f"present_{CONDITIONS[condition].modality}"
+    shares = []
+    for table in tables:
+        before = _rows(table, CLEAN, 0.0).set_index("id")[column].astype(bool)
+        had = [row for row in before.index[before] if row in ids]
+        after = _rows(table, condition, strength).set_index("id")[column].astype(bool)
+        if had:
+            shares.append(float(after.reindex(had).mean()))
+    return float(np.mean(shares)) if shares else None
 
 
 def _same(first: pd.DataFrame, other: pd.DataFrame, head: str) -> bool:

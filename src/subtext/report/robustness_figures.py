@@ -14,7 +14,6 @@ from subtext.robustness.conditions import CLEAN, CONDITIONS, Condition, dropped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 _STYLES: Final = [
     (colour, dash, marker)
@@ -77,7 +76,11 @@ def robustness_figure(
         ax.set_ylabel("AUROC")
     figure.suptitle(f"Missing and spoiled streams{f': {question}' if question else ''}, with 95 % intervals")
     if len(systems) > 1:
-        handles = [_handle(name, style) for name, style in styles.items()]
+        # Drawn nowhere, so that every system has its sign, whichever panels it is in.
+        handles = [
+            axes[0].plot([], [], color=colour, linestyle=dash, marker=marker, markersize=4, label=name)[0]
+            for name, (colour, dash, marker) in styles.items()
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(systems)), fontsize=9)
     return _save(figure, path)
 
@@ -143,12 +146,3 @@ def _drop_order(name: str) -> tuple[int, list[int]]:
 def _area(table: pd.DataFrame, condition: str) -> float | None:
     found = table.loc[table["condition"] == condition, "area"].dropna()
     return float(found.iloc[0]) if len(found) else None
-
-
-def _handle(name: str, style: tuple[str, str, str]) -> "Line2D":
-    from matplotlib.lines import Line2D
-
-    colour, dash, marker = style
-    handle = Line2D([], [], color=colour, marker=marker, markersize=4, label=name)
-    handle.set_linestyle(dash)
-    return handle
