@@ -69,6 +69,7 @@ def write_experiment(
     chosen = _choices(wanted)
     usual = _choices(Composition(composition.folder, [], composition.search_path).config({}))
     groups = {group: choice for group, choice in chosen.items() if choice != usual.get(group)}
+    groups |= dict.fromkeys(usual.keys() - chosen.keys())  # switched off by ~GROUP
     # A group that an experiment switches off cannot be set to null on a command line.
     off = [f"~{group}" for group, choice in groups.items() if choice is None]
     start = Composition(composition.folder, off, composition.search_path).config(
