@@ -81,7 +81,7 @@ def train_folds(
         if tables:
             run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
-    run.add_facts({key: facts[key] for key in ("groups", "labels", "question", "metadata") if key in facts})
+    run.add_facts({key: facts[key] for key in ("groups", "labels", "question", "nature", "metadata") if key in facts})
     print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console())
     return run
 

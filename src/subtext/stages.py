@@ -47,9 +47,10 @@ def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> N
         return
     rows = pd.read_parquet(stage.file(ROWS))
     theirs, ours = FeatureIndex.load(stage.path), manifest.table
+    recorded = [modality for modality in theirs.modalities if modality != "text"]
     for split, seen_in in (("test", ("train", "val")), ("val", ("train",))):
         seen, judged = rows[rows["split"].isin(seen_in)], ours[ours["split"] == split]
-        keys = {theirs.key(row, m) for row in seen["id"] for m in theirs.modalities if m != "text"} - {None}
+        keys = {theirs.key(row, modality) for row in seen["id"] for modality in recorded} - {None}
         for modality in index.modalities:
             for row in judged["id"]:
                 if index.key(row, modality) in keys:
@@ -90,7 +91,7 @@ def check_recordings(manifest: Manifest, index: FeatureIndex) -> None:
 
 
 def take_over(classifier: IncongruenceClassifier, folder: Path) -> None:
-    """Begin where an encoder stage ended: with its projections and polarity readouts, as far as they fit.
+    """Begin where an encoder stage ended: with its projections and the readouts of single modalities, as far as they fit.
 
     The backbones have been taken over before (`Encoder.load_backbone`), and must fit.
     """

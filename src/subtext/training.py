@@ -123,8 +123,9 @@ class _Run:
             self.run.add_facts(
                 {
                     "groups": list(manifest.groups),
-                    "labels": self.labels,
-                    "question": self.question,
+                    "labels": self.description.labels,
+                    "question": self.description.question,
+                    "nature": self.description.nature,
                     "missing": index.missing(),
                     "rows": len(data),
                     "metadata": self.metadata,
@@ -146,7 +147,7 @@ class _Run:
 
     def _corpus(self) -> Manifest:
         corpus = read_corpus(self.settings)
-        self.labels, self.question = corpus.description.labels, corpus.description.question
+        self.description = corpus.description
         write_rejects(corpus.manifest, self.run.file("rejects.csv"))
         return corpus.manifest
 
