@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from subtext.robustness.words import WordPool, with_word_errors
 
 POOL = WordPool(["a quick brown fox jumps over the lazy dog", "The fox, again!", "of dogs and foxes"])
-TEXTS = [f"w{n} w{n + 1} w{n} says {'very ' * (n % 5)}much more than w{n + 2} would" for n in range(200)]
+TEXTS = [f"w{n} fox w{n} says {'very ' * (n % 5)}much more over w{n + 2} quick dog" for n in range(200)]
 
 
 def edit_distance(ours: list[str], theirs: list[str]) -> int:
