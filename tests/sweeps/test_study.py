@@ -283,11 +283,18 @@ def test_signs_of_life_come_until_the_work_is_done(monkeypatch: pytest.MonkeyPat
 )
 def test_a_study_goes_on_with_the_settings_it_was_begun_with(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     before = {"settings": {"task": {"swap": 0.5}}, "seeds": 1}
-    sweep(tmp_path, definition=before)
+    run(sweep(tmp_path, definition=before, trials=1))
     sweep(tmp_path, definition=before, trials=100, max_failures=3)
     with pytest.raises(ConfigError, match="begun with other settings") as raised:
         sweep(tmp_path, **change)
     assert said in str(raised.value)
+
+
+def test_settings_that_never_came_to_a_trial_may_be_corrected(tmp_path: Path) -> None:
+    sweep(tmp_path, definition={"seeds": 1})
+    both = {"selection": "maximize", "parameters": "minimize"}
+    one = sweep(tmp_path, definition={"seeds": 3}, objectives=both)
+    assert len(one.study.directions) == 2
 
 
 def test_somebody_elses_study_is_left_alone(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def misspelt(arguments: list[str], config_name: str = CONFIG_NAME) -> Iterator[s
             choices.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
     choices.pop(".", None)
     keys = choices.keys() | set(_keys(OmegaConf.to_container(_defaults(choices, parsed, config_name), resolve=False)))
+    keys = {key for key in keys if not key.startswith("space.")}  # entries of a sweep, not keys of their own
     for override in parsed:
         key = override.key_or_group
         if override.is_add() or key.startswith("hydra"):

@@ -84,14 +84,15 @@ class Sweep:
         self._points = None if points is None else {point_key(point): point for point in points}
         sampler = self._sampler(0)
         if isinstance(sampler, GridSampler) and self._points is None:
-            endless = ", ".join(self.space.endless())
+            endless = self.space.endless()
             what = (
-                f"{endless} has endlessly many values; give it choices or a step"
+                f"{endless[0]} has endlessly many values; give it choices or a step"
                 if endless
                 else "it has too many points"
             )
             raise ConfigError(f"sampler=grid cannot go over this space: {what}, or take another sampler")
         with self.storage.lock():
+            self._forget_if_empty()
             self.study = optuna.create_study(
                 study_name=self.name,
                 storage=self.storage.optuna,
@@ -102,9 +103,21 @@ class Sweep:
             )
             self._agree()
 
+    def _mine(self) -> Any:
+        return json.loads(json.dumps(dict(self.definition), default=str))
+
+    def _forget_if_empty(self) -> None:
+        """Remove a study of other settings that never came to a trial, as when these were wrong."""
+        storage = self.storage.optuna
+        for study in storage.get_all_studies():
+            before = study.user_attrs.get(_DEFINITION)
+            other = study.study_name == self.name and before not in (None, self._mine())
+            if other and not storage.get_n_trials(study._study_id):
+                storage.delete_study(study._study_id)
+
     def _agree(self) -> None:
         """Keep the definition with the study; refuse to go on with another one."""
-        mine = json.loads(json.dumps(dict(self.definition), default=str))
+        mine = self._mine()
         before = self.study.user_attrs.get(_DEFINITION)
         if before is None:
             if self.study.get_trials(deepcopy=False):
