@@ -23,8 +23,8 @@ figures/robustness_*.png. The run's own predictions are left as they are. What i
 EPILOG: Final = """\
 Conditions and their strengths by default:
   drop                 every set of streams that leaves one; drop:visual, drop:visual+text ... for single ones
-  visual:blur          sd of a Gaussian blur by the height of the face: 0.02, 0.05, 0.1, 0.2
-  visual:occlusion     share of the face's box under a grey rectangle: 0.1, 0.25, 0.5, 0.75
+  visual:blur          sd of a Gaussian blur by the height of the face: 0.01, 0.02, 0.04, 0.08
+  visual:occlusion     share of the face's box under a grey rectangle: 0.1, 0.2, 0.3, 0.5
   prosody:noise        white noise, dB that the speech is louder: 20, 10, 5, 0
   prosody:pink         pink noise, likewise
   text:word_error      word error rate: 0.1, 0.25, 0.5, 0.75

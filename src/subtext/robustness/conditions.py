@@ -70,12 +70,13 @@ class Condition:
 
 
 _SNR: Final = (20.0, 10.0, 5.0, 0.0)
+# Of blur and occlusion so little that YuNet still finds part of the faces: beyond, a spoiled face is a missing one.
 _AMPLITUDE: Final = "amplitude of the noise by that of the signal"
 CONDITIONS: Final[Mapping[str, Condition]] = {
     condition.name: condition
     for condition in (
-        Condition("visual:blur", "visual", "sd of the blur by the height of the face", (0.02, 0.05, 0.1, 0.2)),
-        Condition("visual:occlusion", "visual", "share of the face's box that is covered", (0.1, 0.25, 0.5, 0.75)),
+        Condition("visual:blur", "visual", "sd of the blur by the height of the face", (0.01, 0.02, 0.04, 0.08)),
+        Condition("visual:occlusion", "visual", "share of the face's box that is covered", (0.1, 0.2, 0.3, 0.5)),
         Condition("prosody:noise", "prosody", "SNR of white noise (dB)", _SNR, math.inf, scale=_AMPLITUDE),
         Condition("prosody:pink", "prosody", "SNR of pink noise (dB)", _SNR, math.inf, scale=_AMPLITUDE),
         Condition("text:word_error", "text", "word error rate", (0.1, 0.25, 0.5, 0.75)),
