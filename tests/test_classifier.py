@@ -60,6 +60,9 @@ def test_every_head_answers_in_its_shape() -> None:
         "visual_polarity": (6, 3),
         "verbal_polarity": (6, 3),
         "vocal_polarity": (6, 3),
+        "visual_emotion": (6, 9),
+        "verbal_emotion": (6, 9),
+        "vocal_emotion": (6, 9),
         "engagement": (6,),
         "evidence": (6, 3),
     }

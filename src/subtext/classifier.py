@@ -14,7 +14,6 @@ from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
 from subtext.fusion.posterior import PosteriorFusion
 from subtext.heads import Heads
-from subtext.labels import POLARITIES, POLARITY_COLUMN
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class IncongruenceClassifier(nn.Module):
         self.fusion = fusion
         self.heads = heads
         if self.posterior is not None:
-            self._read_posteriors()
+            self._read_posteriors(self.posterior)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -62,7 +61,7 @@ class IncongruenceClassifier(nn.Module):
 
     @property
     def posterior(self) -> PosteriorFusion | None:
-        """The fusion, where it combines what the polarity heads say."""
+        """The fusion, where it combines what the heads of single modalities say."""
         return self.fusion if isinstance(self.fusion, PosteriorFusion) else None
 
     def encoder(self, modality: str) -> Encoder:
@@ -88,7 +87,7 @@ class IncongruenceClassifier(nn.Module):
         Args:
             embedded: `[batch, time, embed_dim]` by modality, as `embed` gives them.
             hidden: rows (bool `[batch]`) of each modality that the fusion shall not see, for modality dropout; the
-                modality's own polarity head still does.
+                modality's own heads still do.
 
         Returns:
             Logits by head (see `Heads`), `evidence` `[batch, n_modalities]` where the fusion has it and, in training,
@@ -98,7 +97,7 @@ class IncongruenceClassifier(nn.Module):
         if self.fusion is None:
             return self.heads(None, tokens)
         answers: dict[str, Tensor] = {} if self.posterior is None else self.heads(None, tokens)
-        seen = tokens if self.posterior is None else _polarity_tokens(answers, tokens)
+        seen = tokens if self.posterior is None else _said(self.posterior, answers, tokens)
         if hidden is not None:
             seen = {m: t.drop(hidden[m]) if m in hidden else t for m, t in seen.items()}
         fused = self.fusion(seen)
@@ -144,28 +143,29 @@ class IncongruenceClassifier(nn.Module):
         if self.posterior is None:
             return
         self.posterior.fit(targets)
-        for modality in self._without_posterior:
-            log.warning(
-                "fusion=posterior does not use %s, which has no head %s; its encoder does not learn",
-                modality,
-                POLARITY_COLUMN[modality],
-            )
+        for modality, spec in self.posterior.reads.items():
+            if spec.name not in self.heads.names:
+                learns = "" if modality in self._read_alone else "; its encoder does not learn"
+                log.warning("fusion=posterior does not use %s, which has no head %s%s", modality, spec.name, learns)
 
     @property
-    def _without_posterior(self) -> list[str]:
-        return [m for m in self.modalities if POLARITY_COLUMN[m] not in self.heads.names]
+    def _read_alone(self) -> set[str | None]:
+        """Modalities with a head of their own."""
+        return {spec.modality for spec in self.heads.specs}
 
-    def _read_posteriors(self) -> None:
-        if len(self._without_posterior) == len(self.modalities):
+    def _read_posteriors(self, posterior: PosteriorFusion) -> None:
+        posterior.choose_cells(self.heads.names)
+        wanted = [spec.name for spec in posterior.reads.values()]
+        if not set(wanted) & set(self.heads.names):
             raise ConfigError(
-                "fusion=posterior combines polarity posteriors, and there is no polarity head to give one; add "
-                f"{' or '.join(POLARITY_COLUMN[m] for m in self.modalities)} to task.heads if the corpus labels it, "
-                "else choose another fusion"
+                "fusion=posterior combines posteriors of single modalities, and there is no head to give one; add "
+                f"{' or '.join(wanted)} to task.heads if the corpus labels it, else choose another fusion"
             )
         # What nothing reads would get no gradient.
         self.heads.leave_to_fusion()
-        for modality in self._without_posterior:
-            self.encoder(modality).requires_grad_(False)
+        for modality in self.modalities:
+            if modality not in self._read_alone:
+                self.encoder(modality).requires_grad_(False)
 
     def counts(self) -> dict[str, int]:
         """How many parameters train and how many are frozen."""
@@ -186,12 +186,13 @@ class IncongruenceClassifier(nn.Module):
         return int(counter.get_total_flops())
 
 
-def _polarity_tokens(answers: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-    """Each modality's polarity logits as one position a row, `[batch, 1, 3]`; absent where it has no polarity head."""
+def _said(posterior: PosteriorFusion, answers: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    """The logits that the fusion reads as one position a row, `[batch, 1, classes]`; absent where there is no head."""
     found = {}
     for modality, sequence in tokens.items():
-        logits, there = answers.get(POLARITY_COLUMN[modality]), sequence.present.unsqueeze(1)
+        spec, there = posterior.reads[modality], sequence.present.unsqueeze(1)
+        logits = answers.get(spec.name)
         if logits is None:
-            logits, there = sequence.values.new_zeros(len(there), len(POLARITIES)), torch.zeros_like(there)
+            logits, there = sequence.values.new_zeros(len(there), spec.size), torch.zeros_like(there)
         found[modality] = Tokens(logits.unsqueeze(1), there)
     return found

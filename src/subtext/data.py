@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from subtext.features.cache import Cache
 from subtext.features.index import FeatureIndex
 from subtext.features.stream import Stream
 from subtext.heads import HEADS, HeadSpec
-from subtext.labels import MODALITIES, POLARITY_COLUMN
+from subtext.labels import EMOTION_COLUMN, MODALITIES, POLARITY_COLUMN
 
 log = logging.getLogger(__name__)
 
@@ -150,8 +150,9 @@ class ClipData(Dataset[Batch]):
     def permuted(self, seed: int) -> "ClipData":
         """The same rows with every modality's streams dealt out anew, independently of each other.
 
-        Labels of the fusion stay where they are; the polarity of a stream goes with it, so that what is destroyed is
-        the pairing alone. Streams change places only with streams, so that which modality a row lacks stays as it was.
+        Labels of the fusion stay where they are; polarity and emotion of a stream go with it, so that what is destroyed
+        is the pairing alone. Streams change places only with streams, so that which modality a row lacks stays as it
+        was.
         """
         table, numbers = self.table.copy(), {}
         for place, modality in enumerate(MODALITIES):
@@ -169,23 +170,24 @@ class ClipData(Dataset[Batch]):
         return ClipData(table, self.streams, numbers, self.embedded)
 
     def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
-        """One row for every distinct stream of the modalities that polarity heads read, with that modality alone.
+        """One row for every distinct stream of the modalities that a head reads by itself, with that modality alone.
 
-        For training encoders: a stream that many rows reuse counts once (once a split and label, should these differ).
+        For training encoders: a stream that many rows reuse counts once, with its polarity and its emotion (once a
+        split and pair of labels, should these differ).
         """
         tables, picked = [], {}
-        for spec in specs:
-            if spec.modality is None or spec.modality not in self.numbers:
+        for modality in dict.fromkeys(spec.modality for spec in specs):
+            if modality is None or modality not in self.numbers:
                 continue
-            number = pd.Series(self.numbers[spec.modality].numpy())
-            rows = pd.DataFrame({"n": number, "split": self.table["split"], "label": self.table[spec.column]})
-            rows = rows[(rows["n"] >= 0) & rows["label"].notna()].drop_duplicates()
+            labels = pd.DataFrame({s.name: self.targets[s.name].numpy() for s in specs if s.modality == modality})
+            rows = labels.assign(n=self.numbers[modality].numpy(), split=self.table["split"])
+            rows = rows[(rows["n"] >= 0) & labels.notna().any(axis=1)].drop_duplicates()
             table = self.table.loc[rows.index].copy()
-            table["id"] = spec.modality + ":" + table["id"]
+            table["id"] = modality + ":" + table["id"]
             for other in HEADS.values():
-                if other is not spec and other.column in table:
+                if other.modality != modality and other.column in table:
                     table[other.column] = table[other.column].mask(pd.Series(True, index=table.index))
-            picked[spec.modality] = torch.from_numpy(rows["n"].to_numpy(dtype=np.int64).copy())
+            picked[modality] = torch.from_numpy(rows["n"].to_numpy(dtype=np.int64).copy())
             tables.append(table)
         sizes = {modality: len(which) for modality, which in picked.items()}
         numbers = {
@@ -197,7 +199,7 @@ class ClipData(Dataset[Batch]):
 
 
 class SwappedClips(ClipData):
-    """Training rows in which streams are exchanged for others of the same polarity label.
+    """Training rows in which streams are exchanged for others of the same polarity label, and emotion label if asked.
 
     Every row keeps all its labels, but is hardly ever seen twice in the same company, so that a fusion cannot learn the
     pairs by heart and has to learn what they share. This presumes that the modalities have nothing to do with each
@@ -205,25 +207,29 @@ class SwappedClips(ClipData):
 
     Args:
         data: training rows.
-        probability: of exchanging a stream whose polarity is labelled.
+        probability: of exchanging a stream that carries any of these labels.
         seed: with the rows of a batch in their order, decides what is exchanged.
+        heads: those that are trained. Where a modality's emotion head is among them, its streams are exchanged for
+            others of the same emotion as well; what is not labelled counts as one more label.
     """
 
-    def __init__(self, data: ClipData, probability: float, seed: int) -> None:
+    def __init__(self, data: ClipData, probability: float, seed: int, heads: Collection[str] = ()) -> None:
         super().__init__(data.table, data.streams, data.numbers, data.embedded)
         if not 0 <= probability <= 1:
             raise ConfigError(f"task.swap must be in [0, 1], got {probability}")
         self.probability = probability
         self.seed = seed
-        self._pools = {
-            modality: {
-                polarity: numbers[(self.targets[spec.name] == polarity) & (numbers >= 0)]
-                for polarity in range(len(spec.classes))
+        self._kinds: dict[str, Tensor] = {}
+        self._pools: dict[str, dict[int, Tensor]] = {}
+        for modality, numbers in self.numbers.items():
+            own = [EMOTION_COLUMN[modality]] if EMOTION_COLUMN[modality] in heads else []
+            labels = torch.stack([self.targets[name] for name in (POLARITY_COLUMN[modality], *own)], dim=1)
+            _, kinds = labels.nan_to_num(-1).unique(dim=0, return_inverse=True)
+            kinds[labels.isnan().all(dim=1)] = -1
+            self._kinds[modality] = kinds
+            self._pools[modality] = {
+                kind: numbers[(kinds == kind) & (numbers >= 0)] for kind in kinds[kinds >= 0].unique().tolist()
             }
-            for modality, numbers in self.numbers.items()
-            for spec in HEADS.values()
-            if spec.modality == modality
-        }
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         # A batch never comes again in the same order, so its rows tell the epochs apart.
@@ -233,9 +239,9 @@ class SwappedClips(ClipData):
         for modality, table in self.streams.items():
             numbers = self.numbers[modality][index]
             swapped = (torch.rand(len(index), generator=generator) < self.probability) & (numbers >= 0)
-            labels = self.targets[POLARITY_COLUMN[modality]][index]
-            for polarity, pool in self._pools[modality].items():
-                chosen = swapped & (labels == polarity)
+            kinds = self._kinds[modality][index]
+            for kind, pool in self._pools[modality].items():
+                chosen = swapped & (kinds == kind)
                 if len(pool):
                     numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
             streams[modality] = table.batch(numbers)

@@ -108,7 +108,7 @@ class Fitter:
             trainer.fit(
                 module,
                 loader(
-                    SwappedClips(training, swap, self.seed) if swap else training,
+                    SwappedClips(training, swap, self.seed, classifier.heads.names) if swap else training,
                     batch_size,
                     seed=self.seed,
                     shuffle=True,
@@ -182,7 +182,7 @@ def calibrate_posteriors(classifier: IncongruenceClassifier, validation: ClipDat
     if classifier.posterior is None:
         return
     answers, present = raw_answers(classifier, validation), validation.present
-    read = {spec.modality: spec for spec in classifier.heads.specs if spec.modality is not None}
+    read = {m: spec for m, spec in classifier.posterior.reads.items() if spec.name in answers}
     classifier.posterior.calibrate(
         {modality: answers[spec.name] for modality, spec in read.items()},
         {modality: visible_targets(spec, validation.targets, present) for modality, spec in read.items()},

@@ -1,6 +1,6 @@
 """What the classifier answers: one head per label, any subset of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
-from subtext.labels import INCONGRUENCE_TYPES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
+from subtext.labels import (
+    EMOTION_COLUMN,
+    EMOTIONS,
+    INCONGRUENCE_TYPES,
+    POLARITIES,
+    POLARITY_COLUMN,
+    POLARITY_NAMES,
+    emotion_names,
+)
 
 Kind = Literal["binary", "choice", "number"]
 
@@ -27,6 +35,7 @@ class HeadSpec:
         classes: label values in the order of the logits.
         names: what the classes are called in columns and messages.
         modality: the modality whose own tokens it reads; None for the fused embedding.
+        normalise: brings the column's values into the form of the classes; None where they are in it.
     """
 
     name: str
@@ -35,6 +44,7 @@ class HeadSpec:
     classes: tuple[object, ...] = ()
     names: tuple[str, ...] = ()
     modality: str | None = None
+    normalise: Callable[[pd.Series], pd.Series] | None = None
 
     @property
     def key(self) -> str:
@@ -55,6 +65,8 @@ class HeadSpec:
         if self.column not in table:
             return torch.full((len(table),), torch.nan)
         column = table[self.column]
+        if self.normalise is not None:
+            column = self.normalise(column)
         if self.kind == "choice":
             numbers = column.map({value: number for number, value in enumerate(self.classes)})
             unknown = column.notna() & numbers.isna()
@@ -77,6 +89,10 @@ HEADS: Final[Mapping[str, HeadSpec]] = {
         *(
             HeadSpec(column, column, "choice", POLARITIES, POLARITY_NAMES, modality)
             for modality, column in POLARITY_COLUMN.items()
+        ),
+        *(
+            HeadSpec(column, column, "choice", EMOTIONS, EMOTIONS, modality, emotion_names)
+            for modality, column in EMOTION_COLUMN.items()
         ),
         HeadSpec("engagement", "engagement", "number"),
     )
@@ -101,8 +117,8 @@ def head_specs(names: Sequence[str]) -> list[HeadSpec]:
 class Heads(nn.Module):
     """Small readouts: norm, dropout, one linear layer each.
 
-    Polarity heads read the mean of their own modality's tokens, so that they say what that modality shows on its own;
-    the others read the fused embedding.
+    Polarity and emotion heads read the mean of their own modality's tokens, so that they say what that modality shows
+    on its own; the others read the fused embedding.
 
     Args:
         names: which of `HEADS`.
@@ -169,9 +185,9 @@ class Heads(nn.Module):
             weights: of the opinions, `[batch, n_modalities]`: each is answered from, and the answers are averaged.
 
         Returns:
-            Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. A polarity head's answer means nothing
-            in a row that lacks its modality, and is left out where the batch lacks it. What was left to the fusion is
-            left out too.
+            Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. The answer of a head that reads one
+            modality means nothing in a row that lacks it, and is left out where the batch lacks it. What was left to
+            the fusion is left out too.
         """
         answers: dict[str, Tensor] = {}
         for spec in self.specs:

@@ -30,6 +30,13 @@ POLARITY_COLUMN: Final[Mapping[str, str]] = {
 }
 """The label column that says what each modality shows."""
 
+EMOTION_COLUMN: Final[Mapping[str, str]] = {
+    "visual": "visual_emotion",
+    "text": "verbal_emotion",
+    "prosody": "vocal_emotion",
+}
+"""The label column that says which emotion each modality shows."""
+
 INCONGRUENCE_TYPES: Final = (
     "congruent",
     "minimizing",
@@ -58,6 +65,18 @@ EMOTION_POLARITY: Final[Mapping[str, int | None]] = {
 }
 """Emotion word -> polarity. Surprise has none: it may be pleasant or unpleasant."""
 
+EMOTIONS: Final = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "contempt", "surprised")
+"""The emotions that the words of `EMOTION_POLARITY` name. Calm is not neutral: RAVDESS has both."""
+
+_SYNONYMS: Final[Mapping[str, str]] = {
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "anger": "angry",
+    "fear": "fearful",
+    "surprise": "surprised",
+}
+
 _TYPE_OF_CELL: Final[Mapping[tuple[int, int], str]] = {
     (NEGATIVE, NEUTRAL): "minimizing",
     (NEGATIVE, POSITIVE): "masking",
@@ -75,6 +94,12 @@ def emotion_polarity(emotion: str) -> int | None:
         KeyError: the word is not in `EMOTION_POLARITY`.
     """
     return EMOTION_POLARITY[emotion.strip().lower()]
+
+
+def emotion_names(words: "pd.Series") -> "pd.Series":
+    """Which of `EMOTIONS` each word is; missing where it is none, which a manifest refuses."""
+    names = {word: _SYNONYMS.get(word, word) for word in EMOTION_POLARITY}
+    return words.astype("string").str.strip().str.lower().map(names).astype("string")
 
 
 def incongruence_type(said: int, shown: int) -> str:

@@ -84,7 +84,7 @@ class HeadLoss(nn.Module):
 
 
 def visible_targets(spec: HeadSpec, targets: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-    """A head's targets; for a polarity head only where its modality is there to be read."""
+    """A head's targets; of a head that reads one modality only where that is there to be read."""
     known = targets[spec.name]
     if spec.modality is None:
         return known

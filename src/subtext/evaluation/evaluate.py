@@ -38,7 +38,16 @@ from subtext.evaluation.metrics import (
     probability_metrics,
     regression_metrics,
 )
-from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
+from subtext.labels import (
+    EMOTION_COLUMN,
+    EMOTIONS,
+    INCONGRUENCE_TYPES,
+    MODALITIES,
+    POLARITIES,
+    POLARITY_COLUMN,
+    POLARITY_NAMES,
+    emotion_names,
+)
 
 BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
 """Binary head -> the polarity that the words' polarity is held against."""
@@ -123,6 +132,9 @@ def evaluate(
             result["notes"].append(f"{head}: no predictions or no labels")
     result["type"] = {name: _type(test, mask, scorer) for name, mask in masks.items()}
     result["polarity"] = {modality: _polarity(test, modality, scorer) for modality in MODALITIES}
+    emotions = {m: _emotion(test, m, scorer) for m in MODALITIES if f"prob_{EMOTION_COLUMN[m]}_{EMOTIONS[0]}" in test}
+    if emotions:
+        result["emotion"] = emotions
     result["engagement"] = _engagement(test, scorer)
     result["presence"] = {m: float(test[f"present_{m}"].mean()) for m in MODALITIES if f"present_{m}" in test}
     if controls is not None:
@@ -391,6 +403,14 @@ def _polarity(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, A
     rows = test.loc[test[present].fillna(False).astype(bool)] if present in test else test
     columns = [f"prob_{label}_{name}" for name in POLARITY_NAMES]
     return _choice(rows, label, POLARITIES, columns, POLARITY_NAMES, scorer)
+
+
+def _emotion(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, Any]:
+    label, present = EMOTION_COLUMN[modality], f"present_{modality}"
+    rows = test.loc[test[present].fillna(False).astype(bool)] if present in test else test
+    if label in rows:
+        rows = rows.assign(**{label: emotion_names(rows[label])})
+    return _choice(rows, label, EMOTIONS, [f"prob_{label}_{name}" for name in EMOTIONS], EMOTIONS, scorer)
 
 
 def _choice(

@@ -60,6 +60,8 @@ def figures_of(metrics: Mapping[str, Any]) -> pd.DataFrame:
         add(FUSED, "type", subset, entry.get("metrics", {}), entry["clips"])
     for modality, entry in metrics["polarity"].items():
         add(FUSED, f"polarity:{modality}", "present", entry.get("metrics", {}), entry["clips"])
+    for modality, entry in metrics.get("emotion", {}).items():
+        add(FUSED, f"emotion:{modality}", "present", entry.get("metrics", {}), entry["clips"])
     add(FUSED, "engagement", "all", metrics["engagement"].get("metrics", {}), metrics["engagement"]["clips"])
     for name, control in metrics["controls"].items():
         for head in BINARY_HEADS:

@@ -1,14 +1,15 @@
 """No learning in the fusion: calibrated unimodal posteriors, weighted by the training clips' cells. The reference.
 
-With modalities that are independent given their polarities `c = (face, words, voice)`,
+With modalities that are independent given their polarities or emotions `c = (face, words, voice)`,
 
     P(c | clip)     ~  P(c) * product over modalities of P(c_m | modality m) / P(c_m)
     P(label | clip) =  sum over c of P(label | c) P(c | clip)
 
-the product rule of Kittler, Hatef, Duin & Matas 1998, "On combining classifiers", over cells of polarities in place of
+the product rule of Kittler, Hatef, Duin & Matas 1998, "On combining classifiers", over cells of classes in place of
 single classes. `P(c)`, `P(c_m)` and `P(label | c)` are shares among the training clips, so that no
 rule has to be named: where labels follow the active rule, `P(label | c)` is that rule, with unvoiced warmth counted or
-not, whichever pair of modalities it is about. `evaluation.controls.posterior_product` computes the same from tables.
+not, whichever pair of modalities it is about; where they say whether emotions differ, it is that.
+`evaluation.controls.posterior_product` computes the same of polarities from tables.
 
 On constructed pairs, whose parts are independent given their labels, this is close to the best that any fusion can do:
 one that is clearly better has found a leak or better calibrated posteriors. On natural recordings it is what a fusion
@@ -17,7 +18,8 @@ that learns has to beat.
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -25,8 +27,10 @@ from torch import Tensor
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
-from subtext.heads import HEADS
-from subtext.labels import POLARITIES, POLARITY_COLUMN
+from subtext.heads import HEADS, HeadSpec
+from subtext.labels import EMOTION_COLUMN, POLARITY_COLUMN
+
+CELLS: Final = ("auto", "polarity", "emotion")
 
 LIMIT = 30.0
 """Logits and log-probabilities are kept within it: a label that no cell shows would be minus infinity."""
@@ -38,14 +42,14 @@ log = logging.getLogger(__name__)
 
 
 class PosteriorFusion(Fusion):
-    """Polarity logits of each modality -> what the training cells say about every label.
+    """Polarity or emotion logits of each modality -> what the training cells say about every label.
 
     It has no parameters. `fit` takes the shares from the training labels, before training; `calibrate` takes a
     temperature and biases for each modality from the validation clips, after it, and until then posteriors are taken as
-    they are. No gradient passes: the polarity heads, and the encoders under them, learn from polarity labels alone.
+    they are. No gradient passes: the heads it reads, and the encoders under them, learn from their own labels alone.
 
-    It differs from the other strategies in what it is given, one position of three logits a modality in place of tokens
-    (the classifier sees to that), and in what it gives: answers, and for an embedding the posterior of the cells.
+    It differs from the other strategies in what it is given, one position of logits a modality in place of tokens (the
+    classifier sees to that), and in what it gives: answers, and for an embedding the posterior of the cells.
 
     Args:
         modalities: names, in order.
@@ -53,29 +57,60 @@ class PosteriorFusion(Fusion):
         smoothing: clips that are added to the training clips' cells, spread as if the modalities had nothing to do with
             each other and with the overall share of each label. 0, as in the control, gives a cell without a training
             clip no weight.
+        cells: what the cells are made of. `auto`: a modality's emotion where its emotion head is on (which takes
+            training clips that carry the label), else its polarity; the two may be mixed. `polarity`, `emotion`: these
+            alone; a modality without that head is not used. `incongruent` that is about emotions needs cells of them.
 
     Raises:
-        ConfigError: the smoothing is negative.
+        ConfigError: the smoothing is negative, or `cells` is none of these.
+
+    Attributes:
+        reads: by modality, the head whose logits are expected.
     """
 
+    reads: dict[str, HeadSpec]
     cells: Tensor
     marginals: Tensor
     temperatures: Tensor
     biases: Tensor
     places: Tensor
 
-    def __init__(self, *, modalities: Sequence[str], dim: int, smoothing: float = 0.0) -> None:
-        super().__init__(modalities=modalities, dim=len(POLARITIES))
+    def __init__(self, *, modalities: Sequence[str], dim: int, smoothing: float = 0.0, cells: str = "auto") -> None:
+        super().__init__(modalities=modalities, dim=dim)
         if smoothing < 0:
             raise ConfigError(f"fusion.smoothing must not be negative, got {smoothing}")
+        if cells not in CELLS:
+            raise ConfigError(f"fusion.cells must be one of {', '.join(CELLS)}, got {cells!r}")
         self.smoothing = smoothing
-        count, polarities = len(self.modalities), len(POLARITIES)
-        places = torch.tensor(list(itertools.product(range(polarities), repeat=count)))
+        self.kind = cells
+        self.reads = {}
+        self.choose_cells(())
+
+    def choose_cells(self, heads: Collection[str]) -> None:
+        """Choose what each modality's cells are made of; where that is something else than before, they are empty.
+
+        Args:
+            heads: names of the heads that are on.
+        """
+
+        def column(modality: str) -> str:
+            emotion = EMOTION_COLUMN[modality]
+            wanted = self.kind == "emotion" or (self.kind == "auto" and emotion in heads)
+            return emotion if wanted else POLARITY_COLUMN[modality]
+
+        reads = {modality: HEADS[column(modality)] for modality in self.modalities}
+        if reads == self.reads:
+            return
+        self.reads = reads
+        sizes = [spec.size for spec in self.reads.values()]
+        places = torch.tensor(list(itertools.product(*map(range, sizes))))
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("cells", torch.full((len(places),), 1 / len(places)))
-        self.register_buffer("marginals", torch.full((count, polarities), 1 / polarities))
-        self.register_buffer("temperatures", torch.ones(count))
-        self.register_buffer("biases", torch.zeros(count, polarities))
+        # A modality of fewer classes than another has zeros at the end.
+        marginals = torch.stack([torch.arange(max(sizes)) < size for size in sizes]).float()
+        self.register_buffer("marginals", marginals / marginals.sum(dim=1, keepdim=True))
+        self.register_buffer("temperatures", torch.ones(len(sizes)))
+        self.register_buffer("biases", torch.zeros(len(sizes), max(sizes)))
         for spec in ANSWERED:
             # Shares of the classes; of a yes-no head that of yes; of a number its mean.
             start = {"binary": 0.5, "choice": 1 / max(1, spec.size), "number": 0.0}[spec.kind]
@@ -89,7 +124,7 @@ class PosteriorFusion(Fusion):
     def fit(self, targets: Mapping[str, Tensor]) -> None:
         """Take the shares of the cells, and of the labels in each, from the training labels.
 
-        A clip counts where it carries the polarity of every modality that has labels at all; a modality without any is
+        A clip counts where it carries the label of every modality that has labels at all; a modality without any is
         summed over.
 
         Args:
@@ -99,23 +134,28 @@ class PosteriorFusion(Fusion):
             ConfigError: no clip counts.
         """
         nowhere = torch.full_like(next(iter(targets.values())), torch.nan)
-        polarities = torch.stack([targets.get(POLARITY_COLUMN[m], nowhere) for m in self.modalities], dim=1).cpu()
-        labelled = ~polarities.isnan().all(dim=0)
-        names = [POLARITY_COLUMN[m] for m, there in zip(self.modalities, labelled.tolist(), strict=True) if there]
-        rows = labelled.any() & ~polarities[:, labelled].isnan().any(dim=1)
+        names = [spec.name for spec in self.reads.values()]
+        labels = torch.stack([targets.get(name, nowhere) for name in names], dim=1).cpu()
+        labelled = ~labels.isnan().all(dim=0)
+        rows = labelled.any() & ~labels[:, labelled].isnan().any(dim=1)
         if not bool(rows.any()):
-            wanted = " and ".join(names or [POLARITY_COLUMN[m] for m in self.modalities])
+            some = [name for name, there in zip(names, labelled.tolist(), strict=True) if there]
             raise ConfigError(
-                f"fusion=posterior weighs cells of polarities, but no training clip carries {wanted}; choose another "
-                "fusion, or switch off the encoder of a modality that is labelled on other clips"
+                "fusion=posterior weighs cells of polarities or emotions, but no training clip carries "
+                f"{' and '.join(some or names)}; choose another fusion, or switch off the encoder of a modality that "
+                "is labelled on other clips"
             )
-        # A modality without labels has all its weight on one polarity, so that it adds no cells; it is always absent.
-        known = polarities[rows].nan_to_num(0).long()
-        of_clip = (known[:, None, :] == self.places.cpu()).all(dim=2).double()
-        marginals = torch.nn.functional.one_hot(known, len(POLARITIES)).double().mean(dim=0)
-        alone = marginals[torch.arange(len(self.modalities)), self.places.cpu()].prod(dim=1) * self.smoothing
+        # A modality without labels has all its weight on one class, so that it adds no cells; it is always absent.
+        known, places = labels[rows].nan_to_num(0).long(), self.places.cpu()
+        # The last modality changes fastest.
+        cell_of_clip = torch.zeros(len(known), dtype=torch.long)
+        for place, spec in enumerate(self.reads.values()):
+            cell_of_clip = cell_of_clip * spec.size + known[:, place]
+        in_cell = torch.bincount(cell_of_clip, minlength=len(places)).double()
+        marginals = torch.nn.functional.one_hot(known, self.marginals.shape[1]).double().mean(dim=0)
+        alone = marginals[torch.arange(len(names)), places].prod(dim=1) * self.smoothing
         self.marginals.copy_(marginals)
-        self.cells.copy_((of_clip.sum(dim=0) + alone) / (len(known) + self.smoothing))
+        self.cells.copy_((in_cell + alone) / (len(known) + self.smoothing))
         for spec in ANSWERED:
             target = targets.get(spec.name, nowhere).cpu()[rows].double()
             there = ~target.isnan()
@@ -125,16 +165,16 @@ class PosteriorFusion(Fusion):
             if spec.kind == "choice":
                 values = torch.nn.functional.one_hot(values.squeeze(1).long(), spec.size).double()
             overall = values.mean(dim=0)
-            totals = of_clip[there].T @ values + alone.unsqueeze(1) * overall
-            counts = (of_clip[there].sum(dim=0) + alone).unsqueeze(1)
+            totals = (alone.unsqueeze(1) * overall).index_add(0, cell_of_clip[there], values)
+            counts = (torch.bincount(cell_of_clip[there], minlength=len(places)) + alone).unsqueeze(1)
             self.in_cell(spec.name).copy_(torch.where(counts > 0, totals / counts.clamp(min=1e-12), overall))
 
     def calibrate(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-        """Choose a temperature and biases for each modality's polarity logits, from validation clips.
+        """Choose a temperature and biases for each modality's logits, from validation clips.
 
         Args:
-            logits: by modality, `[rows, 3]`.
-            targets: by modality, the polarity's number, float `[rows]`; NaN where it is unlabelled or has no stream.
+            logits: by modality, `[rows, classes]`, of the head that `reads` names.
+            targets: by modality, the class's number, float `[rows]`; NaN where it is unlabelled or has no stream.
         """
         from subtext.evaluation.calibration import fit_bias_corrected
 
@@ -150,29 +190,32 @@ class PosteriorFusion(Fusion):
                     "than two kinds",
                     modality,
                     len(labels),
-                    POLARITY_COLUMN[modality],
+                    self.reads[modality].column,
                 )
                 continue
             temperature, biases = fit_bias_corrected(logits[modality][known].numpy(), labels.numpy())
             self.temperatures[place] = temperature
-            self.biases[place] = torch.from_numpy(biases).to(self.biases)
+            self.biases[place, : len(biases)] = torch.from_numpy(biases).to(self.biases)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Fused:
         """Weigh the cells, and answer.
 
         Args:
-            tokens: each modality's polarity logits `[batch, time, 3]`, the mean of which counts; one position is usual.
+            tokens: each modality's logits `[batch, time, classes]`, the mean of which counts; one position is usual.
 
         Returns:
             `answers` to every head that reads no single modality: logits, log-probabilities or numbers. `embedding` is
-            the posterior of the cells, `[batch, 3 ** n_modalities]`, the first modality changing slowest; where all are
-            absent it is their training share. `evidence` is None.
+            the posterior of the cells, `[batch, cells]`, the first modality changing slowest; where all are absent it
+            is their training share. `evidence` is None.
         """
         weights = self.cells.log()
-        for place, sequence in enumerate(self.complete(tokens).values()):
-            logits = sequence.mean().detach().float() / self.temperatures[place] + self.biases[place]
-            prior = self.marginals[place]
-            # A polarity that never occurs has no cell with any weight, whatever is said about it here.
+        for place, modality in enumerate(self.complete(tokens)):
+            if modality not in tokens:
+                continue
+            sequence, size = tokens[modality], self.reads[modality].size
+            logits = sequence.mean().detach().float() / self.temperatures[place] + self.biases[place, :size]
+            prior = self.marginals[place, :size]
+            # A class that never occurs has no cell with any weight, whatever is said about it here.
             ratio = logits.log_softmax(dim=1) - torch.where(prior > 0, prior, 1.0).log()
             ratio = torch.where(sequence.present.unsqueeze(1), ratio, 0.0)
             weights = weights + ratio[:, self.places[:, place]]

@@ -287,6 +287,8 @@ def _choices(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield _choice_row(f"type, {SUBSET_NAMES[subset]}", metrics["type"][subset])
     for modality, entry in metrics["polarity"].items():
         yield _choice_row(f"polarity of the {MODALITY_NAMES[modality]}, where present", entry)
+    for modality, entry in metrics.get("emotion", {}).items():
+        yield _choice_row(f"emotion of the {MODALITY_NAMES[modality]}, where present", entry)
     engagement = metrics["engagement"]
     if engagement["clips"]:
         yield ""

@@ -50,6 +50,7 @@ def _page(pooled: Mapping[str, Any]) -> Iterator[str]:
             part = row["part"]
             for modality, name in MODALITY_NAMES.items():
                 part = part.replace(f"polarity:{modality}", f"polarity of the {name}")
+                part = part.replace(f"emotion:{modality}", f"emotion of the {name}")
             cells = [_number(row[key]) for key in ("mean", "sd", "lowest", "highest")]
             subset = SUBSET_NAMES.get(row["subset"], row["subset"])
             yield f"| {part} | {subset} | {row['metric']} | {' | '.join(cells)} | {row['seeds']} |"

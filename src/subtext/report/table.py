@@ -174,6 +174,9 @@ def _fused_table(metrics: Mapping[str, Any], digits: int) -> "Table":
     for modality, entry in metrics["polarity"].items():
         figure = interval_text(figure_at(entry, "metrics", "macro_f1"), digits=digits)
         table.add_row(f"  {MODALITY_NAMES[modality]}", *[""] * (len(subsets) - 1), figure)
+    for modality, entry in metrics.get("emotion", {}).items():
+        figure = interval_text(figure_at(entry, "metrics", "macro_f1"), digits=digits)
+        table.add_row(f"emotion of the {MODALITY_NAMES[modality]}, macro-F1", *[""] * (len(subsets) - 1), figure)
     return table
 
 
