@@ -139,6 +139,11 @@ def test_a_grid_refuses_a_space_without_end(tmp_path: Path) -> None:
         sweep(tmp_path, ENDLESS, sampler="grid")
 
 
+def test_cmaes_refuses_several_objectives(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="take sampler=nsga2"):
+        sweep(tmp_path, sampler="cmaes", objectives={"selection": "maximize", "parameters": "minimize"})
+
+
 def test_a_point_drawn_again_is_not_run_but_told_to_the_sampler(tmp_path: Path) -> None:
     space = {"a": {"choices": [1, 2, 3]}}
     one = sweep(tmp_path, space, trials=3, seed=3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from subtext.building import build, locate
@@ -91,6 +91,8 @@ class Sweep:
                 else "it has too many points"
             )
             raise ConfigError(f"sampler=grid cannot go over this space: {what}, or take another sampler")
+        if isinstance(sampler, CmaEsSampler) and len(self.objectives) > 1:
+            raise ConfigError("sampler=cmaes knows one objective only; take sampler=nsga2 or sampler=tpe for several")
         with self.storage.lock():
             self._forget_if_empty()
             self.study = optuna.create_study(
