@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -6,10 +8,12 @@ from fusion_cases import DIM, strategy
 from subtext.classifier import IncongruenceClassifier
 from subtext.data import ClipData, StreamTable
 from subtext.encoders.text import TextEncoder
-from subtext.errors import ConfigError
+from subtext.errors import CacheError, ConfigError
 from subtext.heads import Heads
-from subtext.prediction.focus import focus_table
+from subtext.prediction.focus import focus_of_run, focus_table
 from subtext.predictions import predict_table
+from subtext.training import train
+from tiny_runs import changed, settings, write_corpus
 
 
 class Projection(TextEncoder):
@@ -58,3 +62,43 @@ def test_a_fusion_that_does_not_attend_along_time_is_refused(clips: ClipData) ->
     for name in ("concat", "posterior"):
         with pytest.raises(ConfigError, match="does not attend along time"):
             focus_table(classifier(name), clips)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, and the cache of its streams."""
+    folder = tmp_path_factory.mktemp("focus")
+    made = settings(folder, write_corpus(folder / "corpus", sizes=(40, 20, 20)))
+    train(changed(made, trainer__max_epochs=1), folder / "run")
+    return folder
+
+
+def test_a_run_attends_as_its_predictions_say(place: Path) -> None:
+    predictions = pd.read_parquet(place / "run" / "predictions.parquet")
+    for split in ("test", "val"):
+        own = predictions[predictions["split"] == split].set_index("id")
+        sums = focus_of_run(place / "run", split).pivot_table(
+            index="id", columns="modality", values="weight", aggfunc="sum", fill_value=0
+        )
+        assert set(sums.index) == set(own.index)
+        for modality in ("text", "prosody"):
+            evidence = own[f"evidence_{modality}"].reindex(sums.index)
+            assert sums[modality].to_numpy() == pytest.approx(evidence.to_numpy(), abs=1e-5)
+
+
+def test_some_clips_of_a_run_whose_cache_was_moved(place: Path, tmp_path: Path) -> None:
+    whole = focus_of_run(place / "run")
+    chosen = sorted(whole["id"].unique())[3:5]
+    moved = focus_of_run(place / "run", ids=chosen, features=(place / "features").rename(tmp_path / "moved"))
+    (tmp_path / "moved").rename(place / "features")
+    expected = whole[whole["id"].isin(chosen)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(moved, expected, check_exact=False, atol=1e-6)
+
+
+def test_what_a_run_cannot_show(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no clip 'nobody' of the split 'test'"):
+        focus_of_run(place / "run", ids=["nobody"])
+    with pytest.raises(ConfigError, match="no clip of the split 'train'; give val or test"):
+        focus_of_run(place / "run", "train")
+    with pytest.raises(CacheError, match="subtext-extract"):
+        focus_of_run(place / "run", features=tmp_path / "empty")

@@ -1,12 +1,59 @@
 """Where along a clip the evidence lies: for pictures of single clips, in which one sees what a fusion attended to."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 import torch
 
 from subtext.classifier import IncongruenceClassifier
-from subtext.data import ClipData, loader
+from subtext.data import ClipData, load_clips, loader
 from subtext.errors import ConfigError
+from subtext.evaluation.run import PREDICTIONS, read_parquet
+from subtext.features.cache import FeatureCache
+from subtext.features.index import FeatureIndex
 from subtext.predictions import PREDICTION_BATCH
+from subtext.run_folder import RunFolder, load_classifier
+
+
+def focus_of_run(
+    folder: Path | str, split: str = "test", ids: Sequence[str] | None = None, features: Path | str | None = None
+) -> pd.DataFrame:
+    """The evidence of each token of a run's clips, from the streams in its feature cache; no recording is opened.
+
+    Args:
+        folder: the run.
+        split: the clips to look at, val or test.
+        ids: only these of them; None: all.
+        features: the feature cache, where it is not at the run's own `paths.features`, which may be relative to where
+            the run was started.
+
+    Returns:
+        See `focus_table`.
+
+    Raises:
+        ConfigError: the model's fusion does not attend along time, or the split has no such clip.
+        RunError: the folder holds no finished run.
+        CacheError: the run's streams are not in the cache any more.
+    """
+    run = RunFolder(folder)
+    described = run.model()
+    table = read_parquet(run.file(PREDICTIONS))
+    table = table[table["split"] == split]
+    if ids is not None:
+        unknown = sorted(set(ids) - set(table["id"]))
+        if unknown:
+            raise ConfigError(
+                f"{run.path} predicted no clip '{unknown[0]}' of the split '{split}'; name one that it did"
+            )
+        table = table[table["id"].isin(ids)]
+    if table.empty:
+        raise ConfigError(f"{run.path} predicted no clip of the split '{split}'; give val or test")
+    classifier = load_classifier(run.path)
+    cache = FeatureCache(run.settings()["paths"]["features"] if features is None else features)
+    encoders = {modality: classifier.encoder(modality) for modality in classifier.modalities}
+    index = FeatureIndex.load(run.path)
+    return focus_table(classifier, load_clips(table, index, cache, encoders, described["max_steps"]))
 
 
 @torch.inference_mode()
