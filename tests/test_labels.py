@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from subtext.labels import (
     EMOTION_POLARITY,
+    EMOTIONS,
     INCONGRUENCE_TYPES,
     POLARITIES,
     IncongruenceRule,
     derive_labels,
+    emotion_names,
     emotion_polarity,
     incongruence_type,
 )
@@ -132,3 +134,16 @@ def test_labels_import_neither_torch_nor_pandas() -> None:
 
 def test_rule_accepts_numpy_integers() -> None:
     assert incongruence_type(np.int64(-1), np.int8(1)) == "masking"  # type: ignore[arg-type]
+
+
+def test_words_for_one_emotion_are_one_emotion() -> None:
+    words = pd.Series([*EMOTION_POLARITY, " Joy ", "FEAR", "bored", None])
+    names = emotion_names(words)
+    assert set(names[: len(EMOTION_POLARITY)]) == set(EMOTIONS)
+    assert [emotion_polarity(name) for name in names[: len(EMOTION_POLARITY)]] == list(EMOTION_POLARITY.values())
+    assert names.tolist()[-4:-2] == ["happy", "fearful"]
+    assert names[-2:].isna().all()
+    for one, other in (("happiness", "joy"), ("anger", "angry"), ("fearful", "fear"), ("surprise", "surprised")):
+        assert emotion_names(pd.Series([one]))[0] == emotion_names(pd.Series([other]))[0]
+    assert emotion_names(pd.Series(["calm"]))[0] != emotion_names(pd.Series(["neutral"]))[0]
+    assert emotion_names(pd.Series([np.nan, np.nan])).isna().all()

@@ -91,7 +91,7 @@ def check_recordings(manifest: Manifest, index: FeatureIndex) -> None:
 
 
 def take_over(classifier: IncongruenceClassifier, folder: Path) -> None:
-    """Begin where an encoder stage ended: with its projections and the readouts of single modalities, as far as they fit.
+    """Begin where an encoder stage ended: with its projections and single modalities' readouts, as far as they fit.
 
     The backbones have been taken over before (`Encoder.load_backbone`), and must fit.
     """

@@ -20,6 +20,7 @@ from subtext.evaluation.controls import posterior_product
 from subtext.fusion.posterior import PosteriorFusion
 from subtext.heads import HEADS, Heads
 from subtext.labels import (
+    EMOTIONS,
     INCONGRUENCE_TYPES,
     MODALITIES,
     POLARITY_COLUMN,
@@ -138,6 +139,93 @@ def test_voice_against_face_where_words_have_no_labels() -> None:
     assert (fusion(tokens).answers["incongruent"] > 0).tolist() == [False, True]
 
 
+def emotional(values: dict[str, float]) -> Tokens:
+    """Emotion logits of one row, from probabilities."""
+    return said([np.log([values.get(name, 0.0) + 1e-9 for name in EMOTIONS]).tolist()])
+
+
+def two_emotions(*heads: str, **settings: object) -> PosteriorFusion:
+    """Ten clips of face and voice: both sad 4, sad with an angry voice 4, both angry 2. All of them are negative."""
+    table = pd.DataFrame(
+        {"visual_emotion": ["sadness"] * 8 + ["angry"] * 2, "vocal_emotion": ["sad"] * 4 + ["anger"] * 6}
+    )
+    table["incongruent"] = [False] * 4 + [True] * 4 + [False] * 2
+    table["engagement"] = [10.0] * 4 + [20.0] * 4 + [30.0] * 2
+    table["visual_polarity"] = table["vocal_polarity"] = -1
+    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM, **settings)
+    fusion.choose_cells(heads)
+    fusion.fit(labels_of(table))
+    return fusion
+
+
+def test_an_example_of_emotions_by_hand() -> None:
+    fusion = two_emotions("visual_emotion", "vocal_emotion")
+    tokens = {
+        "visual": emotional({"sad": 0.5, "angry": 0.5}),
+        "prosody": emotional({"sad": 0.3, "angry": 0.6, "surprised": 0.1}),  # surprise stands in no training clip
+    }
+    # Shares of the cells times posteriors over marginals: face .8 sad and .2 angry, voice .4 and .6.
+    both_sad = 0.4 * (0.5 / 0.8) * (0.3 / 0.4)
+    differ = 0.4 * (0.5 / 0.8) * (0.6 / 0.6)
+    both_angry = 0.2 * (0.5 / 0.2) * (0.6 / 0.6)
+    total = both_sad + differ + both_angry
+    fused = fusion(tokens)
+    assert float(fused.answers["incongruent"].sigmoid()) == pytest.approx(differ / total, abs=1e-5)
+    mean = (10 * both_sad + 20 * differ + 30 * both_angry) / total
+    assert float(fused.answers["engagement"]) == pytest.approx(mean, abs=1e-4)
+    cells = fused.embedding.view(len(EMOTIONS), len(EMOTIONS))
+    assert float(cells[EMOTIONS.index("sad"), EMOTIONS.index("angry")]) == pytest.approx(differ / total, abs=1e-5)
+    assert int((cells > 0).sum()) == 3
+    alone = fusion({"prosody": tokens["prosody"]}).answers["incongruent"].sigmoid()
+    # P(incongruent | voice) = P(sad face | angry voice) * P(angry voice | sad or angry voice).
+    assert float(alone) == pytest.approx(4 / 6 * 0.6 / 0.9, abs=1e-5)
+
+
+def test_polarities_cannot_tell_negative_emotions_apart() -> None:
+    fusion = two_emotions()
+    tokens = {m: said([[5.0, 0.0, -5.0]]) for m in fusion.modalities}
+    assert float(fusion(tokens).answers["incongruent"].sigmoid()) == pytest.approx(0.4, abs=1e-5)
+
+
+def test_one_modality_may_have_emotions_and_another_polarities() -> None:
+    table = pd.DataFrame({"visual_emotion": ["sad", "angry", "happy", "happy"], "vocal_polarity": [-1, 0, 1, 1]})
+    table["incongruent"] = [False, True, False, False]
+    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM)
+    fusion.choose_cells(["visual_emotion", "vocal_polarity"])
+    fusion.fit(labels_of(table))
+    rows = torch.tensor([EMOTIONS.index("sad"), EMOTIONS.index("happy")] * 10)
+    noise = torch.randn(20, 9, generator=torch.Generator().manual_seed(0))
+    fusion.calibrate({"visual": noise}, {"visual": rows.float()})
+    assert fusion.biases.shape == (2, 9)
+    assert not bool(fusion.biases[1].any())
+    tokens = {"visual": emotional({"angry": 0.9, "happy": 0.1}), "prosody": said([[-9.0, 9.0, -9.0]])}
+    fused = fusion(tokens)
+    assert fused.embedding.shape == (1, 27)
+    assert float(fused.answers["incongruent"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "heads", "face", "voice"),
+    [
+        ("auto", (), "visual_polarity", "vocal_polarity"),
+        ("auto", ("visual_emotion", "visual_polarity", "vocal_polarity"), "visual_emotion", "vocal_polarity"),
+        ("polarity", ("visual_emotion", "vocal_emotion"), "visual_polarity", "vocal_polarity"),
+        ("emotion", ("visual_emotion",), "visual_emotion", "vocal_emotion"),
+    ],
+)
+def test_what_the_cells_are_made_of(cells: str, heads: tuple[str, ...], face: str, voice: str) -> None:
+    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM, cells=cells)
+    fusion.choose_cells(heads)
+    assert {m: spec.name for m, spec in fusion.reads.items()} == {"visual": face, "prosody": voice}
+    assert len(fusion.cells) == (9 if "emotion" in face else 3) * (9 if "emotion" in voice else 3)
+    assert float(fusion.marginals.sum(dim=1).min()) == pytest.approx(1)
+
+
+def test_cells_of_anything_else_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"fusion\.cells must be one of auto, polarity, emotion, got 'mood'"):
+        PosteriorFusion(modalities=("text",), dim=DIM, cells="mood")
+
+
 def test_smoothing_adds_clips_of_independent_modalities() -> None:
     table = pd.DataFrame({"verbal_polarity": [-1] * 8 + [1] * 2, "visual_polarity": [-1] * 4 + [1] * 6})
     fusion = PosteriorFusion(modalities=("text", "visual"), dim=DIM, smoothing=5.0)
@@ -179,11 +267,11 @@ class Projection(TextEncoder):
         self.modality = modality
 
 
-def classifier(*heads: str) -> IncongruenceClassifier:
+def classifier(*heads: str, cells: str = "auto") -> IncongruenceClassifier:
     torch.manual_seed(0)
     return IncongruenceClassifier(
         encoders={m: Projection(m) for m in MODALITIES},
-        fusion=PosteriorFusion(modalities=MODALITIES, dim=DIM),
+        fusion=PosteriorFusion(modalities=MODALITIES, dim=DIM, cells=cells),
         heads=Heads(names=heads, dim=DIM, dropout=0.0),
     )
 
@@ -245,7 +333,21 @@ def test_a_modality_without_a_polarity_head_is_left_out(caplog: pytest.LogCaptur
     torch.testing.assert_close(alone, targets()["incongruent"].mean().expand(8))
 
 
+def test_an_emotion_head_that_the_cells_leave_out_learns_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    model = classifier("incongruent", "verbal_polarity", "visual_polarity", "vocal_emotion", cells="polarity")
+    model.fit_targets(targets())
+    assert "does not use prosody, which has no head vocal_polarity" in caplog.text
+    assert "does not learn" not in caplog.text
+    assert all(parameter.requires_grad for parameter in model.encoder("prosody").parameters())
+    tokens, other = batch(subsets=False), batch(seed=2, subsets=False)
+    given, mixed = model.eval()(model.embed(tokens)), model(model.embed(tokens | {"prosody": other["prosody"]}))
+    assert torch.equal(given["incongruent"], mixed["incongruent"])
+    assert not torch.allclose(given["vocal_emotion"], mixed["vocal_emotion"])
+
+
 def test_without_any_polarity_head_it_is_refused() -> None:
+    with pytest.raises(ConfigError, match="add visual_emotion or verbal_emotion or vocal_emotion"):
+        classifier("incongruent", *POLARITY_COLUMN.values(), cells="emotion")
     with pytest.raises(ConfigError, match="add visual_polarity or verbal_polarity or vocal"):
         classifier("incongruent")
 
