@@ -219,15 +219,17 @@ class PosteriorFusion(Fusion):
             ratio = logits.log_softmax(dim=1) - torch.where(prior > 0, prior, 1.0).log()
             ratio = torch.where(sequence.present.unsqueeze(1), ratio, 0.0)
             weights = weights + ratio[:, self.places[:, place]]
-        weights = weights.log_softmax(dim=1)
-        return Fused(weights.exp(), None, answers={spec.name: self._answer(spec.name, weights) for spec in ANSWERED})
+        posterior = weights.softmax(dim=1)
+        return Fused(posterior, None, answers={spec.name: self._answer(spec.name, posterior) for spec in ANSWERED})
 
-    def _answer(self, name: str, weights: Tensor) -> Tensor:
+    def _answer(self, name: str, posterior: Tensor) -> Tensor:
         values, kind = self.in_cell(name), HEADS[name].kind
+        # As matrix products these would be rounded under mixed precision.
+        shares = (posterior.unsqueeze(2) * values).sum(dim=1)
         if kind == "number":
-            return (weights.exp() * values.squeeze(1)).sum(dim=1)
-        shares = (weights.unsqueeze(2) + values.log()).logsumexp(dim=1)
+            return shares.squeeze(1)
         if kind == "choice":
-            return shares.clamp(min=-LIMIT)
-        against = (weights + (1 - values).clamp(min=0).log().squeeze(1)).logsumexp(dim=1)
-        return (shares.squeeze(1) - against).clamp(-LIMIT, LIMIT)
+            return shares.log().clamp(min=-LIMIT)
+        # Not one less the shares, which would round small ones away.
+        against = (posterior.unsqueeze(2) * (1 - values).clamp(min=0)).sum(dim=1)
+        return (shares.log() - against.log()).squeeze(1).clamp(-LIMIT, LIMIT)
