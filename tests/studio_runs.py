@@ -11,6 +11,7 @@ from subtext.cli.hydra_app import conf_folder
 from subtext.corpora.studio import Studio
 from subtext.evaluation.compare_runs import compare_runs
 from subtext.manifest import Manifest
+from subtext.report import figures
 from subtext.sweeps.composition import Composition
 from subtext.sweeps.sweep import make_plan, run_sweep
 from subtext.training import train
@@ -53,15 +54,16 @@ def overrides(folder: Path) -> list[str]:
         "trainer.max_epochs=2",
         "logger=none",
         "audit=false",
-        "controls=[majority,visual,text,posterior_product]",
+        "controls=[majority,text,posterior_product]",
         "workers=0",
         f"paths.work={folder}",
         f"paths.runs={folder / 'runs'}",
     ]
 
 
-def train_studio(folder: Path) -> dict[str, Path]:
-    """Runs of two seeds of each strategy, in a folder each."""
+def train_studio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Runs of two seeds of each strategy, in a folder each; without the figures, which take longer than training."""
+    monkeypatch.setattr(figures, "run_figures", lambda *_: [])
     composition = Composition(conf_folder(), overrides(folder))
     for strategy in STRATEGIES:
         for seed in SEEDS:

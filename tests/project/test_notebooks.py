@@ -56,7 +56,8 @@ def experiments(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(studio: Path) -> dict[str, Path]:
     """Two strategies, trained with two seeds each."""
-    return train_studio(studio)
+    with pytest.MonkeyPatch.context() as patch:
+        return train_studio(studio, patch)
 
 
 @pytest.fixture(scope="module")
