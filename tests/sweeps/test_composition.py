@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -211,8 +212,28 @@ def test_constants_of_the_sweep_give_way_to_the_command_line(tmp_path: Path) -> 
 def test_the_longest_training_of_the_space_is_known(tmp_path: Path) -> None:
     made = plan(tmp_path, sweep="space: {trainer.max_epochs: {choices: [5, 40]}}")
     assert made.epochs == 40
-    made = plan(tmp_path, sweep="space: {trainer.max_epochs: {low: 5, high: 35, log: true}}")
-    assert made.epochs == 35
+    made = plan(tmp_path, sweep="space: {trainer.max_epochs: {low: 5, high: 25, log: true}}")
+    assert made.base["trainer"]["max_epochs"] == 30
+    assert made.epochs == 25
+    sweep = """space:
+      task.batch_size: {choices: [8, 16]}
+      trainer.max_epochs: {choices: [5, 10], when: {task.batch_size: 8}}"""
+    assert plan(tmp_path, sweep=sweep).epochs == 30
+
+
+def test_hyperband_knows_the_longest_training_from_the_start(tmp_path: Path) -> None:
+    """Optuna's auto waits for a trial that completes, prunes nothing before, and takes its length for the longest."""
+    sweep = "space: {trainer.max_epochs: {choices: [3, 27]}}"
+    made = plan(tmp_path, "pruner=hyperband", "seeds=2", sweep=sweep)
+    assert made.pruner["max_resource"] == 54
+    assert made.definition["pruner"]["max_resource"] == "auto"  # so that a sweep begun before goes on
+    pruner = build_pruner(made.pruner)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    trial = study.ask()
+    trial.report(0.5, 0)
+    assert not trial.should_prune()
+    assert pruner._n_brackets == 4  # 2, 6, 18 and 54 epochs
+    assert plan(tmp_path, "pruner=hyperband", "pruner.max_resource=9", sweep=sweep).pruner["max_resource"] == 9
 
 
 REFUSED: list[tuple[str, list[str], str]] = [
@@ -231,6 +252,11 @@ REFUSED: list[tuple[str, list[str], str]] = [
     ("space: {task.batch_size: {choices: [8]}}", ["task.batch_size=3"], "nothing is left to search"),
     ("space: {task.batch_size: {choices: [8]}}", ["objectives.selection=max"], "write maximize or minimize"),
     ("space: {}", [], "declares no space"),
+    ("space: {seed: {choices: [1, 2]}}", [], "seed cannot be searched: a trial is trained with as many seeds"),
+    ("space: {fold: {choices: [0, 1]}}", ["cv=4"], "fold cannot be searched: it would choose the fold that is easiest"),
+    ("space: {trainer.max_epochs: {low: 1.5, high: 3.5}}", [], "is a whole number of epochs above 0 in every trial"),
+    ("space: {task.batch_size: {choices: [8]}}", ["trainer.max_epochs=-1"], "is a whole number of epochs above 0"),
+    ("space: {easy: {keys: [cv], choices: [3, 4]}}", [], "cv cannot be searched"),
 ]
 
 

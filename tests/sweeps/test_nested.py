@@ -1,5 +1,7 @@
 """A sweep over folds: each fold is tested with the settings that its own study chose, and with no other."""
 
+import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from subtext.sweeps import nested
 from tiny_runs import write_corpus
 
 FOLDS = 3
@@ -61,3 +64,37 @@ def test_a_single_name_for_several_winners_is_refused(tmp_path: Path) -> None:
 
     assert ended.returncode == 2
     assert "a winner in every fold" in ended.stderr
+
+
+@dataclasses.dataclass(frozen=True)
+class FakePlan:
+    name: str
+    seeds: tuple[int, ...] = (0,)
+
+    def open(self) -> None: ...
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_when_a_fold_has_another_winner_all_folds_are_trained_again(
+    free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = {"trial": 1, "params": {"lr": 0.1}, "values": [0.5]}
+    place = contextlib.nullcontext(free)
+    monkeypatch.setattr(nested, "alone", lambda sweep: place)
+    monkeypatch.setattr(nested, "run_sweep", lambda plan, **options: 0)
+    monkeypatch.setattr(nested, "_best", lambda plan: best)
+    monkeypatch.setattr(nested, "_refit", lambda plans, base, folder, seeds: (folder / "seed-1").mkdir(exist_ok=True))
+
+    def run() -> None:
+        nested.run_nested(lambda fold, folder: FakePlan("n"), dict, tmp_path, folds=2, refit_seeds=1, save_as=None)
+
+    run()
+    if not free:  # another session refits
+        assert not (tmp_path / "winner").exists()
+        return
+    run()
+    assert not (tmp_path / "winner-former-1").exists()
+    best = best | {"trial": 2, "values": [0.6]}
+    run()
+    assert (tmp_path / "winner-former-1" / "seed-1").is_dir()
+    assert json.loads((tmp_path / "winner" / "winners.json").read_text()) == {"0": best, "1": best}

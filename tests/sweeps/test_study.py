@@ -226,6 +226,33 @@ def test_a_trial_that_kills_its_process_is_given_up_at_last(tmp_path: Path) -> N
     ]
 
 
+def test_a_trial_broken_off_by_hand_is_never_given_up(tmp_path: Path) -> None:
+    one = sweep(tmp_path, trials=1)
+    lease = dead_lease()
+    for _ in range(4):
+        claim = one.claim()
+        assert isinstance(claim, Claim)
+        one.give_sign(claim, lease)
+        one.release(claim.trial.number)
+    assert len(run(one)) == 1
+    one.release(one.study.trials[-1].number)  # it has ended: there is nothing to note
+    assert one.failures() == []
+
+
+def test_a_trial_that_runs_again_begins_at_the_first_rung(tmp_path: Path) -> None:
+    halving = {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 1}
+    one = sweep(tmp_path, pruner=halving, trials=1)
+    claim = one.claim()
+    assert isinstance(claim, Claim)
+    claim.trial.report(0.5, 1)
+    claim.trial.should_prune()
+    assert "completed_rung_0" in one.study.trials[0].system_attrs
+    one.give_sign(claim, dead_lease())
+    again = one.claim()
+    assert isinstance(again, Claim)
+    assert not [key for key in one.study.trials[1].system_attrs if key.startswith("completed_rung")]
+
+
 def test_a_living_process_keeps_its_trial(tmp_path: Path) -> None:
     one = sweep(tmp_path, trials=1)
     claim = one.claim()
@@ -293,6 +320,20 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with(change: dict[str, A
     with pytest.raises(ConfigError, match="begun with other settings") as raised:
         sweep(tmp_path, **change)
     assert said in str(raised.value)
+
+
+def test_objectives_in_another_order_are_refused(tmp_path: Path) -> None:
+    """The values of a trial have an order, and would be taken for each other's."""
+    one, other = (
+        {"selection": "maximize", "parameters": "minimize"},
+        {"parameters": "minimize", "selection": "maximize"},
+    )
+    first = sweep(tmp_path, objectives=one, definition={"objectives": one})
+    claim = first.claim()
+    assert isinstance(claim, Claim)
+    first.complete(claim, [0.5, 100.0])
+    with pytest.raises(ConfigError, match="the objectives in the order selection, parameters"):
+        sweep(tmp_path, objectives=other, definition={"objectives": other})
 
 
 def test_settings_that_never_came_to_a_trial_may_be_corrected(tmp_path: Path) -> None:

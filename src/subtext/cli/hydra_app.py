@@ -16,7 +16,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from subtext.cli.outcome import finish
+from subtext.cli.outcome import UNUSABLE, finish
 from subtext.errors import SubtextError
 from subtext.run_folder import RunFolder
 
@@ -87,6 +87,9 @@ def run(
         own += ["hydra.run.dir=.", "hydra/job_logging=console"]
     if run_folder is not None:
         own.append(f"hydra.run.dir={run_folder}")
+    for group in _nothing_chosen(sys.argv[1:]):
+        print(f"ConfigError: {group}=null: a group has a choice; ~{group} leaves it out", file=sys.stderr)
+        sys.exit(UNUSABLE)
     sys.argv = [name, *_with_overrides(sys.argv[1:], own)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
@@ -119,6 +122,14 @@ def _unwrapped(task: Callable[[DictConfig], int | None], config: DictConfig) -> 
         if cause is None:
             raise
         raise cause from None
+
+
+def _nothing_chosen(arguments: list[str]) -> Iterator[str]:
+    """The groups that are set to null, which Hydra meets with a traceback."""
+    for argument in arguments:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if equals and value.lower() == "null" and any(conf_folder().joinpath(key).glob("*.yaml")):
+            yield key
 
 
 def search_path() -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from subtext.cross_validation import FOLDS, train_folds
 from subtext.errors import ConfigError, SweepError
 from subtext.run_folder import RunFolder
-from subtext.sweeps.sweep import run_sweep
+from subtext.sweeps.sweep import alone, note_winner, run_sweep
 from subtext.sweeps.winner import WINNER
 from subtext.sweeps.workers import Plan
 
@@ -70,11 +70,14 @@ def run_nested(
     if any(winner is None for winner in winners):
         log.info("Other sessions run trials still; the last one refits the winners")
         return 0
-    target = RunFolder(folder / WINNER)
-    target.make()
-    target.write_json(WINNERS, {str(fold): winner for fold, winner in enumerate(winners) if winner is not None})
     first = max(plans[0].seeds) + 1
-    _refit(plans, base, target.path, range(first, first + refit_seeds))
+    with alone(plans[0].open()) as nobody_else:
+        if not nobody_else:
+            log.info("Another session refits the winners")
+            return 0
+        target = folder / WINNER
+        note_winner(target, WINNERS, {str(fold): winner for fold, winner in enumerate(winners)})
+        _refit(plans, base, target, range(first, first + refit_seeds))
     log.info("Sweep folder: %s", folder)
     return 0
 

@@ -25,8 +25,11 @@ RETRY_OF: Final = "retry_of"
 SAME_AS: Final = "same_as"
 """On a trial that the sampler drew a second time: it was not run, but got the values of the trial with this number."""
 REASON: Final = "reason"
+INTERRUPTED: Final = "interrupted"
+"""On a trial whose process was ended on purpose, which says nothing against its point."""
 
 _DEFINITION: Final = "definition"
+_RUNG: Final = "completed_rung_"
 _MOST_DEATHS: Final = 3
 _MOST_REPEATS: Final = 5
 _MOST_DRAWS: Final = 1000
@@ -134,6 +137,12 @@ class Sweep:
                 f"the study '{self.name}' in {self.storage.shown} was begun with other settings: "
                 f"{'; '.join(_differences(before, mine))}. Go on with those, or begin another study by name="
             )
+        elif self.study.metric_names not in (None, list(self.objectives)):
+            # Two mappings are equal in any order, but a trial's values have only one.
+            raise ConfigError(
+                f"the study '{self.name}' in {self.storage.shown} was begun with the objectives in the order "
+                f"{', '.join(self.study.metric_names or ())}. Go on with that, or begin another study by name="
+            )
 
     # -- taking a trial -----------------------------------------------------------------------------------------------
 
@@ -192,7 +201,9 @@ class Sweep:
                 self._end(trial, {REQUEUED: True, REASON: "the process ended before the trial began"})
                 continue
             first = trial.user_attrs.get(RETRY_OF, trial.number)
-            deaths = sum(t.user_attrs.get(RETRY_OF, t.number) == first for t in trials)
+            deaths = sum(
+                t.user_attrs.get(RETRY_OF, t.number) == first and INTERRUPTED not in t.user_attrs for t in trials
+            )
             if deaths >= _MOST_DEATHS:
                 self._end(trial, {REASON: f"its process died {deaths} times: out of memory, or a fault in a library"})
                 continue
@@ -203,7 +214,8 @@ class Sweep:
                         params=trial.params,
                         distributions=trial.distributions,
                         user_attrs={RETRY_OF: first},
-                        system_attrs=trial.system_attrs,
+                        # Without the rungs of successive halving that it had come to: it begins anew.
+                        system_attrs={k: v for k, v in trial.system_attrs.items() if not k.startswith(_RUNG)},
                     )
                 )
             self._end(trial, {REQUEUED: True, REASON: "its process died; the point is run again"})
@@ -287,6 +299,13 @@ class Sweep:
     def has_ended(self, claim: Claim) -> bool:
         """Whether somebody else has ended a trial that this process still runs: it took this process for dead."""
         return self.storage.optuna.get_trial(claim.trial._trial_id).state != TrialState.RUNNING
+
+    def release(self, number: int) -> None:
+        """Note that the process of a trial ends on purpose; the trial waits for the next one as after any other end."""
+        with self.storage.lock():
+            trial = self.study.get_trials(deepcopy=False)[number]
+            if trial.state == TrialState.RUNNING:
+                self.storage.optuna.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
 
     def give_sign(self, claim: Claim, lease: Mapping[str, Any]) -> None:
         """Keep a sign of life of the process that runs a trial."""

@@ -1,5 +1,7 @@
 """A sweep from its configuration to its winner."""
 
+import itertools
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from optuna.trial import FrozenTrial
 from subtext.errors import ConfigError, SweepError
 from subtext.run_folder import RunFolder, git_commit, package_versions
 from subtext.sweeps.composition import Composition, override, unresolved
-from subtext.sweeps.leases import SignsOfLife, is_alive, own_lease
+from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import quiet_optuna
 from subtext.sweeps.study import REASON, Sweep
@@ -43,6 +45,13 @@ STUDY_KEYS: Final = (
 )
 """What the command line says about the study, and not about the trainings in it."""
 _EPOCHS: Final = "trainer.max_epochs"
+_NOT_SEARCHED: Final = {
+    "seed": "a trial is trained with as many seeds as seeds= says, the same for all",
+    "cv": "trials of different folds cannot be compared",
+    "fold": "it would choose the fold that is easiest to test; without fold= each fold has a study of its own",
+    "name": "it changes no figure",
+}
+"""Keys that cannot be in a space, and why."""
 _REFIT: Final = "refit"
 
 
@@ -90,6 +99,9 @@ def make_plan(
         for name, node in declared.items()
         for key in ((node.get("keys") or [name]) if isinstance(node, Mapping) else [])
     }
+    for key, why in _NOT_SEARCHED.items():
+        if key in keys:
+            raise ConfigError(f"{where}: {key} cannot be searched: {why}")
     groups = frozenset(composition.groups(keys))
     # A dictionary on the command line fixes all that is in it.
     fixed_keys = {key for key in keys if any(key == f or (f not in groups and key.startswith(f"{f}.")) for f in fixed)}
@@ -98,8 +110,14 @@ def make_plan(
 
     first = next(space.combinations({entry.name for entry in space.entries if set(entry.keys) & groups}))
     base = composition.settings({k: v for k, v in space.settings(first).items() if k in groups}, groups)
-    searched = [value for entry in space.entries if _EPOCHS in entry.keys for value in entry.values() or ()]
-    epochs = [int(value) for value in (composition.largest(_EPOCHS), *searched) if value is not None]
+    setters = [entry for entry in space.entries if _EPOCHS in entry.keys]
+    # What the configuration says counts where a trial may go by it.
+    said = () if any(not entry.when for entry in setters) else (composition.largest(_EPOCHS),)
+    epochs = [*said, *(value for entry in setters for value in entry.values() or [None])]
+    if not all(isinstance(value, int) and value > 0 for value in epochs):
+        raise ConfigError(
+            f"{where}: {_EPOCHS} is a whole number of epochs above 0 in every trial, which it is not here"
+        )
     seed = int(base["seed"])
     definition = {
         "space": space.as_dict(),
@@ -107,8 +125,8 @@ def make_plan(
         "objective": study["objective"],
         "objectives": objectives,
         "seeds": study["seeds"],
-        "sampler": study["sampler"],
-        "pruner": study["pruner"],
+        "sampler": study.get("sampler"),
+        "pruner": study.get("pruner"),
         "study_seed": study["study_seed"],
     }
     return Plan(
@@ -122,13 +140,13 @@ def make_plan(
         search_path=tuple(search_path),
         objective=str(study["objective"]),
         objectives=objectives,
-        sampler=study["sampler"],
-        pruner=study["pruner"],
+        sampler=study.get("sampler") or {},
+        pruner=_with_epochs(study.get("pruner") or {}, max(epochs) * study["seeds"]),
         trials=study["trials"],
         max_failures=study["max_failures"],
         study_seed=study["study_seed"],
         seeds=tuple(range(seed, seed + study["seeds"])),
-        epochs=int(max(epochs)),
+        epochs=max(epochs),
         definition=definition,
         base=base,
         workers=study["workers"],
@@ -171,7 +189,12 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
     if reason == "exhausted":
         log.info("Every point of the space was tried: there are %d", len(sweep.counted()))
     if sweep.unfinished():
-        log.info("Other sessions run %d trials still; the last one refits the winner", len(sweep.unfinished()))
+        log.info(
+            "Other sessions run %d trials still, and the last one refits the winner; if they have died, the same "
+            "command takes these trials over, from another machine after %.0f minutes",
+            len(sweep.unfinished()),
+            LEASE / 60,
+        )
         return 0
     best = sweep.best()
     if best is None:
@@ -181,8 +204,8 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
     log.info("Best: trial %d, %s", best.number, _figures(plan, best))
     winner.keep(sweep, best)
     if refit_seeds:
-        with _alone(sweep) as alone:
-            if not alone:
+        with alone(sweep) as nobody_else:
+            if not nobody_else:
                 log.info("Another session refits the winner")
                 return 0
             winner.refit(best, refit_seeds)
@@ -225,8 +248,9 @@ class Winner:
         own = self.plan.folder / "conf"
         self._write(best, own, WINNER)
         if len(self.plan.objectives) > 1:
-            for trial in sweep.front():
-                self._write(trial, own, f"pareto_{trial.number}")
+            kept = {self._write(trial, own, f"pareto_{trial.number}") for trial in sweep.front()}
+            for former in set((own / "experiment").glob("pareto_*.yaml")) - kept:
+                former.unlink()  # a later trial is better in everything
         if self.save_as is not None:
             log.info("Saved as %s", self._write(best, self.conf, self.save_as))
 
@@ -239,17 +263,14 @@ class Winner:
 
     def refit(self, best: FrozenTrial, seeds: int) -> None:
         """Train the winner with seeds that no trial had, and test it; what was begun goes on."""
-        import json
-
         from subtext.sweeps.winner import WINNER, refit
 
         folder = self.plan.folder / WINNER
-        noted = folder / "trial.json"
-        if noted.is_file() and (number := json.loads(noted.read_text(encoding="utf-8"))["trial"]) != best.number:
-            # More trials have found a better one. The runs of the former winner stay what they are.
-            folder.rename(self.plan.folder / f"{WINNER}-trial-{number}")
-        RunFolder(folder).make()
-        RunFolder(folder).write_json(noted.name, {"trial": best.number, "params": best.params})
+        note_winner(
+            folder,
+            "trial.json",
+            {"trial": best.number, "params": best.params, "values": [float(v) for v in best.values]},
+        )
         first = max(self.plan.seeds) + 1
         refit(
             lambda seed: self.plan.settings(self.composition, best.params, seed),
@@ -258,8 +279,32 @@ class Winner:
         )
 
 
+def note_winner(folder: Path, file: str, facts: Mapping[str, Any]) -> None:
+    """Write down which winner a folder's runs are of; a folder of another one's is moved aside first.
+
+    There is another one when more trials have found a better, or when the study was removed and begun anew. The runs of
+    the former stay what they are, under another name.
+
+    Args:
+        folder: of the winner's runs.
+        file: where in it the facts are.
+        facts: which trial won, and by what.
+    """
+    noted = folder / file
+    if noted.is_file():
+        before = json.loads(noted.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(facts))
+        if any(before.get(key, value) != value for key, value in now.items()):
+            numbers = itertools.count(1)
+            aside = next(p for n in numbers if not (p := folder.with_name(f"{folder.name}-former-{n}")).exists())
+            log.info("There is another winner than before; the runs of the former one are now in %s", aside)
+            folder.rename(aside)
+    RunFolder(folder).make()
+    RunFolder(folder).write_json(file, facts)
+
+
 @contextmanager
-def _alone(sweep: Sweep) -> Iterator[bool]:
+def alone(sweep: Sweep) -> Iterator[bool]:
     """Whether nobody else refits the winner; as long as this lasts nobody does."""
     study = sweep.study
     with sweep.storage.lock():
@@ -270,9 +315,11 @@ def _alone(sweep: Sweep) -> Iterator[bool]:
     if taken:
         yield False
         return
-    with SignsOfLife(lambda lease: study.set_user_attr(_REFIT, lease)):
-        yield True
-    study.set_user_attr(_REFIT, None)
+    try:
+        with SignsOfLife(lambda lease: study.set_user_attr(_REFIT, lease)):
+            yield True
+    finally:
+        study.set_user_attr(_REFIT, None)
 
 
 def _without_what_is_off(node: Any, composition: Composition) -> Any:
@@ -302,6 +349,20 @@ def _check_stray_settings(config: DictConfig, training: Composition, where: str)
         raise ConfigError(
             f"{where} sets {', '.join(stray)}, which belongs to training; write it under constants, as KEY: VALUE"
         )
+
+
+def _with_epochs(pruner: Any, epochs: int) -> Any:
+    """A pruner's node with the number of epochs in place of Hyperband's `max_resource: auto`.
+
+    Optuna would take the length of the first trial that completes: nothing would be pruned before, and brackets would
+    differ between processes.
+    """
+    if not isinstance(pruner, Mapping):
+        return pruner
+    return {
+        key: epochs if (key, value) == ("max_resource", "auto") else _with_epochs(value, epochs)
+        for key, value in pruner.items()
+    }
 
 
 def _objectives(node: Any) -> dict[str, str]:

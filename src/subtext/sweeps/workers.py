@@ -6,6 +6,7 @@ for a journal on a file system that all see; with Ray, a remote function runs th
 """
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -174,7 +175,11 @@ class Worker:
             begun(claim.trial.number)
             began = time.monotonic()
             with SignsOfLife(lambda lease, claim=claim: self.sweep.give_sign(claim, lease)):  # type: ignore[misc]
-                outcome = self._run(claim)
+                try:
+                    outcome = self._run(claim)
+                except KeyboardInterrupt:
+                    self.sweep.release(claim.trial.number)
+                    raise
             self.tell(f"Trial {claim.trial.number}: {outcome} ({time.monotonic() - began:.1f} s) {_shown(claim)}")
 
     def _run(self, claim: Claim) -> str:
@@ -188,7 +193,7 @@ class Worker:
 
             trial.set_user_attr("settings_hash", settings_hash(settings_of(self.plan.seeds[0])))
             values = [float(value) for value in self.objective(trial, settings_of)]
-            if any(value != value for value in values):
+            if not all(math.isfinite(value) for value in values):
                 raise ValueError(f"the figures are {values}: not a number")
         except optuna.TrialPruned:
             told = self.sweep.prune(claim)
@@ -266,7 +271,17 @@ def work(plan: Plan) -> Nothing:
     finally:
         for process in crew:
             process.end()
+        _release(plan, [process.trial for process in crew if process.trial is not None])
     return reason
+
+
+def _release(plan: Plan, numbers: Sequence[int]) -> None:
+    """Note that these trials, if they still ran, were broken off by this command and by no fault of theirs."""
+    if numbers:
+        with suppress(Exception):  # the storage may be what ended the work; the trials then count as died once
+            sweep = plan.open()
+            for number in numbers:
+                sweep.release(number)
 
 
 class _Process:

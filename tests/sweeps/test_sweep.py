@@ -1,0 +1,66 @@
+"""What a sweep does when its trials are over: who refits, and whose runs a folder holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from subtext.sweeps.space import Space
+from subtext.sweeps.storage import open_storage
+from subtext.sweeps.study import Sweep
+from subtext.sweeps.sweep import alone, note_winner
+from subtext.sweeps.winner import WINNER
+
+BEST: dict[str, Any] = {"trial": 3, "params": {"lr": 0.0021}, "values": [0.7]}
+
+
+def refitted(folder: Path) -> Path:
+    run = folder / WINNER / "seed-1"
+    run.mkdir(parents=True)
+    return run
+
+
+def test_the_runs_of_the_same_winner_stay(tmp_path: Path) -> None:
+    note_winner(tmp_path / WINNER, "trial.json", BEST)
+    run = refitted(tmp_path)
+    note_winner(tmp_path / WINNER, "trial.json", BEST)
+    assert run.is_dir()
+
+
+@pytest.mark.parametrize("change", [{"trial": 4}, {"params": {"lr": 0.0022}}, {"values": [0.71]}])
+def test_the_runs_of_another_winner_are_not_taken_for_this_ones(change: dict[str, Any], tmp_path: Path) -> None:
+    """Also where a study was begun anew in the same folder, and its winner happens to have the same number."""
+    for number in (1, 2):
+        note_winner(tmp_path / WINNER, "trial.json", BEST)
+        refitted(tmp_path)
+        note_winner(tmp_path / WINNER, "trial.json", BEST | change)
+        assert not (tmp_path / WINNER / "seed-1").exists()
+        former = tmp_path / f"{WINNER}-former-{2 * number - 1}"
+        assert (former / "seed-1").is_dir()
+        assert json.loads((former / "trial.json").read_text()) == BEST
+
+
+def test_one_session_refits_and_frees_the_place_also_after_an_error(tmp_path: Path) -> None:
+    def session() -> Sweep:
+        return Sweep(
+            name="test",
+            storage=open_storage(str(tmp_path / "study.log"), tmp_path, "test"),
+            space=Space.parse({"a": {"choices": [1, 2]}}, where="mine.yaml"),
+            objectives={"selection": "maximize"},
+            sampler={"_target_": "optuna.samplers.RandomSampler"},
+            pruner={"_target_": "optuna.pruners.NopPruner"},
+            trials=1,
+            max_failures=None,
+            seed=0,
+        )
+
+    def fail() -> None:
+        with alone(session()) as first, alone(session()) as second:
+            assert (first, second) == (True, False)
+            raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011
+        fail()
+    with alone(session()) as again:
+        assert again
