@@ -10,11 +10,14 @@ from subtext.features.index import FeatureIndex
 from subtext.run_folder import RunFolder, load_classifier
 from untrained_run import write_untrained_run
 
+SMALL = ["encoder/visual=features", "fusion=late"]
+"""A model that computes quickly."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained run on three clips, the middle one of which is typical."""
-    folder = write_untrained_run(tmp_path_factory.mktemp("cost") / "run", ["encoder/visual=features"])
+    folder = write_untrained_run(tmp_path_factory.mktemp("cost") / "run", SMALL)
     steps = {"visual": [1, 1, 1], "text": [1, 1, 1], "prosody": [90, 100, 5000]}
     shapes = {"visual": "56", "text": "384", "prosody": "27"}
     rows = [
@@ -44,6 +47,7 @@ def test_cost_of_a_run_is_measured_in_a_process_of_its_own(run: Path) -> None:
     assert found["steps"] == {"visual": 1, "text": 1, "prosody": 100}
     assert set(found["ms_per_clip"]) == {"1", "64"}
     assert min(found["ms_per_clip"].values()) > 0
+    assert 0 < found["core_share"] <= 1
     weights = sum(tensor.nbytes for tensor in classifier.state_dict().values()) / 2**20
     assert weights <= found["own_memory_mb"] < 300
     assert found["own_memory_mb"] < found["peak_memory_mb"]
@@ -60,4 +64,4 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder"):
         measure_cost(tmp_path / "nothing")
     with pytest.raises(CacheError, match="no table of extraction results"):
-        measure_here(write_untrained_run(tmp_path / "run", ["encoder/visual=features"]))
+        measure_here(write_untrained_run(tmp_path / "run", SMALL))

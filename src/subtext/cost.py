@@ -32,9 +32,10 @@ def measure_cost(run: Path | str) -> dict[str, Any]:
 
     Returns:
         `parameters` (`trainable`, `frozen`), `flops_per_clip`, `steps` (of each modality's stream), `ms_per_clip` by
-        batch size (`"1"`, `"64"`), the median over passes, `peak_memory_mb` of the whole process with Python and torch
-        in it, and `own_memory_mb`, the weights and what computing added to the process (MiB). Memory is None where the
-        system does not tell.
+        batch size (`"1"`, `"64"`), the median over passes, `core_share`, for how much of the time that was measured the
+        process had a core (clearly below 1 on a machine with other work, whose times are then too long),
+        `peak_memory_mb` of the whole process with Python and torch in it, and `own_memory_mb`, the weights and what
+        computing added to the process (MiB). Memory is None where the system does not tell.
 
     Raises:
         RunError: the folder holds no finished run, or measuring failed.
@@ -77,6 +78,7 @@ def measure_here(run: Path) -> dict[str, Any]:
     weights = sum(tensor.nbytes for tensor in classifier.state_dict().values()) / 2**20
     before = _peak_memory()
     milliseconds = {}
+    wall = computed = 0.0
     with torch.inference_mode():
         for batch in BATCHES:
             streams = {
@@ -88,10 +90,13 @@ def measure_here(run: Path) -> dict[str, Any]:
             for _ in range(2):
                 classifier(classifier.embed(streams))
             passes: list[float] = []
+            at_work = time.process_time()
             while len(passes) < PASSES[0] or (sum(passes) < SECONDS and len(passes) < PASSES[1]):
                 began = time.perf_counter()
                 classifier(classifier.embed(streams))
                 passes.append(time.perf_counter() - began)
+            computed += time.process_time() - at_work
+            wall += sum(passes)
             milliseconds[str(batch)] = 1000 * statistics.median(passes) / batch
     after = _peak_memory()
     return {
@@ -100,6 +105,8 @@ def measure_here(run: Path) -> dict[str, Any]:
         "flops_per_clip": classifier.flops(clip),
         "steps": {modality: tokens.mask.shape[1] for modality, tokens in clip.items()},
         "ms_per_clip": milliseconds,
+        # On one thread; a process that has several is not short of cores.
+        "core_share": min(1.0, computed / wall),
         "peak_memory_mb": after,
         "own_memory_mb": None if before is None or after is None else weights + after - before,
     }

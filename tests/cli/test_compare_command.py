@@ -1,6 +1,7 @@
 """`subtext-compare`: what it writes, says and refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,12 @@ def out(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = [str(runs / name) for name in ("late", "gated", "posterior")]
     assert main([*arguments, "--out", str(folder), "--within", "speaker", *QUICK]) == 0
     return folder
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time, and are drawn once for the fixture."""
+    monkeypatch.setattr("subtext.report.compare_figures.comparison_figures", lambda folder, comparison: [])
 
 
 def test_everything_is_written(out: Path) -> None:
@@ -81,16 +88,41 @@ def test_a_tie_is_called_a_tie_with_what_could_have_been_found(out: Path) -> Non
     assert "smallest to be found 0." in page
 
 
-def test_order_of_runs_does_not_matter(runs: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_controls_stand_against_their_system(runs: Path, out: Path, tmp_path: Path, no_figures: None) -> None:
+    page = (out / "comparison.md").read_text()
+    assert "each less that system (not tested)" in page
+    row = next(line for line in page.splitlines() if line.startswith("| control: face alone |"))
+    assert row.split("|")[5].strip().startswith("-0.")
+    assert "the control" not in page
+    assert page.count("marks an interval that rests on a unit with fewer than 20 clusters.") == ("†" in page)
+    lost = tmp_path / "lost"
+    shutil.copytree(runs / "late" / "seed-0", lost)
+    controls = pd.read_parquet(lost / "controls.parquet")
+    truth = controls["incongruent"].astype(float)
+    lookup = controls["control"] == "visual"
+    controls.loc[lookup, "prob_incongruent"] = (0.2 + 0.6 * truth)[lookup]
+    controls.to_parquet(lost / "controls.parquet")
+    assert main([str(lost), "--out", str(tmp_path / "out"), "--within", "actor", *QUICK]) == 0
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert "the control face alone is above lost" in page
+    # The few actors stand in one table only, but their mark is explained all the same.
+    assert "† marks an interval" in page
+
+
+def test_order_of_runs_does_not_matter(
+    runs: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture, no_figures: None
+) -> None:
     arguments = [str(path) for path in sorted(runs.glob("*/seed-*"), reverse=True)]
     assert main([*arguments, "--out", str(tmp_path / "again"), "--within", "speaker", *QUICK]) == 0
-    for name in ("comparison.json", "comparison.md", "differences.csv"):
+    for name in ("comparison.json", "differences.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    page, again = ((folder / "comparison.md").read_text() for folder in (out, tmp_path / "again"))
+    assert again.split("## How")[0].strip() == page.split("## Figures")[0].strip()
     assert "ALARM" in capsys.readouterr().out
 
 
 def test_written_again_over_an_earlier_comparison_but_over_nothing_else(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, no_figures: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pair = [str(runs / "late" / "seed-0"), f"mine={runs / 'gated' / 'seed-0'}"]

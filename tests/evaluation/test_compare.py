@@ -1,6 +1,9 @@
 """Figures and differences of several systems, against direct computation."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,14 +11,14 @@ import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from prediction_tables import run_tables
-from subtext.errors import ConfigError
+from subtext.errors import ConfigError, RunError
 from subtext.evaluation.compare import choose_reference, compare
 from subtext.evaluation.compare_runs import alarms
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.paired import paired_auroc
-from subtext.evaluation.systems import System, TrainedRun
+from subtext.evaluation.systems import System, TrainedRun, same_encoders
 from subtext.evaluation.within import auroc_by_unit
 
 GROUPS = ("identity", "dialogue")
@@ -27,7 +30,7 @@ def system(name: str, skill: float, seeds: tuple[int, ...] = (0, 1)) -> System:
     for seed in seeds:
         number = sorted(SKILLS).index(name) if name in SKILLS else 9
         predictions, controls = run_tables(
-            seed=seed + 10 * number, skill=skill, train=10, val=80, test=200, speakers=18
+            seed=seed + 10 * number, skill=skill, train=10, val=80, test=160, speakers=18
         )
         controls = controls[controls["control"].isin(["visual", "shuffled", "posterior_product"])]
         runs.append(TrainedRun(f"{name}/{seed}", seed, predictions, controls))
@@ -41,7 +44,7 @@ def systems() -> list[System]:
 
 @pytest.fixture(scope="module")
 def found(systems: list[System]) -> dict:
-    return compare(systems, GROUPS, within="speaker", n_bootstrap=50)
+    return compare(systems, GROUPS, within="speaker", n_bootstrap=20)
 
 
 def judged(run: TrainedRun, everywhere: bool = True) -> pd.DataFrame:
@@ -177,7 +180,7 @@ def test_order_of_systems_and_rows_changes_nothing(systems: list[System], found:
         )
         for s in reversed(systems)
     ]
-    again = compare(mixed, GROUPS, within="speaker", n_bootstrap=50)
+    again = compare(mixed, GROUPS, within="speaker", n_bootstrap=20)
     one, other = (json.dumps(_rounded(c), sort_keys=True, allow_nan=False) for c in (found, again))
     assert one == other
 
@@ -212,10 +215,113 @@ def test_a_control_of_one_draw_has_no_interval_over_clips(found: dict) -> None:
     assert controls["visual"]["system_minus_control"]["value"] > 0
 
 
-@pytest.mark.parametrize("reference", ["fusion=posterior", "fusion=late"])
-def test_above_the_posterior_on_constructed_clips_is_an_alarm(systems: list[System], reference: str) -> None:
-    compared = compare([*systems[:2], system("gated", 6.0)], GROUPS, reference=reference, n_bootstrap=10)
+def test_above_the_posterior_on_constructed_clips_is_an_alarm(systems: list[System]) -> None:
+    posterior = System(systems[0].name, systems[0].runs[:1], {}, "posterior")
+    learned = [system("gated", 6.0, seeds=(0,)), system("late", 0.8, seeds=(0,))]
+    compared = compare([*learned, posterior], GROUPS, reference="fusion=late", n_bootstrap=2)
     assert alarms(compared | {"nature": "acted"}) == []
     raised = alarms(compared | {"nature": "constructed"})
     assert {(alarm["system"], alarm["posterior"]) for alarm in raised} == {("fusion=gated", "fusion=posterior")}
     assert all(alarm["value"] > 0 and alarm["p_holm"] <= 0.05 for alarm in raised)
+    # Corrected over the two learned systems, as if the posterior had been the reference, and not over all pairs.
+    rows = compared["heads"]["incongruent"]["subsets"]["all"]["differences"]["all_pairs"]
+    p = {row["system"]: row["p"] for row in rows if row["other"] == "fusion=posterior"}
+    alarm = next(a for a in raised if (a["head"], a["subset"]) == ("incongruent", "all"))
+    assert set(p) == {"fusion=gated", "fusion=late"}
+    assert alarm["p_holm"] == pytest.approx(holm(p)["fusion=gated"])
+
+
+def changed(each: System, change: Callable[[pd.DataFrame], pd.DataFrame], **more: Any) -> System:
+    """The first run of a system with another table."""
+    run = each.runs[0]
+    return System(each.name, (TrainedRun(run.label, run.seed, change(run.predictions.copy()), None, **more),))
+
+
+def test_a_speaker_with_a_clip_or_two_of_a_label_is_not_the_worst_by_auroc(systems: list[System]) -> None:
+    def spoil(table: pd.DataFrame) -> pd.DataFrame:
+        test = table[table["split"] == "test"]
+        own = test[test["speaker"] == test["speaker"].value_counts().index[0]]
+        yes = own.index[own["incongruent"].astype(bool)]
+        table.loc[yes[2:], "incongruent"] = False
+        table.loc[yes[:2], "prob_incongruent"] = 0.0
+        table["actor"] = table["speaker"]
+        self.append((own["speaker"].iloc[0], len(own)))
+        return table
+
+    self: list[tuple[str, int]] = []
+    one = changed(systems[2], spoil)
+    found = compare([one], ["identity", "actor"], n_bootstrap=2)["heads"]["incongruent"]["speakers"]
+    (name, clips), worst = self[0], found["worst"]["fusion=gated"]
+    row = next(row for row in found["systems"]["fusion=gated"] if row["speaker"] == name)
+    assert (row["auroc"], row["clips"], row["positive"]) == (0.0, clips, 2)
+    assert clips >= 10
+    assert worst["speaker"] != name
+    # The actor is the speaker here: one cluster, which tells nothing.
+    assert "actor" not in worst.get("reason", "")
+
+
+def test_trainings_on_the_same_encoders_and_own_controls_are_compared_seed_by_seed(systems: list[System]) -> None:
+    def given(each: System, encoders: str | None) -> System:
+        return System(each.name, tuple(replace(r, encoders=encoders and f"{encoders}/{r.seed}") for r in each.runs))
+
+    def error(*compared: System) -> float:
+        judged_ = compare(compared, GROUPS, n_bootstrap=2)["heads"]["incongruent"]["subsets"]["all"]
+        return judged_["differences"]["all_pairs"][0].get("seed_sd", 0.0)
+
+    spoiled = [
+        System(s.name, tuple(replace(r, predictions=_one_head(r.predictions, r.seed), controls=None) for r in s.runs))
+        for s in (systems[0], systems[1])
+    ]
+    assert same_encoders(given(spoiled[0], "e"), given(spoiled[1], "e"))
+    assert not same_encoders(given(spoiled[0], "e"), given(spoiled[1], "other"))
+    assert not same_encoders(*spoiled)
+    assert not same_encoders(given(spoiled[0], "e"), given(System("one", spoiled[1].runs[:1]), "e"))
+    apart = error(*(given(s, None) for s in spoiled))
+    assert apart > 0.05
+    assert error(*(given(s, "e") for s in spoiled)) < 0.6 * apart
+    # A control that says what the run says differs from it in no seed.
+    copied = tuple(
+        replace(r, controls=r.predictions[["id", "split", "prob_incongruent"]].assign(control="visual"))
+        for r in spoiled[0].runs
+    )
+    entry = compare([System("one", copied)], GROUPS, n_bootstrap=2)["heads"]["incongruent"]["subsets"]["all"]
+    less = entry["controls"]["one"]["visual"]["system_minus_control"]
+    assert (less["value"], less["low"], less["high"]) == (0.0, 0.0, 0.0)
+
+
+def _one_head(table: pd.DataFrame, seed: int | None) -> pd.DataFrame:
+    """Predictions of one question, of the second seed much worse ones."""
+    table = table.drop(columns="prob_vocal_incongruent")
+    if not seed:
+        return table
+    noise = np.random.default_rng(0).normal(size=len(table))
+    return table.assign(prob_incongruent=1 / (1 + np.exp(-0.3 * table["logit_incongruent"] - 2 * noise)))
+
+
+def test_folds_have_their_mean_beside_the_pooled_auroc(systems: list[System]) -> None:
+    """Scores of the second fold's model lie higher, which ranks nothing inside a fold."""
+
+    def folded(table: pd.DataFrame) -> pd.DataFrame:
+        test = table["split"] == "test"
+        second = test & (np.arange(len(table)) % 2 == 0)
+        table["fold"] = pd.array(np.where(second, 1, 0), dtype="Int64")
+        table.loc[second, "prob_incongruent"] = 0.5 + table.loc[second, "prob_incongruent"] / 2
+        table.loc[test & ~second, "prob_incongruent"] /= 2
+        return table
+
+    one = changed(systems[2], folded)
+    judged_ = compare([one, changed(systems[0], lambda table: table)], GROUPS, n_bootstrap=2)
+    found = judged_["heads"]["incongruent"]
+    assert set(found["folds"]) == {"fusion=gated"}
+    rows = one.runs[0].predictions.query("split == 'test'")
+    each = [roc_auc_score(own["incongruent"].astype(bool), own["prob_incongruent"]) for _, own in rows.groupby("fold")]
+    fold = found["folds"]["fusion=gated"]
+    assert (fold["value"], fold["folds"]) == (pytest.approx(np.mean(each)), 2)
+    assert found["subsets"]["all"]["systems"]["fusion=gated"]["metrics"]["auroc"]["value"] < fold["value"] - 0.1
+    assert any("have other folds" in note for note in judged_["notes"])
+
+
+def test_units_inside_which_systems_are_compared_must_be_the_same(systems: list[System]) -> None:
+    other = changed(systems[0], lambda table: table.assign(actor=table["actor"].iloc[::-1].to_numpy()))
+    with pytest.raises(RunError, match="differ in 'actor'"):
+        compare([other, changed(systems[2], lambda table: table)], GROUPS, within="actor", n_bootstrap=2)

@@ -275,3 +275,34 @@ def test_plain_types_leave_out_what_says_nothing() -> None:
     assert "seed_sd" not in plain
     assert isinstance(plain["ours"], list)
     assert paired_auroc(labels | True, [labels * 1.0], [labels * 1.0], units).as_dict().keys() >= {"value", "low", "p"}
+
+
+def test_what_trainings_that_belong_together_share_makes_no_difference() -> None:
+    labels, _, units, rng = crossed(3)
+    sign = np.where(labels, 0.5, -0.5)
+    base = rng.normal(size=len(labels))
+    quality = (-0.8, 0.0, 0.9, 0.4)
+    ours = [(1.2 + q) * sign + base for q in quality]
+    theirs = [(1.2 + q) * sign + base + 0.01 * rng.normal(size=len(labels)) for q in quality]
+    apart = paired_auroc(labels, ours, theirs, units)
+    together = paired_auroc(labels, ours, theirs, units, together=True)
+    assert together.value == apart.value
+    assert together.sampling_sd == apart.sampling_sd
+    assert apart.seed_sd > 0.03
+    assert together.seed_sd < 0.1 * apart.seed_sd
+    assert together.high - together.low < 0.2 * (apart.high - apart.low)
+    # In another order they do not belong together, and what they share is gone.
+    turned = paired_auroc(labels, ours, theirs[::-1], units, together=True)
+    assert turned.seed_sd > 0.03
+    figures = [pd.Series(rng.normal(0.6, 0.1, 20)) for _ in quality]
+    shifted = [one + q for one, q in zip(figures, quality, strict=True)]
+    other = [one + 0.01 * rng.normal(size=20) for one in shifted]
+    assert paired_within(shifted, other, "actor", together=True).seed_sd < 0.02
+    assert paired_within(shifted, other, "actor").seed_sd > 0.3
+    with pytest.raises(ValueError, match="4 and 3 trainings"):
+        paired_auroc(labels, ours, theirs[:3], units, together=True)
+
+
+def test_a_minimal_detectable_difference_beyond_computing_is_left_out() -> None:
+    assert detectable(0.01, 1, 0.05) == pytest.approx(0.16334, abs=1e-5)
+    assert detectable(0.01, 0.2, 0.001) is None

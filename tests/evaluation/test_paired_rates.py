@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from subtext.evaluation.intervals import Units
@@ -76,3 +77,20 @@ def test_a_difference_as_large_as_the_minimal_detectable_one_is_mostly_found(sim
     ratio = np.mean([f.value for f in found]) / np.mean([f.minimal_detectable for f in found])
     assert 0.9 < ratio < 1.1, "the effect must be as large as the minimal detectable one, or this test shows nothing"
     assert 0.68 < np.mean([simulation.significant(f) for f in found]) < 0.92
+
+
+def test_sign_flips_speak_of_these_trainings_and_the_t_test_of_strategies() -> None:
+    """Figures of 24 actors from 3 trainings a system, which differ much: equal strategies, other luck."""
+    rng = np.random.default_rng(4)
+    by_t = by_signs = 0
+    for _ in range(60):
+        ours, theirs = (
+            [pd.Series(0.7 + skill + 0.06 * rng.normal() + 0.03 * rng.normal(size=24)) for _ in range(3)]
+            for skill in 0.02 * rng.normal(size=(2, 24))
+        )
+        found = paired_within(ours, theirs, "actor")
+        by_t += found.p <= 0.05
+        by_signs += found.sign_flip_p <= 0.05
+        assert found.degrees < 8
+    assert by_t <= 8
+    assert by_signs > 25

@@ -6,15 +6,16 @@ clips and units, `seed_sd` how the trained systems vary among themselves.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import ConfigError
-from subtext.evaluation.decisions import decide, temperature
+from subtext.evaluation.decisions import decide, has_folds, temperature
 from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS, RANKING, REDRAWN, describe_groups, subsets_of
 from subtext.evaluation.intervals import Interval, Units, count_interval, mean_of, mean_of_counts, ranking_interval
 from subtext.evaluation.metrics import (
@@ -33,7 +34,7 @@ from subtext.evaluation.metrics import (
 from subtext.evaluation.multiple import holm, verdict
 from subtext.evaluation.paired import PairedDifference, paired_auroc, paired_counts, paired_within
 from subtext.evaluation.seeds import over_draws
-from subtext.evaluation.systems import System, TrainedRun, check_seeds, shared_clips
+from subtext.evaluation.systems import System, TrainedRun, check_seeds, same_encoders, shared_clips
 from subtext.evaluation.within import auroc_by_unit
 from subtext.labels import INCONGRUENCE_TYPES, incongruence_type
 
@@ -44,9 +45,10 @@ POSTERIOR: Final = "posterior"
 """The strategy that learns nothing in the fusion: the reference for all."""
 LEAST_CLIPS: Final = 10
 """Clips that a speaker must have to be named as the worst."""
+LEAST_OF_A_LABEL: Final = 5
+"""Clips of each label that a speaker must have to be named as the worst by AUROC, which one clip would decide else."""
 FEW_CLIPS: Final = 20
 """Clips of a speaker below which there is no interval."""
-Judged = TypeVar("Judged")
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class Scores:
         p: `[n]` calibrated probabilities, NaN where there is none.
         decided: `[n]` yes or no, by the threshold that the run's own validation clips chose.
         raw: `[n]` probabilities before temperature scaling; None where the run keeps no logits.
+        fold: `[n]` the fold whose model judged each clip; None where one model judged all.
     """
 
     p: Floats
     decided: Bools
     raw: Floats | None = None
+    fold: npt.NDArray[np.int64] | None = None
 
 
 def compare(
@@ -98,7 +102,7 @@ def compare(
     check_seeds(systems)
     chosen = choose_reference(systems, reference)
     ordered = sorted(systems, key=lambda system: system.name)
-    clips = shared_clips(ordered, groups)
+    clips = shared_clips(ordered, groups if within is None or within in groups else [*groups, within])
     if within is not None and (within not in clips or clips[within].isna().all()):
         known = ", ".join(str(column) for column in dict.fromkeys([*groups, "speaker"]) if column in clips)
         raise ConfigError(f"no test clip says its '{within}', so nothing can be computed inside it; known are: {known}")
@@ -111,9 +115,11 @@ def compare(
         "settings": {"alpha": alpha, "n_bootstrap": n_bootstrap, "seed": seed, "within": within},
         "reference": chosen,
         "systems": {system.name: _described(system) for system in ordered},
-        "notes": [*notes, *_few_seeds(ordered)],
+        "notes": [*notes, *_few_seeds(ordered), *_folds_differ(ordered)],
         "heads": {},
     }
+    pairs = itertools.permutations(ordered, 2)
+    together = {(ours.name, theirs.name) for ours, theirs in pairs if same_encoders(ours, theirs)}
     for head in BINARY_HEADS:
         scores = {system.name: [_scores(run, clips, head) for run in system.runs] for system in ordered}
         complete = {name: [s for s in each if s is not None] for name, each in scores.items() if None not in each}
@@ -127,7 +133,10 @@ def compare(
         controls, missing = _controls(ordered, clips, head)
         result["notes"] += missing
         result["heads"][head] = {
-            "subsets": {name: _subset(judge, complete, controls, mask, chosen, within) for name, mask in masks.items()},
+            "subsets": {
+                name: _subset(judge, complete, controls, mask, chosen, within, together) for name, mask in masks.items()
+            },
+            "folds": {name: fold for name, each in complete.items() if (fold := judge.inside_folds(each)) is not None},
             "calibration": {name: judge.calibration(each, ordered, name) for name, each in complete.items()},
             "types": _types(judge, complete, controls),
             "speakers": {} if unit is None else judge.speakers(complete, unit),
@@ -219,11 +228,18 @@ class _Judge:
         values = [statistic.value for statistic in statistics]
         return interval | (_spread(values) if np.isfinite(values).all() else {})
 
-    def difference(self, ours: Sequence[Scores], theirs: Sequence[Scores], mask: Bools) -> PairedDifference:
+    def difference(
+        self, ours: Sequence[Scores], theirs: Sequence[Scores], mask: Bools, together: bool
+    ) -> PairedDifference:
         """Mean AUROC of ours less that of theirs, on clips that both judge."""
         at = self.known([*ours, *theirs], mask)
         return paired_auroc(
-            self.labels[at], [s.p[at] for s in ours], [s.p[at] for s in theirs], self.units.take(at), alpha=self.alpha
+            self.labels[at],
+            [s.p[at] for s in ours],
+            [s.p[at] for s in theirs],
+            self.units.take(at),
+            alpha=self.alpha,
+            together=together,
         )
 
     def other_differences(self, ours: Sequence[Scores], theirs: Sequence[Scores], mask: Bools) -> dict[str, Any]:
@@ -250,6 +266,26 @@ class _Judge:
             auroc_by_unit(self.clips.loc[at, [unit, self.head]].assign(score=s.p[at]), self.head, "score", unit)
             for s in scores
         ]
+
+    def inside_folds(self, scores: Sequence[Scores]) -> dict[str, Any] | None:
+        """AUROC inside each fold of cross-validation, mean over folds and seeds; None where a run has no folds.
+
+        Beside it pooled AUROC also ranks clips of one fold's model against those of another's; see
+        `subtext.evaluation.decisions.fold_figures`, which also says why there is no interval.
+        """
+        if any(each.fold is None for each in scores):
+            return None
+        at = self.known(scores, np.ones(len(self.clips), dtype=bool))
+        table = pd.DataFrame({"label": self.labels[at]})
+        each = [
+            auroc_by_unit(table.assign(score=s.p[at], fold=s.fold[at]), "label", "score", "fold")
+            for s in scores
+            if s.fold is not None
+        ]
+        values = [float(found.mean()) for found in each]
+        if not np.isfinite(values).all():
+            return {"value": None, "reason": "no fold has clips of both labels"}
+        return {"value": float(np.mean(values)), "folds": max(len(found) for found in each)} | _spread(values)
 
     def calibration(self, scores: Sequence[Scores], systems: Sequence[System], name: str) -> dict[str, Any]:
         """ECE, Brier and log loss before and after temperature scaling, on all test clips."""
@@ -311,7 +347,7 @@ class _Judge:
         self, rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores], known: Bools, unit: str
     ) -> dict[str, Any]:
         enough = [row for row in rows if row["clips"] >= LEAST_CLIPS]
-        ranked = [row for row in enough if row["auroc"] is not None]
+        ranked = [row for row in enough if min(row["positive"], row["clips"] - row["positive"]) >= LEAST_OF_A_LABEL]
         figure = "auroc" if ranked else "accuracy"
         candidates = ranked or enough
         if not candidates:
@@ -322,7 +358,9 @@ class _Judge:
             return found | {"reason": f"{row['clips']} clips: too few for an interval"}
         at = known & (self.clips[unit] == row["speaker"]).fillna(False).to_numpy(dtype=bool)
         labels, p, decided = self.labels[at], [s.p[at] for s in scores], [s.decided[at] for s in scores]
-        units = Units.of(self.clips.loc[at], [group for group in self.groups if group != unit])
+        own = self.clips.loc[at]
+        # Another name of the speaker, such as the actor, is one cluster here.
+        units = Units.of(own, [group for group in self.groups if group in own and own[group].nunique() > 1])
         if figure == "auroc":
             interval = self.ranking("auroc", labels, p, units)
         else:
@@ -337,6 +375,7 @@ def _subset(
     mask: Bools,
     reference: str,
     within: str | None,
+    together: Collection[tuple[str, str]],
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "clips": int((mask & judge.labelled).sum()),
@@ -352,8 +391,11 @@ def _subset(
             for name, own in controls.items()
         },
     }
-    find = lambda ours, theirs: judge.difference(ours, theirs, mask)  # noqa: E731
-    entry["differences"] = _families(systems, reference, find, judge.alpha)
+
+    def find(ours: str, theirs: str) -> PairedDifference:
+        return judge.difference(systems[ours], systems[theirs], mask, (ours, theirs) in together)
+
+    entry["differences"] = _families(list(systems), reference, find, judge.alpha)
     for row in entry["differences"]["reference"]:
         row["metrics"] = judge.other_differences(systems[row["system"]], systems[row["other"]], mask)
     if within is not None:
@@ -363,21 +405,24 @@ def _subset(
             "systems": {name: _within_figure(found, within) for name, found in each.items()},
             "each": {name: _plain(pd.concat(found, axis=1).mean(axis=1)) for name, found in each.items()},
             "differences": _families(
-                each, reference, lambda a, b: paired_within(a, b, within, alpha=judge.alpha), judge.alpha
+                list(systems),
+                reference,
+                lambda a, b: paired_within(each[a], each[b], within, alpha=judge.alpha, together=(a, b) in together),
+                judge.alpha,
             ),
         }
     return entry
 
 
 def _families(
-    systems: Mapping[str, Judged], reference: str, find: Callable[[Judged, Judged], PairedDifference], alpha: float
+    systems: Sequence[str], reference: str, find: Callable[[str, str], PairedDifference], alpha: float
 ) -> dict[str, list[dict[str, Any]]]:
     """Differences against the reference and of all pairs: two families, each with Holm's correction of its own."""
     against = [(name, reference) for name in systems if name != reference and reference in systems]
     pairs = list(itertools.combinations(systems, 2))
     found: dict[tuple[str, str], PairedDifference] = {}
     for ours, theirs in dict.fromkeys([*against, *pairs]):
-        found[ours, theirs] = find(systems[ours], systems[theirs])
+        found[ours, theirs] = find(ours, theirs)
     out = {}
     for family, members in (("reference", against), ("all_pairs", pairs)):
         keys = {f"{ours}\n{theirs}": (ours, theirs) for ours, theirs in members}
@@ -402,7 +447,8 @@ def _control(
     if redrawn:
         entry["metrics"]["auroc"] |= over_draws(entry["metrics"]["auroc"].get("per_seed", []))
     elif fused is not None:
-        entry["system_minus_control"] = judge.difference(fused, scores, mask).as_dict()
+        # Both come from the same run.
+        entry["system_minus_control"] = judge.difference(fused, scores, mask, together=True).as_dict()
     return entry
 
 
@@ -485,7 +531,8 @@ def _scores(run: TrainedRun, clips: pd.DataFrame, head: str, control: str | None
         from scipy.special import expit
 
         raw = expit(test[f"logit_{head}"].to_numpy(dtype=np.float64, na_value=np.nan))
-    return Scores(test[column].to_numpy(dtype=np.float64, na_value=np.nan), decided, raw)
+    fold = test["fold"].fillna(-1).to_numpy(dtype=np.int64) if has_folds(test) else None
+    return Scores(test[column].to_numpy(dtype=np.float64, na_value=np.nan), decided, raw, fold)
 
 
 def _controls(
@@ -584,6 +631,24 @@ def _few_seeds(systems: Sequence[System]) -> list[str]:
     if not single:
         return []
     return [f"one run only of {', '.join(single)}: how much another seed would change is not known"]
+
+
+def _folds_differ(systems: Sequence[System]) -> list[str]:
+    """A note where runs put the same clips into other folds, so that their models learned from other clips."""
+    first: tuple[str, pd.Series] | None = None
+    for run in (run for system in systems for run in system.runs):
+        test = run.predictions.loc[run.predictions["split"] == "test"]
+        # A run without folds, or of a single one, has one model for all clips.
+        which = test["fold"].fillna(-1).astype("int64") if has_folds(test) else 0
+        folds = test.assign(fold=which).set_index("id")["fold"].sort_index()
+        if first is None:
+            first = run.label, folds
+        elif not folds.equals(first[1]):
+            return [
+                f"{first[0]} and {run.label} have other folds: their models learned from other clips, which may be "
+                "what sets them apart"
+            ]
+    return []
 
 
 def _plain(series: pd.Series) -> dict[str, float | None]:

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 
 from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
+from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.multiple import holm
 from subtext.evaluation.run import read_parquet
 from subtext.evaluation.systems import System, TrainedRun, read_systems
+from subtext.robustness.conditions import CLEAN
 from subtext.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from subtext.corpora.description import Description
+    from subtext.evaluation.robustness import RobustnessCurves
 
 COMPARISON: Final = "comparison.json"
 PAGE: Final = "comparison.md"
@@ -144,29 +149,34 @@ def alarms(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if comparison.get("nature") != CONSTRUCTED:
         return []
-    posteriors = [name for name, entry in comparison["systems"].items() if entry["strategy"] == POSTERIOR]
+    strategies = {name: entry["strategy"] for name, entry in comparison["systems"].items()}
+    alpha = comparison["settings"]["alpha"]
     found = []
     for head, result in comparison["heads"].items():
         for subset, entry in result["subsets"].items():
-            for posterior in posteriors:
-                for name, row in _above(entry["differences"], posterior, comparison["reference"]):
-                    if comparison["systems"][name]["strategy"] != POSTERIOR:
-                        found.append({"head": head, "subset": subset, "system": name, "posterior": posterior} | row)
+            for posterior in (name for name, strategy in strategies.items() if strategy == POSTERIOR):
+                above = _above(entry["differences"]["all_pairs"], posterior, strategies)
+                adjusted = holm({name: p for name, (_, p) in above.items()}, alpha)
+                for name, (value, _) in above.items():
+                    p = adjusted[name]
+                    if p is not None and p <= alpha and value > 0:
+                        where = {"head": head, "subset": subset, "system": name, "posterior": posterior}
+                        found.append(where | {"value": value, "p_holm": p})
     return found
 
 
 def _above(
-    families: Mapping[str, Sequence[Mapping[str, Any]]], posterior: str, reference: str
-) -> list[tuple[str, dict[str, Any]]]:
-    """Systems whose difference to the posterior one is above 0 after the correction of the family that holds it."""
-    rows = []
-    for row in families["reference" if posterior == reference else "all_pairs"]:
-        if posterior not in (row["system"], row["other"]) or row["verdict"] not in ("better", "worse"):
-            continue
-        turned = row["system"] == posterior
-        if (row["value"] < 0) == turned:
-            other = row["other"] if turned else row["system"]
-            rows.append((other, {"value": abs(row["value"]), "p_holm": row["p_holm"]}))
+    pairs: Sequence[Mapping[str, Any]], posterior: str, strategies: Mapping[str, str | None]
+) -> dict[str, tuple[float, float | None]]:
+    """Every learned system's difference to the posterior one and its p before correction.
+
+    They are a family of their own, so that what is an alarm does not depend on the reference that was asked for.
+    """
+    rows = {}
+    for row in pairs:
+        other, sign = (row["other"], -1) if row["system"] == posterior else (row["system"], 1)
+        if posterior in (row["system"], row["other"]) and strategies[other] != POSTERIOR and row["value"] is not None:
+            rows[other] = (sign * row["value"], row["p"])
     return rows
 
 
@@ -181,7 +191,7 @@ def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
     try:
         described = RunFolder(model).model()
     except SubtextError as error:
-        return {"reason": str(error)}
+        return {"reason": str(error).replace(str(model), system.runs[0].label)}
     found: dict[str, Any] = {"parameters": described["parameters"], "flops_per_clip": described["flops_per_clip"]}
     if not measured:
         return found
@@ -190,7 +200,7 @@ def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
     try:
         return found | measure_cost(model)
     except SubtextError as error:
-        return found | {"reason": str(error)}
+        return found | {"reason": str(error).replace(str(model), system.runs[0].label)}
 
 
 def robustness_of(
@@ -198,26 +208,27 @@ def robustness_of(
 ) -> tuple[dict[str, Any], list[str]]:
     """Head -> system -> AUROC under every condition and area under each curve, where subtext-robustness was run.
 
+    An area counts the strengths only that all systems have which have the condition: a mean up to a stronger noise
+    would be lower for that alone.
+
     Returns:
-        These, and a note for each system that has them in some of its runs only, or none while others have them.
+        These, and a note for each system that has them in some of its runs only, or none while others have them, and
+        for each condition whose strengths are not the same everywhere.
 
     Raises:
-        RunError: a table cannot be read, or holds other clips than its run.
+        RunError: a table cannot be read, or holds other clips or other predictions than its run.
     """
     from subtext.evaluation.robustness import RobustnessCurves
 
     tables: dict[str, list[pd.DataFrame]] = {}
     for system in systems:
-        paths = [run.folder / ROBUSTNESS for run in system.runs if run.folder is not None]
-        found = [(run, read_parquet(path)) for run, path in zip(system.runs, paths, strict=False) if path.is_file()]
-        for run, table in found:
-            tested = run.predictions.loc[run.predictions["split"] == "test", "id"]
-            if set(table["id"]) != set(tested):
-                raise RunError(
-                    f"{ROBUSTNESS} of {run.label} holds other clips than its predictions; run subtext-robustness again"
-                )
+        found = [
+            _own_robustness(run, read_parquet(run.folder / ROBUSTNESS))
+            for run in system.runs
+            if run.folder is not None and (run.folder / ROBUSTNESS).is_file()
+        ]
         if found:
-            tables[system.name] = [table for _, table in found]
+            tables[system.name] = found
     if not tables:
         return {}, ["missing and noisy streams: no run has been through subtext-robustness"]
     notes = [
@@ -227,15 +238,57 @@ def robustness_of(
     ]
     out: dict[str, Any] = {}
     for head in heads:
-        for name, each in tables.items():
-            if any(f"prob_{head}" not in table for table in each):
-                continue
-            curves = RobustnessCurves(each, groups, head)
+        able = {name: each for name, each in tables.items() if all(f"prob_{head}" in table for table in each)}
+        curves = {name: RobustnessCurves(each, groups, head) for name, each in able.items()}
+        shared, unequal = _shared_strengths(curves)
+        notes += [
+            f"missing and noisy streams: {text}"
+            for text in unequal
+            if f"missing and noisy streams: {text}" not in notes
+        ]
+        for name, found_ in curves.items():
             out.setdefault(head, {})[name] = {
-                "points": _records(curves.point_table()),
-                "areas": _records(curves.area_table()),
+                "points": _records(found_.point_table()),
+                "areas": _records(found_.area_table(shared)),
             }
     return out, notes
+
+
+def _own_robustness(run: TrainedRun, table: pd.DataFrame) -> pd.DataFrame:
+    """A run's robustness table, if it is of the run as it is now."""
+    own = run.predictions.loc[run.predictions["split"] == "test"].set_index("id")
+    again = "run subtext-robustness again"
+    if set(table["id"]) != set(own.index):
+        raise RunError(f"{ROBUSTNESS} of {run.label} holds other clips than its predictions; {again}")
+    clean = table.loc[table["condition"] == CLEAN].set_index("id")
+    for column in (f"prob_{head}" for head in BINARY_HEADS):
+        if column in clean and column in own:
+            before, now = (
+                side[column].reindex(own.index).to_numpy(np.float64, na_value=np.nan) for side in (clean, own)
+            )
+            if not np.allclose(before, now, rtol=0, atol=1e-6, equal_nan=True):
+                raise RunError(f"{ROBUSTNESS} of {run.label} was made of another training of it; {again}")
+    return table
+
+
+def _shared_strengths(curves: Mapping[str, "RobustnessCurves"]) -> tuple[dict[str, set[float]], list[str]]:
+    """Condition -> the strengths that all systems with that condition have, and a sentence where some have others."""
+    tried: dict[str, list[set[float]]] = {}
+    for found in curves.values():
+        for condition in found.conditions:
+            tried.setdefault(condition, []).append({strength for strength, _ in found.curve(condition)[1:]})
+    shared = {condition: set.intersection(*each) for condition, each in tried.items()}
+    told = [
+        f"{condition} was tried at other strengths in some systems; its areas are "
+        + (
+            f"up to what all have ({', '.join(f'{s:g}' for s in sorted(shared[condition]))})"
+            if shared[condition]
+            else "left out"
+        )
+        for condition, each in tried.items()
+        if any(strengths != shared[condition] for strengths in each)
+    ]
+    return shared, told
 
 
 def _check_out(out: Path) -> None:

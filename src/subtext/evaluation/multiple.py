@@ -11,7 +11,7 @@ VERDICTS: Final[Mapping[Verdict, str]] = {
     "better": "significantly better",
     "worse": "significantly worse",
     "tie": "no significant difference, and smaller than this comparison would reliably find",
-    "undecided": "no significant difference, though as large as this comparison would reliably find without correction",
+    "undecided": "significant by itself, but no longer after the correction for several tests",
     "untested": "no test",
 }
 
@@ -55,5 +55,6 @@ def verdict(
         return "untested"
     if p <= alpha:
         return "better" if (difference.value > 0) == higher_is_better else "worse"
-    detectable = difference.minimal_detectable
-    return "undecided" if detectable is not None and abs(difference.value) >= detectable else "tie"
+    # Without correction it is significant, so that its interval leaves out 0: that is no tie. What is not significant
+    # by itself is always smaller than the minimal detectable difference, which lies beyond the test's critical value.
+    return "undecided" if difference.p <= alpha else "tie"

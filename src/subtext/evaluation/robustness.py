@@ -9,7 +9,7 @@ strength tried, by the trapezoidal rule: a number between 0 and 1 that can be co
 Being a weighted sum of AUROCs on the same clips, it has an interval of the same kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -104,13 +104,20 @@ class RobustnessCurves:
         chosen = np.ones(len(self.labels), dtype=bool) if rows is None else rows
         return [auroc(self.labels[chosen], scores[chosen]) for scores in self._scores[point]]
 
-    def area(self, condition: str, rows: Bools | None = None) -> list[Linearised]:
+    def area(
+        self, condition: str, rows: Bools | None = None, strengths: Collection[float] | None = None
+    ) -> list[Linearised]:
         """Area under the curve of each run, on some of the clips; differences of systems may be taken from it.
+
+        Args:
+            condition: its name.
+            rows: which clips; all where None.
+            strengths: those that count beside the clean end, such as those that another system has too; all where None.
 
         Raises:
             UndefinedMetricError: these clips have one label only.
         """
-        curve = self.curve(condition)
+        curve = self._counted(condition, strengths)
         weights = trapezoid_weights([level for _, level in curve])
         each = zip(*(self.at(condition, strength, rows) for strength, _ in curve), strict=True)
         return [_weighted(estimates, weights) for estimates in each]
@@ -125,15 +132,27 @@ class RobustnessCurves:
             rows.append({"condition": name, "strength": strength, "level": level, **shares, **found})
         return pd.DataFrame(rows, columns=list(POINT_COLUMNS))
 
-    def area_table(self) -> pd.DataFrame:
-        """A row a condition that has strengths: `AREA_COLUMNS`."""
+    def area_table(self, strengths: Mapping[str, Collection[float]] | None = None) -> pd.DataFrame:
+        """A row a condition that has strengths: `AREA_COLUMNS`.
+
+        Args:
+            strengths: by condition, those that count; a condition without any has no row. All where None.
+        """
         rows: list[dict[str, Any]] = []
         clean = self._figure("auroc", lambda rows: self.at(CLEAN, 0.0, rows))["auroc"]
         for name in self.conditions:
-            strengths = " ".join(f"{strength:g}" for strength, _ in self.curve(name))
-            found = self._figure("area", lambda rows, n=name: self.area(n, rows))
-            rows.append({"condition": name, "strengths": strengths, "clean": clean, **found})
+            only = None if strengths is None else strengths.get(name, ())
+            curve = self._counted(name, only)
+            if len(curve) < 2:
+                continue
+            found = self._figure("area", lambda rows, n=name, o=only: self.area(n, rows, o))
+            told = " ".join(f"{strength:g}" for strength, _ in curve)
+            rows.append({"condition": name, "strengths": told, "clean": clean, **found})
         return pd.DataFrame(rows, columns=list(AREA_COLUMNS))
+
+    def _counted(self, condition: str, strengths: Collection[float] | None) -> list[tuple[float, float]]:
+        curve = self.curve(condition)
+        return curve if strengths is None else [curve[0], *(pair for pair in curve[1:] if pair[0] in strengths)]
 
     def _figure(self, name: str, estimates: Any) -> dict[str, Any]:
         try:

@@ -43,6 +43,7 @@ class TrainedRun:
         predictions: predictions table.
         controls: controls table, None where none were run.
         folder: where it is.
+        encoders: where the encoders came from that it was given; None where it trained its own.
     """
 
     label: str
@@ -50,6 +51,7 @@ class TrainedRun:
     predictions: pd.DataFrame
     controls: pd.DataFrame | None = None
     folder: Path | None = None
+    encoders: str | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,23 @@ def _read(folder: Path) -> TrainedRun:
     predictions, controls = read_tables(run)
     facts = run.run() if run.file("run.json").is_file() else {}
     seed = facts.get("seed")
-    return TrainedRun(_label(folder), None if seed is None else int(seed), predictions, controls, folder)
+    encoders = run.settings().get("encoders") if run.is_begun else None
+    return TrainedRun(
+        _label(folder),
+        None if seed is None else int(seed),
+        predictions,
+        controls,
+        folder,
+        None if encoders is None else str(encoders),
+    )
+
+
+def same_encoders(ours: System, theirs: System) -> bool:
+    """Whether the trainings of both belong together: as many, of the same seeds, each pair on the same encoders."""
+    return len(ours.runs) == len(theirs.runs) and all(
+        a.encoders is not None and a.seed is not None and (a.seed, a.encoders) == (b.seed, b.encoders)
+        for a, b in zip(ours.runs, theirs.runs, strict=True)
+    )
 
 
 def _by_seed(run: TrainedRun) -> tuple[int, str]:

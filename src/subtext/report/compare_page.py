@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.evaluation.compare import LEAST_CLIPS, LEAST_OF_A_LABEL
+from subtext.evaluation.intervals import FEW_CLUSTERS
 from subtext.evaluation.multiple import VERDICTS
 from subtext.report.compare_figures import headline, ranked, shown_controls
 from subtext.report.compare_tables import TABLES
@@ -11,12 +13,12 @@ from subtext.report.table import (
     FEW_MARK,
     METRIC_NAMES,
     SUBSET_NAMES,
-    any_few,
     clusters_text,
     head_name,
     interval_text,
     system_name,
 )
+from subtext.robustness.conditions import CONDITIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,15 +34,19 @@ CAPTIONS: Final[Mapping[str, str]] = {
     "robustness": "Missing and spoiled streams",
     "cost": "AUROC against operations a clip",
 }
-_UNITS: Final[Mapping[str, str]] = {
-    "flops_per_clip": "FLOPs a clip",
-    "parameters": "parameters",
-}
+BUSY: Final = 0.9
+"""Share of the time with a core below which measured times are those of a machine with other work."""
 
 
 def write_comparison_page(path: Path, comparison: Mapping[str, Any], *, figures: Sequence[Path] = ()) -> Path:
     """Write what `compare_runs` found as Markdown."""
-    path.write_text("\n".join(_page(comparison, figures, path.parent)) + "\n", encoding="utf-8")
+    lines = list(_page(comparison, figures, path.parent))
+    if any(FEW_MARK in line for line in lines):
+        place = lines.index("## Reading") - 1
+        lines.insert(
+            place, f"{FEW_MARK} marks an interval that rests on a unit with fewer than {FEW_CLUSTERS} clusters."
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -73,7 +79,8 @@ def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
     if not rows:
         yield f"{where}: one system, so there is nothing to compare it with."
     else:
-        yield f"{where}, against {comparison['reference']} (Holm over {len(rows)}, {alpha:g}): {_sorted_out(rows)}."
+        tested = sum(row["p"] is not None for row in rows)
+        yield f"{where}, against {comparison['reference']} (Holm over {tested}, {alpha:g}): {_sorted_out(rows)}."
     pairs = entry["differences"]["all_pairs"]
     if len(pairs) > 1:
         real = [row for row in pairs if row["verdict"] in ("better", "worse")]
@@ -100,6 +107,8 @@ def _sorted_out(rows: Sequence[Mapping[str, Any]]) -> str:
             size = row.get("minimal_detectable")
             # A tie says little without what it could have seen.
             told = "" if size is None or verdict in ("better", "worse") else f", smallest to be found {size:.3f}"
+            if verdict == "untested" and row.get("reason"):
+                told = f"; {row['reason']}"
             shown.append(f"{row['system']} ({_signed(row['value'])}{told})")
         text = f"{words}: {', '.join(shown)}"
         parts.append(text)
@@ -122,15 +131,13 @@ def _page(comparison: Mapping[str, Any], figures: Sequence[Path], folder: Path) 
     yield f"{comparison['clips']} test clips, the same for every run. 95 % intervals are clustered by"
     yield f"{clusters_text(comparison)}. A figure is the mean over a system's seeds; its interval says how that mean"
     yield "would vary over other clips and units, *seed sd* how single trainings differ."
-    if any_few(comparison):
-        yield f"{FEW_MARK} marks an interval that rests on a unit with fewer than 20 clusters."
     yield ""
     yield "## Reading"
     yield ""
     for head in comparison["heads"]:
         for sentence in head_reading(comparison, head):
             yield f"- {sentence}"
-        for sentence in _worst(comparison, head):
+        for sentence in (*_above_all(comparison, head), *_worst(comparison, head)):
             yield f"- {sentence}"
     for note in comparison["notes"]:
         yield f"- Note: {note}."
@@ -145,6 +152,7 @@ def _page(comparison: Mapping[str, Any], figures: Sequence[Path], folder: Path) 
             yield from _results(comparison, head, subset)
         yield from _pairs(comparison, head)
         yield from _within(comparison, head)
+        yield from _folds(comparison, head)
         yield from _types(comparison, head)
         yield from _speakers(result)
         yield from _calibration(result)
@@ -209,13 +217,16 @@ def _subsets(comparison: Mapping[str, Any], head: str) -> list[str]:
 def _results(comparison: Mapping[str, Any], head: str, subset: str) -> Iterator[str]:
     entry = comparison["heads"][head]["subsets"][subset]
     reference = comparison["reference"]
+    whose = shown_controls(comparison, entry)
     differences = {row["system"]: row for row in entry["differences"]["reference"]}
     yield ""
     yield f"### {SUBSET_NAMES[subset].capitalize()} ({entry['clips']}, {entry['positive']} of them incongruent)"
     yield ""
+    if whose is not None:
+        yield f"Controls are those of {whose}, each less that system (not tested)."
+        yield ""
     yield f"| system | clips | AUROC | seed sd | less {reference} | p (Holm) | verdict | smallest to be found |"
     yield "|---|---|---|---|---|---|---|---|"
-    whose = shown_controls(comparison, entry)
     controls = entry["controls"].get(whose or "", {})
     rows = [(f"**{name}**", name, entry["systems"][name]) for name in ranked(entry)]
     rows += [(f"control: {system_name(control)}", "", found) for control, found in controls.items()]
@@ -225,6 +236,8 @@ def _results(comparison: Mapping[str, Any], head: str, subset: str) -> Iterator[
         row = differences.get(name)
         if row is not None:
             cells += _difference_cells(row)
+        elif not name:
+            cells += [interval_text(_turned(found.get("system_minus_control")), signed=True), "", "", ""]
         else:
             cells += ["reference" if name == reference else "", "", "", ""]
         yield f"| {label} | {' | '.join(cells)} |"
@@ -236,9 +249,9 @@ def _results(comparison: Mapping[str, Any], head: str, subset: str) -> Iterator[
         yield f"| {label} | {' | '.join(interval_text(found['metrics'].get(metric)) for metric in others)} |"
     if whose is not None:
         also = [name for name in ranked(entry) if name in entry["controls"] and name != whose]
-        yield ""
-        yield f"Controls are those of {whose}." + (" AUROC of each system's own controls:" if also else "")
         if also:
+            yield ""
+            yield "AUROC of each system's own controls:"
             yield from _control_table(entry, [whose, *also])
 
 
@@ -260,7 +273,9 @@ def _pairs(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
     yield ""
     yield f"### All pairs, {SUBSET_NAMES[subset]}"
     yield ""
-    yield "| pair | difference of AUROC | p (Holm) | verdict | smallest to be found | sd, clips | sd, seeds |"
+    yield "The standard error of a difference is the root of the sum of the squares of the last two columns."
+    yield ""
+    yield "| pair | difference of AUROC | p (Holm) | verdict | smallest to be found | error, clips | error, seeds |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
         parts = [_number(row.get(key)) for key in ("sampling_sd", "seed_sd")]
@@ -277,9 +292,14 @@ def _within(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
     yield ""
     yield f"### Inside each {within['unit']}, {SUBSET_NAMES[subset]}"
     yield ""
+    units = max((sum(value is not None for value in each.values()) for each in within["each"].values()), default=0)
+    yield f"AUROC inside each {within['unit']} that has clips of both labels ({units} of them), then averaged. The t"
+    yield "test knows of the seeds. The sign flips don't: they speak of these trained systems only, so that theirs is"
+    yield "by far the smaller p where trainings differ much. It is not corrected and decides nothing."
+    yield ""
     yield (
         f"| system | mean AUROC, t interval | seed sd | less {comparison['reference']} | p, paired t (Holm) | "
-        "verdict | smallest to be found | p, sign flips |"
+        "verdict | smallest to be found | p, sign flips (as it is) |"
     )
     yield "|---|---|---|---|---|---|---|---|"
     for name in ranked(entry):
@@ -288,6 +308,49 @@ def _within(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
         row = rows.get(name)
         cells += ["", "", "", "", ""] if row is None else [*_difference_cells(row), _p(row.get("sign_flip_p"))]
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _folds(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
+    entry = comparison["heads"][head]["subsets"]["all"]
+    found = comparison["heads"][head]["folds"]
+    if not found:
+        return
+    yield ""
+    yield "### Inside each fold of cross-validation, all clips"
+    yield ""
+    yield "Pooled AUROC also ranks clips of one fold's model against those of another's, whose scores need not lie on"
+    yield "one scale. The mean over folds does not. It has no interval: folds share training clips."
+    yield ""
+    yield "| system | folds | mean over folds and seeds | seed sd | pooled AUROC |"
+    yield "|---|---|---|---|---|"
+    for name in ranked(entry):
+        if name in found:
+            pooled = _number(entry["systems"][name]["metrics"]["auroc"]["value"])
+            own = found[name]
+            cells = [str(own.get("folds", "n/a")), _number(own["value"]), _number(own.get("seed_sd")), pooled]
+            yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _above_all(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
+    """Controls that are clearly above the best system which has some: then that system is not what it seems."""
+    subset = headline(comparison, head)
+    entry = comparison["heads"][head]["subsets"][subset]
+    best = next((name for name in ranked(entry) if name in entry["controls"]), None)
+    for control, found in entry["controls"].get(best or "", {}).items():
+        less = _turned(found.get("system_minus_control"))
+        if less is not None and less["low"] is not None and less["low"] > 0:
+            yield (
+                f"{head_name(comparison, head).capitalize()}, {SUBSET_NAMES[subset]}: the control "
+                f"{system_name(control)} is above {best}, by {interval_text(less, signed=True)}."
+            )
+
+
+def _turned(difference: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Control less system, from system less control."""
+    if difference is None or difference["value"] is None:
+        return None
+    low, high = (None if difference[end] is None else -difference[end] for end in ("high", "low"))
+    return {**difference, "value": -difference["value"], "low": low, "high": high}
 
 
 def _types(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
@@ -342,7 +405,8 @@ def _speakers(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"### By {found['unit']}"
     yield ""
     yield (
-        f"The worst {found['unit']} of each system, by AUROC where both labels occur, else by accuracy. The interval "
+        f"The worst {found['unit']} of each system among those with {LEAST_CLIPS} clips, by AUROC where some have "
+        f"{LEAST_OF_A_LABEL} clips of each label (*of* so many), else by accuracy. The interval "
         f"is of that {found['unit']}'s clips alone and does not know that the lowest of several was picked; "
         "`per_speaker.csv` has all."
     )
@@ -362,7 +426,11 @@ def _speakers(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _calibration(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
-    yield "### Calibration, before and after temperature scaling"
+    yield "### Calibration, before and after temperature scaling, all clips"
+    yield ""
+    yield "The temperature is what each training's validation clips chose, the mean over seeds (and folds). *Change*"
+    yield "is after less before on the same test clips: below 0 is better. Chance alone gives even calibrated"
+    yield "probabilities an expected calibration error (ECE), here *ECE if calibrated*."
     yield ""
     yield (
         "| system | temperature | ECE before | ECE after | ECE if calibrated | Brier before | Brier after | change | "
@@ -388,6 +456,14 @@ def _robustness(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
     yield ""
     yield "### Missing and spoiled streams"
     yield ""
+    tried = [
+        f"{name}: {points[0]['clips']} clips, {points[0]['seeds']} seed{'s' if points[0]['seeds'] != 1 else ''}"
+        for name, each in sorted(found.items())
+        if (points := each["points"])
+    ]
+    yield f"AUROC on all clips that a system can judge when nothing is missing, mean over seeds ({'; '.join(tried)})."
+    yield "A clip of which nothing is left to judge by stays in, with one and the same probability."
+    yield ""
     drops = dict.fromkeys(
         p["condition"] for each in found.values() for p in each["points"] if p["condition"].startswith("drop:")
     )
@@ -400,7 +476,12 @@ def _robustness(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
         yield ""
     areas = dict.fromkeys(a["condition"] for each in found.values() for a in each["areas"])
     if areas:
-        yield "Area under the curve of AUROC over strength, from clean to the strongest (mean AUROC along that axis):"
+        yield "Area under the curve of AUROC over strength, from clean to the strongest (mean AUROC along that axis),"
+        yield "of the strengths that all systems with the condition were tried at:"
+        yield ""
+        for condition in areas:
+            told = {a["strengths"] for each in found.values() for a in each["areas"] if a["condition"] == condition}
+            yield f"- {condition}: {CONDITIONS[condition].strength} {', '.join(sorted(told)).replace('inf', 'none')}"
         yield ""
         yield f"| system | clean | {' | '.join(areas)} |"
         yield "|" + "---|" * (len(areas) + 2)
@@ -419,6 +500,15 @@ def _cost(comparison: Mapping[str, Any]) -> Iterator[str]:
         return
     yield ""
     yield "## Cost"
+    yield ""
+    yield "Of encoders, fusion and heads, of each system's first seed, for a clip of median length. What comes before"
+    yield "(finding faces, the sentence model, measuring prosody) is not in it."
+    if "ms_per_clip.1" in columns:
+        yield "`ms_per_clip`: milliseconds on one thread of this machine's CPU, median, at 1 and at 64 clips at once."
+        yield "`core_share`: for how much of that time the measuring process had a core. Memory is in MiB."
+    slowed = [name for name, found in flat.items() if found.get("core_share", 1.0) < BUSY]
+    if slowed:
+        yield f"**The machine had other work** while {', '.join(slowed)} was measured: milliseconds are too long there."
     yield ""
     yield f"| system | {' | '.join(columns)} |"
     yield "|" + "---|" * (len(columns) + 1)
@@ -447,8 +537,17 @@ def _how(comparison: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield f"- Tests of AUROC: {'; '.join(methods) or 'none'}; two-sided, alpha {settings['alpha']:g}."
     yield "- Holm's correction within each question and set of clips, in two families of their own: the systems against"
     yield "  the reference, and all pairs. Other metrics have intervals and no test."
-    yield "- Standard errors of differences join what other clips and what other seeds would change; `sampling_sd` and"
-    yield "  `seed_sd` in `differences.csv` keep them apart."
+    yield "- Standard errors of differences join what other clips and what other seeds would change; `sampling_sd`"
+    yield "  and `seed_sd` in `differences.csv` keep them apart. So p and interval speak of the strategies, trained"
+    yield "  anew, and not of these trainings only. Where seeds differ more than clips do, three seeds of each system"
+    yield "  leave about four degrees of freedom: p is then larger than a test of these trainings would say, and more"
+    yield "  seeds help most."
+    yield "- Systems that were given the same encoders seed by seed, and a run and its own controls, are compared"
+    yield "  seed by seed: what both share makes no difference."
+    yield "- Intervals are not corrected for several tests: one may leave out 0 where the verdict is *undecided*."
+    yield "- In simulations at 5 % (`benchmarks/false_positives.py`) the tests of AUROC call 3.3 to 6.7 % of"
+    yield "  differences real where there is none and errors hang on shared units, and 2.2 % where they hang on none:"
+    yield "  there they are cautious, and a tie may be called a little too often."
     yield "- *Smallest to be found*: the true difference that this design would call significant with probability 0.8,"
     yield "  without correction for several tests."
     for verdict, words in VERDICTS.items():
@@ -487,7 +586,7 @@ def _terminal_table(comparison: Mapping[str, Any], head: str, subset: str, digit
 
 def _difference_cells(row: Mapping[str, Any]) -> list[str]:
     return [
-        interval_text({"value": row["value"], "low": row["low"], "high": row["high"]}, signed=True),
+        interval_text(row, signed=True),
         _p(row["p_holm"]),
         row["verdict"],
         _number(row.get("minimal_detectable")),
