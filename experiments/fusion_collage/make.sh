@@ -17,5 +17,5 @@ for fusion in "${strategies[@]}"; do
   subtext-sweep sweep=fusion experiment=collage fusion=$fusion name=fusion_collage-$fusion "${common[@]}" \
     encoders=$encoders trainer.max_epochs=10 trials=8 refit_seeds=5 workers=0 "controls=$controls"
 done
-subtext-compare --reference fusion=posterior --out runs/comparison_fusion_collage \
-  $(for fusion in "${strategies[@]}"; do echo "fusion=$fusion=runs/sweeps/fusion_collage-$fusion"; done)
+subtext-compare --reference posterior --out runs/comparison_fusion_collage \
+  $(for fusion in "${strategies[@]}"; do echo "$fusion=runs/sweeps/fusion_collage-$fusion"; done)

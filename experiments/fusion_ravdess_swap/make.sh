@@ -11,5 +11,5 @@ for fusion in "${strategies[@]}"; do
     'task.heads=[incongruent,visual_emotion,vocal_emotion]' task.batch_size=256 trainer.max_epochs=40 audit=false \
     'controls=[majority,permuted]' trials=5 refit_seeds=5 workers=0
 done
-subtext-compare --reference fusion=posterior --within speaker --out runs/comparison_fusion_ravdess_swap \
-  $(for fusion in "${strategies[@]}"; do echo "fusion=$fusion=runs/sweeps/fusion_ravdess_swap-$fusion"; done)
+subtext-compare --reference posterior --within speaker --out runs/comparison_fusion_ravdess_swap \
+  $(for fusion in "${strategies[@]}"; do echo "$fusion=runs/sweeps/fusion_ravdess_swap-$fusion"; done)
