@@ -14,7 +14,8 @@ where those errors sit:
 
 `seeds`: several trainings a system, whose quality differs by more than the clips make it differ. `within`: figures
 inside each of 24 actors, as on the swapped pairs of RAVDESS, with the paired t and the sign-flip test; the latter
-speaks of these trainings only, so that it rejects far more where trainings differ. `power`: the
+speaks of these trainings only, so that it rejects far more where trainings differ. `encoders`: two systems on encoders
+that each seed has trained anew, compared seed by seed or as if they shared nothing. `power`: the
 share of samples in which a true difference of the size of the minimal detectable one is found; 80 % is promised.
 
 A rate's interval is Clopper and Pearson's 95 % one. 3 to 7 % is what is asked for at alpha 5 %.
@@ -179,6 +180,41 @@ def within_units(
     return figures
 
 
+def trained_on_encoders(
+    rng: np.random.Generator, seeds: int, shared: float, own: float, speakers: int = 24, each: int = 40
+) -> tuple[npt.NDArray[np.bool_], list[Floats], list[Floats], Units]:
+    """Two exchangeable systems whose n-th trainings share encoders: labels, their scores, and the clips' units.
+
+    Encoders differ by `shared` in how well they see the signal, and fusions by `own`.
+    """
+    speaker = np.repeat(np.arange(speakers), each)
+    labels = np.tile(np.arange(each) % 2 == 0, speakers)
+    sign = np.where(labels, 0.5, -0.5)
+    signal = 0.5 * rng.normal(size=len(labels)) + 0.6 * rng.normal(size=speakers)[speaker] * sign
+    quality = 1.2 + shared * rng.normal(size=seeds)
+    seen = [0.5 * rng.normal(size=len(labels)) for _ in range(seeds)]
+    scores: tuple[list[Floats], list[Floats]] = ([], [])
+    for system in scores:
+        errors_ = 0.3 * rng.normal(size=speakers)[speaker] * sign + 0.5 * rng.normal(size=len(labels))
+        for better, encoded in zip(quality, seen, strict=True):
+            skill = better + own * rng.normal()
+            system.append(skill * sign + signal + encoded + errors_ + 0.3 * rng.normal(size=len(labels)))
+    return labels, *scores, Units.of(pd.DataFrame({"speaker": speaker}), ["speaker"])
+
+
+def count_encoders(options: argparse.Namespace) -> None:
+    for seeds in (3, 5):
+        for name, shared, own in (("encoders differ", 0.3, 0.02), ("both differ", 0.3, 0.15), ("fusions", 0.05, 0.3)):
+            rng = np.random.default_rng(options.seed)
+            samples = [trained_on_encoders(rng, seeds, shared, own) for _ in range(max(1, options.replications // 4))]
+            for together in (True, False):
+                found = [paired_auroc(*sample, together=together) for sample in samples]
+                size = np.median([result.minimal_detectable for result in found])
+                words = f"{seeds} trainings, {name}, {'together' if together else 'apart'}"
+                note = f"median minimal detectable {size:.3f}"
+                report(words, sum(significant(result) for result in found), len(found), note)
+
+
 def report(name: str, hits: int, of: int, note: str = "") -> None:
     """A line with the share and its interval."""
     interval = binomtest(hits, of).proportion_ci()
@@ -280,7 +316,7 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=DESIGNS)
-    parser.add_argument("--parts", nargs="+", default=["null", "seeds", "within", "power"])
+    parser.add_argument("--parts", nargs="+", default=["null", "seeds", "within", "encoders", "power"])
     parser.add_argument("--pairs", type=int, default=Sizes.pairs)
     parser.add_argument("--identities", type=int, default=Sizes.identities)
     parser.add_argument("--dialogues", type=int, default=Sizes.dialogues)
@@ -300,6 +336,9 @@ def main() -> None:
     if "within" in options.parts:
         head(f"True null, figures inside each actor, p <= {ALPHA:g}")
         count_within(options, 24)
+    if "encoders" in options.parts:
+        head(f"True null, trainings that share encoders, p <= {ALPHA:g}")
+        count_encoders(options)
     if "power" in options.parts:
         head(f"A true difference as large as the minimal detectable one is found ({POWER:.0%} promised)")
         find_true(options, sizes)

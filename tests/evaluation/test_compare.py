@@ -275,6 +275,10 @@ def test_trainings_on_the_same_encoders_and_own_controls_are_compared_seed_by_se
     assert same_encoders(given(spoiled[0], "e"), given(spoiled[1], "e"))
     assert not same_encoders(given(spoiled[0], "e"), given(spoiled[1], "other"))
     assert not same_encoders(*spoiled)
+    fixed = [System(s.name, tuple(replace(r, encoders="e") for r in s.runs)) for s in spoiled]
+    assert not same_encoders(*fixed)
+    notes = compare(fixed, GROUPS, n_bootstrap=2)["notes"]
+    assert any("all seeds of fusion=late, fusion=posterior were given the same encoders" in note for note in notes)
     assert not same_encoders(given(spoiled[0], "e"), given(System("one", spoiled[1].runs[:1]), "e"))
     apart = error(*(given(s, None) for s in spoiled))
     assert apart > 0.05

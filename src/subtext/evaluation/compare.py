@@ -115,7 +115,7 @@ def compare(
         "settings": {"alpha": alpha, "n_bootstrap": n_bootstrap, "seed": seed, "within": within},
         "reference": chosen,
         "systems": {system.name: _described(system) for system in ordered},
-        "notes": [*notes, *_few_seeds(ordered), *_folds_differ(ordered)],
+        "notes": [*notes, *_few_seeds(ordered), *_one_set_of_encoders(ordered), *_folds_differ(ordered)],
         "heads": {},
     }
     pairs = itertools.permutations(ordered, 2)
@@ -631,6 +631,18 @@ def _few_seeds(systems: Sequence[System]) -> list[str]:
     if not single:
         return []
     return [f"one run only of {', '.join(single)}: how much another seed would change is not known"]
+
+
+def _one_set_of_encoders(systems: Sequence[System]) -> list[str]:
+    """A note on systems whose seeds all have the same encoders: other encoders would change more than the seeds do."""
+    given = {system.name: {run.encoders for run in system.runs} for system in systems if len(system.runs) > 1}
+    same = [name for name, encoders in given.items() if len(encoders) == 1 and None not in encoders]
+    if not same:
+        return []
+    return [
+        f"all seeds of {', '.join(same)} were given the same encoders: seed sd, intervals and p do not know what "
+        "training these again would change"
+    ]
 
 
 def _folds_differ(systems: Sequence[System]) -> list[str]:

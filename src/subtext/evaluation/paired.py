@@ -9,17 +9,17 @@ two systems varies for two reasons that stay apart:
 
 The standard error joins both, so that p speaks of the strategies, trained anew and judged on other clips, and not of
 these trainings only. Where trainings differ more than clips do, the degrees of freedom go down to those of the seeds:
-4 with 3 trainings of each system, however many clips and speakers there are. That is what it takes: simulated with 24
-speakers and 3 trainings of each system, of equal strategies 4.4 % are called different at 5 % where trainings differ
-much (5.2 and 5.4 % where they differ little or not at all), and a test of these trainings alone, such as the sign
-flips, calls 47 % different. More seeds narrow the interval then, more clips don't. With one training a system the
-second part is unknown, and the result says so.
+4 with 3 trainings of each system, however many clips and speakers there are. That is what it takes. Of equal strategies
+with 24 speakers and 3 trainings each, which differ much, the test calls 5.0 % different by figures inside each speaker
+and 3.5 % by pooled AUROC (at 5 %, `benchmarks/false_positives.py`), and a test of these trainings alone, the sign
+flips, 54 %. More seeds narrow the interval then, more clips don't. With one training a system the second part is
+unknown, and the result says so.
 
-Trainings that belong together, such as those on the same encoders, and a run and its own control, are compared one by
-one (`together`): what both share makes no difference between them. Taken apart, where the encoders decide most, the
-same simulation calls 0.4 % of equal strategies different, and the minimal detectable difference is 0.15 with 3
-trainings and 0.12 with 5; taken together 4.6 and 4.4 %, and 0.06 with either. Where they decide little, taking them
-together costs next to nothing (6.9 % with 3 trainings, 6.0 % with 5).
+Trainings that belong together, such as two on the same encoders where each seed has its own, and a run and its own
+control, are compared one by one (`together`): what both share makes no difference between them. Where the encoders
+decide most, 3.2 % of equal strategies are called different with 3 trainings and 4.6 % with 5, and the minimal
+detectable difference is 0.06 with either. As if they shared nothing it would be 0 % and 0.16 or 0.12. Where encoders
+decide little, comparing one by one costs next to nothing (6.2 and 4.4 %, 0.19 and 0.13).
 
 **AUROC** (`paired_auroc`): DeLong's covariance (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44) through the
 difference of the clips' influence values, clustered by every reused unit at once; see `subtext.evaluation.intervals`.

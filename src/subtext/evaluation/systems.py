@@ -296,10 +296,19 @@ def _read(folder: Path) -> TrainedRun:
 
 
 def same_encoders(ours: System, theirs: System) -> bool:
-    """Whether the trainings of both belong together: as many, of the same seeds, each pair on the same encoders."""
-    return len(ours.runs) == len(theirs.runs) and all(
-        a.encoders is not None and a.seed is not None and (a.seed, a.encoders) == (b.seed, b.encoders)
-        for a, b in zip(ours.runs, theirs.runs, strict=True)
+    """Whether the trainings of both belong together: as many, of the same seeds, each pair on encoders of its own.
+
+    Where all seeds have the same encoders, these add nothing to what seeds differ by, and nothing is to be taken off.
+    """
+    encoders = [run.encoders for run in ours.runs]
+    return (
+        len(ours.runs) == len(theirs.runs)
+        and None not in encoders
+        and len(set(encoders)) > 1
+        and all(
+            a.seed is not None and (a.seed, a.encoders) == (b.seed, b.encoders)
+            for a, b in zip(ours.runs, theirs.runs, strict=True)
+        )
     )
 
 

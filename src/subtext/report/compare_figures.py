@@ -21,10 +21,12 @@ from subtext.report.figures import (
 )
 from subtext.report.robustness_figures import robustness_figure
 from subtext.report.table import (
+    FEW_MARK,
     MODALITY_NAMES,
     SUBSET_NAMES,
     head_name,
     interval_text,
+    rests_on_few,
     system_name,
 )
 
@@ -122,8 +124,9 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
     right.tick_params(length=0, labelsize=8)
     ax.invert_yaxis()
     lows = [end for _, f, *_ in rows for end in (f["low"], *f.get("per_seed", [f["value"]])) if end is not None]
+    few = f"\n{FEW_MARK}: by a unit with few clusters" if any(rests_on_few(f) for _, f, *_ in rows) else ""
     ax.set(
-        xlabel=f"AUROC with 95 % interval, {SUBSET_NAMES[subset]} ({entry['clips']}); ticks: single seeds",
+        xlabel=f"AUROC with 95 % interval, {SUBSET_NAMES[subset]} ({entry['clips']}); ticks: single seeds{few}",
         xlim=(min(0.4, min(lows) - 0.02), 1.01),
         title=f"Systems and controls, {head_name(comparison, head)}",
     )

@@ -542,7 +542,7 @@ def _how(comparison: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield "  anew, and not of these trainings only. Where seeds differ more than clips do, three seeds of each system"
     yield "  leave about four degrees of freedom: p is then larger than a test of these trainings would say, and more"
     yield "  seeds help most."
-    yield "- Systems that were given the same encoders seed by seed, and a run and its own controls, are compared"
+    yield "- Systems that were given the same encoders, each seed its own, and a run and its own controls, are compared"
     yield "  seed by seed: what both share makes no difference."
     yield "- Intervals are not corrected for several tests: one may leave out 0 where the verdict is *undecided*."
     yield "- In simulations at 5 % (`benchmarks/false_positives.py`) the tests of AUROC call 3.3 to 6.7 % of"
