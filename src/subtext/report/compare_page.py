@@ -13,6 +13,7 @@ from subtext.report.table import (
     FEW_MARK,
     METRIC_NAMES,
     SUBSET_NAMES,
+    any_few,
     clusters_text,
     head_name,
     interval_text,
@@ -34,6 +35,7 @@ CAPTIONS: Final[Mapping[str, str]] = {
     "robustness": "Missing and spoiled streams",
     "cost": "AUROC against operations a clip",
 }
+FEW_LEGEND: Final = f"{FEW_MARK} marks an interval that rests on a unit with fewer than {FEW_CLUSTERS} clusters."
 BUSY: Final = 0.9
 """Share of the time with a core below which measured times are those of a machine with other work."""
 
@@ -43,9 +45,7 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], *, figures:
     lines = list(_page(comparison, figures, path.parent))
     if any(FEW_MARK in line for line in lines):
         place = lines.index("## Reading") - 1
-        lines.insert(
-            place, f"{FEW_MARK} marks an interval that rests on a unit with fewer than {FEW_CLUSTERS} clusters."
-        )
+        lines.insert(place, FEW_LEGEND)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -65,6 +65,8 @@ def print_comparison(comparison: Mapping[str, Any], console: "Console | None" = 
         for sentence in head_reading(comparison, head):
             console.print(escape(sentence))
     console.print(f"95 % intervals clustered by {escape(clusters_text(comparison))}.", style="dim")
+    if any_few(comparison):
+        console.print(FEW_LEGEND, style="dim")
     for note in comparison["notes"]:
         console.print(f"Note: {escape(note)}", style="yellow")
 
