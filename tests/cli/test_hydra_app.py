@@ -22,7 +22,7 @@ def command(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("name", ["train", "extract"])
+@pytest.mark.parametrize("name", ["train", "extract", "sweep"])
 def test_help_lists_every_choice_of_every_group(name: str, tmp_path: Path) -> None:
     done = command(name, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -34,7 +34,7 @@ def test_help_lists_every_choice_of_every_group(name: str, tmp_path: Path) -> No
         assert config.stem in line
 
 
-@pytest.mark.parametrize("name", ["train", "extract", "predict", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "extract", "predict", "evaluate", "sweep"])
 def test_help_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
     probe = (
         "import runpy, sys\n"

@@ -1,7 +1,6 @@
 """subtext-sweep as a person meets it: what it refuses, and a search from its first trial to the tested winner."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,28 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweep_commands import COMMON, sweep_here
 from tiny_runs import DIRECTIONS, write_corpus
 
-SWEEPS = Path(__file__).parents[1] / "sweeps"
-FAKE = [
-    "objective=fake_objective.FakeObjective",
-    "refit_seeds=0",
-    "workers=0",
-    "corpus=manifest",
-    "corpus.path=none.csv",
-]
-
-
-def sweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "subtext.cli.sweep", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(SWEEPS), "FAKE_RAN": str(cwd / "ran.jsonl")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+FAKE = [*COMMON, "workers=0"]
 
 
 @pytest.mark.parametrize(
@@ -42,49 +23,59 @@ def sweep(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["save_as=collage"], "collage.yaml is there already"),
         (["objective=nowhere.Objective"], "No module named 'nowhere'"),
         (["+objectives.loss=minimize", "objective=subtext.sweeps.objective.Objective"], "no figure 'loss'"),
+        (["pruner=null"], "ConfigError: pruner=null: a group has a choice; ~pruner leaves it out"),
+        (["~pruner"], "ConfigError: pruner is {}; choose one of conf/pruner"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = sweep(*FAKE, "fusion=late", *arguments, cwd=tmp_path)  # one strategy is composed sooner than all
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert said in done.stderr.splitlines()[-1]
+    # One strategy is composed sooner than all.
+    code, told = sweep_here(*FAKE, "fusion=late", *arguments, folder=tmp_path)
+    assert code == 2, told
+    assert "Traceback" not in told
+    assert said in told.splitlines()[-1]
 
 
 def test_a_grid_of_sweeps_is_refused(tmp_path: Path) -> None:
-    done = sweep("-m", *FAKE, "fusion=late,concat", cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "ConfigError: -m: a sweep is one study" in done.stderr
+    code, said = sweep_here("-m", *FAKE, "fusion=late,concat", folder=tmp_path)
+    assert code == 2, said
+    assert "ConfigError: -m: a sweep is one study" in said
 
 
-def test_misspelt_names_the_nearest(tmp_path: Path) -> None:
-    for slip, meant in (("sweep=fusoin", "sweep=fusion"), ("sampler=cmeas", "sampler=cmaes"), ("trails=3", "trials")):
-        done = sweep(slip, cwd=tmp_path)
-        assert done.returncode != 0
-        assert f"did you mean '{meant}'?" in done.stderr
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("sweep=fusoin", "sweep=fusion"), ("sampler=cmeas", "sampler=cmaes"), ("trails=3", "trials")]
+)
+def test_misspelt_names_the_nearest(slip: str, meant: str, tmp_path: Path) -> None:
+    code, said = sweep_here(slip, folder=tmp_path)
+    assert code != 0
+    assert f"did you mean '{meant}'?" in said
 
 
 def test_other_settings_are_another_sweep(tmp_path: Path) -> None:
-    assert sweep(*FAKE, "fusion=late", "trials=1", cwd=tmp_path).returncode == 0
-    done = sweep(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "settings.task.swap was 0.0 and is 0.5" in done.stderr
-    assert sweep(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", "name=other", cwd=tmp_path).returncode == 0
+    assert sweep_here(*FAKE, "fusion=late", "trials=1", folder=tmp_path)[0] == 0
+    code, said = sweep_here(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", folder=tmp_path)
+    assert code == 2
+    assert "settings.task.swap was 0.0 and is 0.5" in said
+    assert sweep_here(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", "name=other", folder=tmp_path)[0] == 0
 
 
 def test_every_trial_on_the_front_is_kept_as_an_experiment(tmp_path: Path) -> None:
-    done = sweep("sweep=pareto", *FAKE, "trials=12", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    experiments = {path.stem for path in (tmp_path / "runs/sweeps/pareto-manifest/conf/experiment").glob("*.yaml")}
-    assert "winner" in experiments
-    assert len(experiments) > 2
-    assert all(name == "winner" or name.startswith("pareto_") for name in experiments)
+    experiments = tmp_path / "runs/sweeps/pareto-manifest/conf/experiment"
+    experiments.mkdir(parents=True)
+    (experiments / "pareto_999.yaml").touch()  # of an earlier session; better ones have been found since
+    code, said = sweep_here("sweep=pareto", *FAKE, "trials=12", folder=tmp_path)
+    assert code == 0, said
+    names = {path.stem for path in experiments.glob("*.yaml")}
+    assert "winner" in names
+    assert "pareto_999" not in names
+    assert len(names) > 2
+    assert all(name == "winner" or name.startswith("pareto_") for name in names)
 
 
 @pytest.mark.slow
 def test_a_sweep_from_the_first_trial_to_the_tested_winner(tmp_path: Path) -> None:
-    """Slow: three processes that import torch, five trainings."""
+    """Slow: a process that imports torch, six trainings. The winner is saved among the experiments of one's own."""
     write_corpus(tmp_path)
+    (tmp_path / "mine").mkdir()
     arguments = [
         "corpus=manifest",
         "corpus.path=tiny.csv",
@@ -99,8 +90,9 @@ def test_a_sweep_from_the_first_trial_to_the_tested_winner(tmp_path: Path) -> No
         "controls=false",
         "audit=false",
     ]
-    done = sweep(*arguments, "fusion=concat", "seeds=2", "trials=2", "refit_seeds=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    more = ["--config-dir", "mine", "fusion=concat", "seeds=2", "trials=2", "refit_seeds=1", "save_as=found"]
+    code, said = sweep_here(*more, *arguments, "workers=0", folder=tmp_path)
+    assert code == 0, said
     folder = tmp_path / "runs" / "sweeps" / "fusion-manifest"
     metrics = json.loads((folder / "winner" / "seed-2" / "metrics.json").read_text())
     assert metrics
@@ -109,15 +101,7 @@ def test_a_sweep_from_the_first_trial_to_the_tested_winner(tmp_path: Path) -> No
     assert (folder / "sweep.md").is_file()
 
     again = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "subtext.cli.train",
-            "--config-dir",
-            str(folder / "conf"),
-            "experiment=winner",
-            "seed=2",
-        ],
+        [sys.executable, "-m", "subtext.cli.train", "--config-dir", "mine", "experiment=found", "seed=2"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -125,5 +109,6 @@ def test_a_sweep_from_the_first_trial_to_the_tested_winner(tmp_path: Path) -> No
         check=False,
     )
     assert again.returncode == 0, again.stderr
-    (run,) = (tmp_path / "runs" / "winner").glob("*/metrics.json")
+    (run,) = (tmp_path / "runs" / "found").glob("*/metrics.json")
     assert json.loads(run.read_text()) == metrics
+    assert (folder / "conf" / "experiment" / "winner.yaml").is_file()

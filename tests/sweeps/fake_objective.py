@@ -40,6 +40,8 @@ class FakeObjective:
                     raise MemoryError("no more")
                 case "nan":
                     return tuple(float("nan") for _ in self.objectives)
+                case "infinite":
+                    return tuple(float("inf") for _ in self.objectives)
                 case "pruned":
                     trial.report(0.1, 0)
                     raise optuna.TrialPruned
