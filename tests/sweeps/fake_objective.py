@@ -15,7 +15,7 @@ class FakeObjective:
     """Scores a trial by `task.optimizer.lr` (best at 0.001), and notes that it ran in the folder FAKE_RAN.
 
     What else happens is said by the environment: FAKE_KILL ends the process at that many lines of the notes, FAKE_FAIL
-    names what every trial of fusion=late fails of, FAKE_SLEEP makes it last.
+    names what every trial of fusion=late fails of, FAKE_SLEEP makes it last, FAKE_WAIT until that file is there.
     """
 
     def __init__(
@@ -34,6 +34,8 @@ class FakeObjective:
         if (kill := os.environ.get("FAKE_KILL")) and len(ran.read_text().splitlines()) in json.loads(kill):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("FAKE_SLEEP", 0)))
+        while (wait := os.environ.get("FAKE_WAIT")) and not Path(wait).exists():
+            time.sleep(0.05)
         if settings["fusion"]["_target_"].endswith("LateFusion"):
             match os.environ.get("FAKE_FAIL"):
                 case "memory":
