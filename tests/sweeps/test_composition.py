@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -75,6 +75,8 @@ texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs
 @given(
     st.one_of(texts, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.lists(texts, max_size=3))
 )
+@example(r"C:\data\0")
+@example("it\\'s \\")
 def test_a_quoted_value_is_read_back_as_it_was(value: Any) -> None:
     (parsed,) = OverridesParser.create().parse_overrides([f"key={quoted(value)}"])
     read = parsed.value()
