@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -13,6 +11,7 @@ import pytest
 import yaml
 
 from subtext.sweeps import nested
+from sweep_commands import sweep_here
 from tiny_runs import write_corpus
 
 FOLDS = 3
@@ -22,14 +21,15 @@ FOLDS = 3
 def test_each_fold_is_trained_and_tested_with_the_winner_of_its_own_study(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", sizes=(60, 30, 30))
     command = [
-        *(sys.executable, "-m", "subtext.cli.sweep", "sweep=fusion", "corpus=manifest", f"corpus.path={corpus}"),
+        *("sweep=fusion", "corpus=manifest", f"corpus.path={corpus}", "workers=0"),
         *("encoder.visual=null", "encoder.text.embed_dim=8", "encoder.prosody.input_dim=6"),
         *("encoder.prosody.trainable=true", "task.heads=[incongruent,verbal_polarity,vocal_polarity]"),
         *("fusion=concat", "trainer.max_epochs=1", f"cv={FOLDS}", "trials=2", "refit_seeds=1", "name=nested"),
         *("controls=false", "audit=false", f"paths.work={tmp_path / 'work'}", f"paths.runs={tmp_path / 'runs'}"),
     ]
 
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    code, said = sweep_here(*command, folder=tmp_path)
+    assert code == 0, said
 
     folder = tmp_path / "runs" / "sweeps" / "nested"
     winners = json.loads((folder / "winner" / "winners.json").read_text())
@@ -49,21 +49,22 @@ def test_each_fold_is_trained_and_tested_with_the_winner_of_its_own_study(tmp_pa
     assert set(tested["fold"]) == set(range(FOLDS))
 
     # The same command finds nothing left to do.
-    again = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "seed 1" not in again.stdout + again.stderr
+    code, said = sweep_here(*command, folder=tmp_path)
+    assert code == 0, said
+    assert "seed 1" not in said
 
 
 def test_a_single_name_for_several_winners_is_refused(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", sizes=(12, 6, 6))
     command = [
-        *(sys.executable, "-m", "subtext.cli.sweep", "corpus=manifest", f"corpus.path={corpus}", "fusion=concat"),
+        *("corpus=manifest", f"corpus.path={corpus}", "fusion=concat"),
         *("encoder.visual=null", f"cv={FOLDS}", "save_as=best", f"paths.runs={tmp_path / 'runs'}"),
     ]
 
-    ended = subprocess.run(command, capture_output=True, text=True)
+    code, said = sweep_here(*command, folder=tmp_path)
 
-    assert ended.returncode == 2
-    assert "a winner in every fold" in ended.stderr
+    assert code == 2
+    assert "a winner in every fold" in said
 
 
 @dataclasses.dataclass(frozen=True)
