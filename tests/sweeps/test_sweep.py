@@ -2,15 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from subtext.cli.hydra_app import conf_folder
+from subtext.errors import RunError
+from subtext.sweeps.composition import Composition
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import open_storage
 from subtext.sweeps.study import Sweep
-from subtext.sweeps.sweep import alone, note_winner
+from subtext.sweeps.sweep import alone, check_refit_stages, note_winner, report
 from subtext.sweeps.winner import WINNER
+from subtext.sweeps.workers import Plan
 
 BEST: dict[str, Any] = {"trial": 3, "params": {"lr": 0.0021}, "values": [0.7]}
 
@@ -64,3 +69,32 @@ def test_one_session_refits_and_frees_the_place_also_after_an_error(tmp_path: Pa
         fail()
     with alone(session()) as again:
         assert again
+
+
+def test_the_stages_that_only_the_refit_needs_are_looked_for_before_the_first_trial(tmp_path: Path) -> None:
+    def plan(encoders: str) -> Plan:
+        overrides = ("experiment=studio", "fusion=concat", f"paths.runs={tmp_path}", f"encoders={encoders}")
+        return cast(Plan, SimpleNamespace(seeds=(0, 1), compose=lambda: Composition(conf_folder(), overrides)))
+
+    for stage in ("0", "1", "2"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "model.json").write_text("{}")
+
+    with pytest.raises(RunError, match="refitted with seed 3: no finished encoder stage"):
+        check_refit_stages(plan(f"{tmp_path}/${{seed}}"), 2)
+    check_refit_stages(plan(f"{tmp_path}/${{seed}}"), 1)
+    check_refit_stages(plan(f"{tmp_path}/0"), 5)
+    check_refit_stages(plan(f"{tmp_path}/nowhere"), 0)
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_refit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(folder: Path, study: object) -> None:
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr("subtext.report.sweep_page.report_sweep", broken)
+
+    report(cast(Plan, SimpleNamespace(folder=tmp_path)), cast(Sweep, SimpleNamespace(study=None)))
+
+    assert "ValueError: no such colour" in caplog.text

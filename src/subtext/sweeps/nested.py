@@ -14,7 +14,7 @@ from typing import Any, Final
 from subtext.cross_validation import FOLDS, train_folds
 from subtext.errors import ConfigError, SweepError
 from subtext.run_folder import RunFolder
-from subtext.sweeps.sweep import alone, note_winner, run_sweep
+from subtext.sweeps.sweep import alone, note_winner, refit_seeds_of, run_sweep
 from subtext.sweeps.winner import WINNER
 from subtext.sweeps.workers import Plan
 
@@ -70,14 +70,13 @@ def run_nested(
     if any(winner is None for winner in winners):
         log.info("Other sessions run trials still; the last one refits the winners")
         return 0
-    first = max(plans[0].seeds) + 1
     with alone(plans[0].open()) as nobody_else:
         if not nobody_else:
             log.info("Another session refits the winners")
             return 0
         target = folder / WINNER
         note_winner(target, WINNERS, {str(fold): winner for fold, winner in enumerate(winners)})
-        _refit(plans, base, target, range(first, first + refit_seeds))
+        _refit(plans, base, target, refit_seeds_of(plans[0], refit_seeds))
     log.info("Sweep folder: %s", folder)
     return 0
 

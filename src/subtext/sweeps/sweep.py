@@ -13,8 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
-from subtext.errors import ConfigError, SweepError
+from subtext.errors import ConfigError, RunError, SweepError
 from subtext.run_folder import RunFolder, git_commit, package_versions
+from subtext.stages import check_stage
 from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space
@@ -166,10 +167,10 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
 
     Raises:
         SweepError: more trials failed than may, or none completed.
+        RunError: an encoder stage that a trial or the refit builds on is missing.
     """
-    from subtext.report.sweep_page import report_sweep
-
     quiet_optuna()
+    check_refit_stages(plan, refit_seeds)
     winner = Winner(plan, save_as)
     sweep = plan.open()
     _write_facts(plan, sweep)
@@ -183,7 +184,7 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
         else:
             reason = "done"
     finally:
-        report_sweep(plan.folder, sweep.study)
+        report(plan, sweep)
     if reason == "failures" or sweep.failed_too_often():
         raise _too_many_failures(sweep)
     if reason == "exhausted":
@@ -209,9 +210,42 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
                 log.info("Another session refits the winner")
                 return 0
             winner.refit(best, refit_seeds)
-        report_sweep(plan.folder, sweep.study)
+        report(plan, sweep)
     log.info("Sweep folder: %s", plan.folder)
     return 0
+
+
+def check_refit_stages(plan: Plan, refit_seeds: int) -> None:
+    """Whether the encoder stages of the seeds that only the refit uses are there, before anything is searched.
+
+    Raises:
+        RunError: one is not.
+    """
+    composition = plan.compose()
+    for seed in refit_seeds_of(plan, refit_seeds):
+        try:
+            check_stage(composition.settings({"seed": seed}, set()))
+        except RunError as error:
+            raise RunError(
+                f"the winner will be refitted with seed {seed}: {error}. One stage serves all seeds by encoders=RUN; "
+                "refit_seeds=0 leaves the refit out"
+            ) from error
+
+
+def refit_seeds_of(plan: Plan, count: int) -> range:
+    """Seeds that no trial has."""
+    first = max(plan.seeds) + 1
+    return range(first, first + count)
+
+
+def report(plan: Plan, sweep: Sweep) -> None:
+    """Write the sweep's page and figures; what goes wrong with a figure must not cost the refit, nor hide an error."""
+    from subtext.report.sweep_page import report_sweep
+
+    try:
+        report_sweep(plan.folder, sweep.study)
+    except Exception as error:
+        log.warning("the sweep's page could not be written: %s: %s", type(error).__name__, error)
 
 
 class Winner:
@@ -271,11 +305,10 @@ class Winner:
             "trial.json",
             {"trial": best.number, "params": best.params, "values": [float(v) for v in best.values]},
         )
-        first = max(self.plan.seeds) + 1
         refit(
             lambda seed: self.plan.settings(self.composition, best.params, seed),
             folder,
-            seeds=range(first, first + seeds),
+            seeds=refit_seeds_of(self.plan, seeds),
         )
 
 
