@@ -2,9 +2,9 @@
 
 MMSA brings its own requirements, so it lives in an environment of its own, with the version of torch that runs here:
 
-    python -m venv /tmp/mmsa
-    /tmp/mmsa/bin/pip install MMSA==2.2.1 torch==2.11.0
-    python benchmarks/mult_speed.py --mult-python /tmp/mmsa/bin/python [--layers 4]
+    python -m venv mmsa-venv
+    mmsa-venv/bin/pip install MMSA==2.2.1 torch==2.11.0
+    python benchmarks/mult_speed.py --mult-python mmsa-venv/bin/python [--layers 4]
 
 Every measurement is a process of its own with one thread; the models take turns, so that a change in the machine's
 load meets all. Counted are the forward pass, the loss (binary cross-entropy of one logit), the backward pass and

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from subtext.cli.numbers import natural, positive
 from subtext.cli.outcome import finish
 
 
@@ -65,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "--no-cost", dest="cost", action="store_false", help="don't measure speed and memory, which takes time"
     )
     parser.add_argument(
-        "--bootstrap", metavar="N", type=_positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
+        "--bootstrap", metavar="N", type=positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
     )
-    parser.add_argument("--seed", type=_natural, default=0, help="seed of the resampling (default 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the resampling (default 0)")
     parser.add_argument(
         "--groups",
         metavar="COLUMN",
@@ -82,20 +83,6 @@ def _probability(text: str) -> float:
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text} is no probability between 0 and 1")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return number
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
 
 

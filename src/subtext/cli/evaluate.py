@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from subtext.cli.numbers import natural, positive
 from subtext.cli.outcome import finish
 
 
@@ -47,9 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder that subtext-train wrote")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the pooled result of several runs goes")
     parser.add_argument(
-        "--bootstrap", metavar="N", type=_positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
+        "--bootstrap", metavar="N", type=positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
     )
-    parser.add_argument("--seed", type=_natural, help="seed of the resampling (default: the run's own)")
+    parser.add_argument("--seed", type=natural, help="seed of the resampling (default: the run's own)")
     parser.add_argument(
         "--groups",
         metavar="COLUMN",
@@ -58,20 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return number
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from subtext.cli.numbers import natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -167,21 +168,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         help="other strengths of a condition, such as prosody:noise=20,10,0",
     )
-    parser.add_argument("--seed", type=_natural, default=0, help="of noise, rectangles and word errors (default 0)")
-    parser.add_argument("--workers", type=_natural, help="processes that extract (default: as in the run)")
+    parser.add_argument("--seed", type=natural, default=0, help="of noise, rectangles and word errors (default 0)")
+    parser.add_argument("--workers", type=natural, help="processes that extract (default: as in the run)")
     parser.add_argument(
         "--models", metavar="FOLDER", type=Path, help="where detector weights are, if not where the run had them"
     )
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
 
 
 if __name__ == "__main__":
