@@ -31,6 +31,8 @@ from subtext.labels import emotion_polarity
 
 OUT = Path("runs/ravdess_swap/posterior_baseline.csv")
 STRENGTHS = np.logspace(-4, 1, 11)
+COLUMNS = {"visual": face_columns, "vocal": voice_columns}
+INTENSITY = {"visual": "face_intensity", "vocal": "voice_intensity"}
 CONDITIONS = ("headline", "enrolment", "transductive")
 
 
@@ -52,23 +54,23 @@ def main() -> None:
 
 def scored(pairs: pd.DataFrame, takes: pd.DataFrame, condition: str) -> pd.DataFrame:
     """The pairs with the score of the classifiers that saw none of their actors."""
+    by_polarity = "surprised" not in set(pairs["visual_emotion"])
+    halves = {half: posteriors(pairs, takes, half, condition) for half in COLUMNS}
+    if by_polarity:
+        halves = {half: to_polarity(shares) for half, shares in halves.items()}
+    return pairs.assign(score=1 - (halves["visual"].to_numpy() * halves["vocal"].to_numpy()).sum(axis=1))
+
+
+def posteriors(pairs: pd.DataFrame, takes: pd.DataFrame, half: str, condition: str) -> pd.DataFrame:
+    """Shares of the seven emotions for one half of each pair, in the pairs' order."""
     takes = takes.assign(speaker="actor-" + takes["actor"])
     takes = adapted(takes, condition)
     takes = takes[takes["emotion"] != "neutral"].reset_index(drop=True)
     fold = takes["speaker"].map(pairs.drop_duplicates("speaker").set_index("speaker")["fold"])
-    by_polarity = "surprised" not in set(pairs["visual_emotion"])
-    posteriors = {
-        half: out_of_fold(takes[list(columns)], takes["emotion"], fold, takes["speaker"])
-        for half, columns in (("visual", face_columns()), ("vocal", voice_columns()))
-    }
-    if by_polarity:
-        posteriors = {half: to_polarity(shares) for half, shares in posteriors.items()}
+    shares = out_of_fold(takes[list(COLUMNS[half]())], takes["emotion"], fold, takes["speaker"])
     keys = pd.MultiIndex.from_frame(takes[["speaker", "emotion", "intensity"]])
-    found = []
-    for half, level in (("visual", "face_intensity"), ("vocal", "voice_intensity")):
-        wanted = pd.MultiIndex.from_frame(pairs[["speaker", f"{half}_emotion", level]])
-        found.append(posteriors[half].to_numpy()[keys.get_indexer(wanted)])
-    return pairs.assign(score=1 - (found[0] * found[1]).sum(axis=1))
+    wanted = pd.MultiIndex.from_frame(pairs[["speaker", f"{half}_emotion", INTENSITY[half]]])
+    return shares.iloc[keys.get_indexer(wanted)].reset_index(drop=True)
 
 
 def out_of_fold(figures: pd.DataFrame, emotion: pd.Series, fold: pd.Series, actor: pd.Series) -> pd.DataFrame:

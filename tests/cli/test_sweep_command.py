@@ -24,6 +24,7 @@ FAKE = [*COMMON, "workers=0"]
         (["objective=nowhere.Objective"], "No module named 'nowhere'"),
         (["+objectives.loss=minimize", "objective=subtext.sweeps.objective.Objective"], "no figure 'loss'"),
         (["pruner=null"], "ConfigError: pruner=null: a group has a choice; ~pruner leaves it out"),
+        (["~sweep"], "ConfigError: ~sweep: what is searched stands in a file of conf/sweep"),
         (["~pruner"], "ConfigError: pruner is {}; choose one of conf/pruner"),
     ],
 )
