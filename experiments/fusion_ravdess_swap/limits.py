@@ -149,7 +149,7 @@ def stronger(figures: pd.DataFrame, emotion: pd.Series, fold: pd.Series, actor: 
 
 
 def curve(pairs: pd.DataFrame, shares: Shares, draws: int = 20) -> pd.DataFrame:
-    """AUROC and accuracy where a share of the takes is read rightly and surely, the others as the baseline reads them."""
+    """AUROC and accuracy where a share of the takes is read rightly, the others as by the baseline."""
     rng = np.random.default_rng(0)
     rows = []
     for share in np.arange(0, 0.55, 0.05):
