@@ -5,6 +5,7 @@ SLURM array each task runs `subtext-sweep ... storage=postgresql://NAME@HOST/DAT
 for a journal on a file system that all see; with Ray, a remote function runs the same command in a subprocess.
 """
 
+import copy
 import logging
 import math
 import multiprocessing
@@ -17,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -188,8 +190,13 @@ class Worker:
         try:
             trial.set_user_attr("overrides", [*self.plan.overrides, *self.plan.overrides_of(claim.point)])
 
-            def settings_of(seed: int) -> Mapping[str, Any]:
+            # Resolving takes a third of what a trial costs beside its training, so once a seed.
+            @cache
+            def resolved(seed: int) -> Mapping[str, Any]:
                 return self.plan.settings(self.composition, claim.point, seed)
+
+            def settings_of(seed: int) -> Mapping[str, Any]:
+                return copy.deepcopy(resolved(seed))
 
             trial.set_user_attr("settings_hash", settings_hash(settings_of(self.plan.seeds[0])))
             values = [float(value) for value in self.objective(trial, settings_of)]
