@@ -185,6 +185,14 @@ def test_a_constant_of_the_command_line_is_not_searched(tmp_path: Path) -> None:
     assert settings["seed"] == 5
 
 
+def test_the_choice_of_a_group_leaves_its_settings_in_the_search(tmp_path: Path) -> None:
+    # `task` is a group that is not searched itself; a dictionary in its place would set all its keys.
+    made = plan(tmp_path, "fusion=late", "task=incongruence", "task.optimizer={lr:0.001,weight_decay:0.01}")
+    names = {entry.name for entry in made.space.entries}
+    assert {"task.batch_size", "task.head_dropout"} <= names
+    assert not names & {"task.optimizer.lr", "task.optimizer.weight_decay"}
+
+
 def test_a_trials_overrides_give_its_settings_again(tmp_path: Path) -> None:
     made = plan(tmp_path, "sweep=pareto", "task.swap=0.25")
     point = {"fusion": "gated", "task.optimizer.lr": 1.5e-3, "width": 32, "fusion.hidden": 64}

@@ -104,8 +104,9 @@ def make_plan(
         if key in keys:
             raise ConfigError(f"{where}: {key} cannot be searched: {why}")
     groups = frozenset(composition.groups(keys))
-    # A dictionary on the command line fixes all that is in it.
-    fixed_keys = {key for key in keys if any(key == f or (f not in groups and key.startswith(f"{f}.")) for f in fixed)}
+    # A dictionary on the command line fixes all that is in it; the choice of a group does not.
+    whole = set(fixed) - composition.groups(fixed)
+    fixed_keys = {key for key in keys if key in fixed or any(key.startswith(f"{f}.") for f in whole)}
     space = Space.parse(declared, where=where, fixed=fixed_keys, value_of=composition.value)
     composition.check(space, groups, where)
 
