@@ -7,11 +7,22 @@ set -euo pipefail
 data=$1
 all=(posterior concat crossmodal discrepancy late gated lowrank tensor latent bottleneck shared_private)
 now=("${@:2}")
+emotions='task.heads=[visual_emotion,vocal_emotion]'
+encoders=(encoder.visual.hidden_dropout=0.5 encoder.prosody.hidden_dropout=0.5)
+common=(experiment=ravdess_swap paths.data="$data" audit=false)
+
+# The encoders of each fold learn the seven emotions of face and voice, as the posterior baseline does, and are frozen then.
+stage=runs/fusion_ravdess_swap_encoders
+for fold in 0 1 2 3 4 5 6 7; do
+  [ -f $stage/folds/$fold/metrics.json ] || subtext-train "${common[@]}" "${encoders[@]}" fusion=none task=polarity "$emotions" \
+    controls=false fold=$fold task.optimizer.lr=4.0e-3 trainer.max_epochs=40 name=fusion_ravdess_swap_encoders hydra.run.dir=$stage/folds/$fold
+done
+
 for fusion in "${now[@]:-${all[@]}}"; do
-  # The heads teach every strategy the seven emotions of face and voice, as the posterior baseline is taught them.
-  subtext-sweep --config-dir experiments/fusion_ravdess_swap/conf sweep=fusion_short experiment=ravdess_swap fusion=$fusion \
-    name=fusion_ravdess_swap-$fusion paths.data="$data" 'task.heads=[incongruent,visual_emotion,vocal_emotion]' \
-    task.batch_size=128 trainer.max_epochs=20 audit=false 'controls=[majority,permuted]' trials=4 refit_seeds=5 workers=0
+  subtext-sweep --config-dir experiments/fusion_ravdess_swap/conf sweep=fusion_short "${common[@]}" "${encoders[@]}" encoders=$stage \
+    encoder.visual.trainable=false encoder.prosody.trainable=false encoder.visual.dim=64 encoder.prosody.dim=64 \
+    'task.heads=[incongruent,visual_emotion,vocal_emotion]' task.batch_size=128 trainer.max_epochs=20 fusion=$fusion \
+    name=fusion_ravdess_swap-$fusion 'controls=[majority,permuted]' trials=4 refit_seeds=5 workers=0
 done
 for fusion in "${all[@]}"; do
   [ -f runs/sweeps/fusion_ravdess_swap-$fusion/winner/seed-5/metrics.json ] || { echo "$fusion is not there yet" && exit; }

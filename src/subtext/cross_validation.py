@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
@@ -16,12 +16,9 @@ from subtext.heads import head_specs
 from subtext.manifest import Manifest
 from subtext.preparation import disjoint_columns
 from subtext.run_folder import RunFolder
-from subtext.stages import check_stage
+from subtext.stages import FOLDS, check_stage, with_stage_of_fold
 
 log = logging.getLogger(__name__)
-
-FOLDS: Final = "folds"
-"""Folder of a cross-validated run that holds the run of each fold."""
 
 
 def train_folds(
@@ -58,9 +55,8 @@ def train_folds(
     trainer = settings["trainer"]
     if trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto"):
         raise ConfigError("cv= trains in one process; train the folds one by one with fold=0 ... to use trainer=ddp")
-    stages = [_stage(settings.get("encoders"), fold) for fold in range(folds)]
-    for stage in stages:
-        check_stage({**settings, "encoders": stage})
+    for fold in range(folds):
+        check_stage(with_stage_of_fold({**settings, "fold": fold}))
     corpus = build(settings["corpus"], Corpus).build()
     _check_labels(with_folds(corpus, folds, disjoint_columns(settings["corpus"], corpus)), folds, settings["task"])
     if not resume:
@@ -72,7 +68,7 @@ def train_folds(
         if resume and part.is_finished:
             continue
         log.info("fold %d of %d", fold + 1, folds)
-        own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold, "encoders": stages[fold]}
+        own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold}
         again = resume and part.is_begun
         train(part.settings() if again else own, part.path, resume=again)
         _check_same_corpus(parts)
@@ -89,12 +85,6 @@ def train_folds(
 def fold_of(run: RunFolder, fold: int) -> RunFolder:
     """The run of one fold."""
     return RunFolder(run.path / FOLDS / str(fold))
-
-
-def _stage(encoders: str | None, fold: int) -> str | None:
-    if encoders is None or not (Path(encoders) / FOLDS).is_dir():
-        return encoders
-    return str(fold_of(RunFolder(encoders), fold).path)
 
 
 def _check_labels(manifest: Manifest, folds: int, task: Mapping[str, Any]) -> None:

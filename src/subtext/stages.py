@@ -19,6 +19,18 @@ ROWS: Final = "rows.parquet"
 """File of a run folder that says which row was in which split."""
 
 
+FOLDS: Final = "folds"
+"""Folder of a cross-validated run that holds the run of each fold."""
+
+
+def with_stage_of_fold(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, where its encoder stage was cross-validated with that stage's run of the same fold."""
+    source, fold = settings.get("encoders"), settings.get("fold")
+    if source is None or fold is None or not Path(source, FOLDS).is_dir():
+        return dict(settings)
+    return {**settings, "encoders": str(Path(source, FOLDS, str(fold)))}
+
+
 def check_stage(settings: Mapping[str, Any]) -> None:
     """Whether the encoder stage that a run builds on is there, before anything is begun.
 

@@ -39,7 +39,7 @@ from subtext.preparation import (
     usable_heads,
 )
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
-from subtext.stages import ROWS, check_recordings, check_stage, check_unseen
+from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, with_stage_of_fold
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         from subtext.cross_validation import train_folds
 
         return train_folds(settings, run, resume=resume)
+    settings = with_stage_of_fold(settings)
     check_stage(settings)
     if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))

@@ -193,6 +193,14 @@ def test_the_choice_of_a_group_leaves_its_settings_in_the_search(tmp_path: Path)
     assert not names & {"task.optimizer.lr", "task.optimizer.weight_decay"}
 
 
+def test_a_trial_of_a_fold_takes_that_folds_encoders(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    (stage / "folds" / "1").mkdir(parents=True)
+    made = plan(tmp_path, "fusion=late", f"encoders={stage}", "cv=3", "fold=1")
+    assert made.base["encoders"] == str(stage / "folds" / "1")
+    assert made.settings(made.compose(), {"width": 64}, seed=5)["encoders"] == str(stage / "folds" / "1")
+
+
 def test_a_trials_overrides_give_its_settings_again(tmp_path: Path) -> None:
     made = plan(tmp_path, "sweep=pareto", "task.swap=0.25")
     point = {"fusion": "gated", "task.optimizer.lr": 1.5e-3, "width": 32, "fusion.hidden": 64}

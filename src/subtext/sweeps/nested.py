@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from subtext.cross_validation import FOLDS, train_folds
+from subtext.cross_validation import train_folds
 from subtext.errors import ConfigError, SweepError
 from subtext.run_folder import RunFolder
+from subtext.stages import FOLDS
 from subtext.sweeps.sweep import alone, note_winner, refit_seeds_of, run_sweep
 from subtext.sweeps.winner import WINNER
 from subtext.sweeps.workers import Plan

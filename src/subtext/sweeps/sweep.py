@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from subtext.errors import ConfigError, RunError, SweepError
 from subtext.run_folder import RunFolder, git_commit, package_versions
-from subtext.stages import check_stage
+from subtext.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space
@@ -111,7 +111,9 @@ def make_plan(
     composition.check(space, groups, where)
 
     first = next(space.combinations({entry.name for entry in space.entries if set(entry.keys) & groups}))
-    base = composition.settings({k: v for k, v in space.settings(first).items() if k in groups}, groups)
+    base = with_stage_of_fold(
+        composition.settings({k: v for k, v in space.settings(first).items() if k in groups}, groups)
+    )
     setters = [entry for entry in space.entries if _EPOCHS in entry.keys]
     # What the configuration says counts where a trial may go by it.
     said = () if any(not entry.when for entry in setters) else (composition.largest(_EPOCHS),)
@@ -225,7 +227,7 @@ def check_refit_stages(plan: Plan, refit_seeds: int) -> None:
     composition = plan.compose()
     for seed in refit_seeds_of(plan, refit_seeds):
         try:
-            check_stage(composition.settings({"seed": seed}, set()))
+            check_stage(with_stage_of_fold(composition.settings({"seed": seed}, set())))
         except RunError as error:
             raise RunError(
                 f"the winner will be refitted with seed {seed}: {error}. One stage serves all seeds by encoders=RUN; "

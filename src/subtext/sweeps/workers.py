@@ -29,6 +29,7 @@ import optuna
 from subtext.building import locate
 from subtext.errors import ConfigError, SubtextError
 from subtext.features.workers import interrupts_ignored
+from subtext.stages import with_stage_of_fold
 from subtext.sweeps.composition import Composition, override, settings_hash
 from subtext.sweeps.leases import SignsOfLife
 from subtext.sweeps.space import Point, Space
@@ -128,7 +129,7 @@ class Plan:
         Raises:
             ConfigError: it cannot be made.
         """
-        return composition.settings(self.space.settings(point) | {"seed": seed}, self.groups)
+        return with_stage_of_fold(composition.settings(self.space.settings(point) | {"seed": seed}, self.groups))
 
     def overrides_of(self, point: Point) -> list[str]:
         """What a point adds to the overrides that all trials have in common, groups first."""
