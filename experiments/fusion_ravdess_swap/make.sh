@@ -21,7 +21,7 @@ done
 for fusion in "${now[@]:-${all[@]}}"; do
   subtext-sweep --config-dir experiments/fusion_ravdess_swap/conf sweep=fusion_short "${common[@]}" "${encoders[@]}" encoders=$stage \
     encoder.visual.trainable=false encoder.prosody.trainable=false encoder.visual.dim=64 encoder.prosody.dim=64 \
-    'task.heads=[incongruent,visual_emotion,vocal_emotion]' task.batch_size=128 trainer.max_epochs=20 fusion=$fusion \
+    'task.heads=[incongruent,visual_emotion,vocal_emotion]' task.batch_size=128 trainer.max_epochs=10 fusion=$fusion \
     name=fusion_ravdess_swap-$fusion 'controls=[majority,permuted]' trials=4 refit_seeds=5 workers=0
 done
 for fusion in "${all[@]}"; do
