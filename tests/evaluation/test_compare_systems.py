@@ -31,6 +31,23 @@ def test_runs_that_differ_in_their_seed_form_a_system_named_by_its_strategy(runs
     assert found[0].strategy == "late"
 
 
+def test_an_encoder_that_is_off_in_one_system_is_one_difference(tmp_path: Path) -> None:
+    voice = {
+        "_target_": "subtext.encoders.prosody.ProsodyEncoder",
+        "dim": 64,
+        "extractor": {"_target_": "a.B", "hop": 1},
+    }
+    for name, prosody in (("all", voice), ("without", None), ("wide", voice | {"dim": 128})):
+        run = write_run(tmp_path / name, noise=len(name))
+        settings = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(settings | {"encoder": {"prosody": prosody}}))
+    full, without, wide = read_systems([f"{name}={tmp_path / name}" for name in ("all", "without", "wide")])
+    target = {"encoder.prosody._target_": "subtext.encoders.prosody.ProsodyEncoder"}
+    assert full.settings == target | {"encoder.prosody.dim": 64}
+    assert wide.settings == target | {"encoder.prosody.dim": 128}
+    assert without.settings == {"encoder.prosody": None}
+
+
 def test_order_of_arguments_changes_no_name(runs: Path) -> None:
     arguments = [str(path) for path in sorted(runs.glob("*/seed-*"))]
     forward, backward = read_systems(arguments), read_systems(arguments[::-1])

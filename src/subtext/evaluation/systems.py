@@ -1,6 +1,6 @@
 """Runs sorted into systems: which differ in their seed only, in what the others differ, and what to call them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,7 +114,7 @@ def read_systems(arguments: Sequence[str]) -> list[System]:
         System(
             name,
             tuple(sorted((_read(folder) for folder in folders), key=_by_seed)),
-            {key: settings[key] for key in differing if key in settings},
+            _own(settings, differing),
             _module(settings.get("fusion._target_")) or ("none" if settings else None),
         )
         for name, (folders, settings) in sorted(
@@ -336,13 +336,35 @@ def check_seeds(systems: Iterable[System]) -> None:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Keys whose value is not the same in all, those of `_FIRST` first."""
     described = [found for found in settings if found]
-    keys = sorted(set().union(*described)) if described else []
+    keys = dict.fromkeys(sorted(set().union(*described))) if described else {}
     # A node that is off in one system and a class in another differs in its class.
     off = {key for key in keys if f"{key}._target_" in keys}
-    different = [
-        key for key in keys if key not in off and any(_value(s, key) != _value(described[0], key) for s in described)
-    ]
+    different = []
+    for key in keys:
+        owner = _owner(key, keys)
+        having = [found for found in described if owner is None or f"{owner}._target_" in found]
+        if key not in off and any(_value(found, key) != _value(having[0], key) for found in having):
+            different.append(key)
     return sorted(different, key=_rank)
+
+
+def _own(settings: Mapping[str, Any], differing: Sequence[str]) -> dict[str, Any]:
+    """A system's values of some settings; a node that is off in it stands for all of its own."""
+    own = {}
+    for key in differing:
+        node = key.removesuffix("._target_")
+        if key in settings:
+            own[key] = settings[key]
+        elif node in settings:
+            own[node] = settings[node]
+    return own
+
+
+def _owner(key: str, keys: Collection[str]) -> str | None:
+    """The node with a class that a setting belongs to; where that is off, its settings say nothing more."""
+    parts = key.removesuffix("._target_").split(".")
+    nodes = (".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+    return next((node for node in nodes if f"{node}._target_" in keys), None)
 
 
 def _rank(key: str) -> tuple[int, str]:
