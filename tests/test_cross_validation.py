@@ -138,7 +138,7 @@ def test_encoders_of_a_cross_validated_stage_go_fold_by_fold(base: dict[str, Any
     staged = train(base | {"encoders": str(run.path), "controls": False}, place / "staged")
     for fold in range(3):
         assert fold_of(staged, fold).settings()["encoders"] == str(fold_of(run, fold).path)
-    alone = train(base | {"fold": 1, "encoders": str(run.path), "controls": False}, place / "alone")
+    alone = train(base | {"fold": 1, "encoders": str(run.path), "controls": False}, place / "one_of_the_folds")
     assert alone.settings()["encoders"] == str(fold_of(run, 1).path)
     with pytest.raises(RunError, match="split of the encoder stage"):
         # The encoders of another fold have seen this fold's test rows.
