@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-all check format lint types lock clean
+.PHONY: help install demo test check format lint types lock clean
 
 help:
 	@echo "make demo    train and evaluate the studio demonstration"

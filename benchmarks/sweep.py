@@ -1,6 +1,6 @@
 """What the machinery of a sweep costs a trial, and how much faster two workers are than one.
 
-    python benchmarks/sweep.py [--trials 40] [--seconds 2] [--rounds 3] [--storage study.log]
+    python benchmarks/sweep.py [--trials 40] [--seconds 2] [--rounds 3] [--storage study.db]
 
 Runs `subtext-sweep sweep=fusion corpus=collage` with an objective that trains nothing, so no corpus is needed:
 
@@ -81,7 +81,10 @@ def main() -> None:
     parser.add_argument("--worker-trials", type=int, default=12, help="of the workers")
     parser.add_argument("--seconds", type=float, default=2.0, help="CPU time of a trial of the workers")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--storage", help="file name in the sweep's folder: study.db or study.log (default: study.db)")
+    parser.add_argument(
+        "--storage",
+        help="file name in the sweep's folder: study.journal, study.log or study.db (default: study.journal)",
+    )
     options = parser.parse_args()
     print(f"load average before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}", flush=True)
     for number in range(options.rounds):

@@ -52,13 +52,13 @@ def postgresql() -> Iterator[str]:
         (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+@pytest.fixture(params=["journal", "network_journal", "sqlite", "postgresql"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
-    """What `storage` is set to: null, a journal, a database of its own on the server."""
-    if request.param == "sqlite":
-        return None
+    """What `storage` is set to: null for a journal, a journal for a network, SQLite, a database on the server."""
     if request.param == "journal":
-        return str(tmp_path / "study.log")
+        return None
+    if request.param in ("network_journal", "sqlite"):
+        return str(tmp_path / {"network_journal": "study.log", "sqlite": "study.db"}[request.param])
     import sqlalchemy
 
     server = sqlalchemy.make_url(request.getfixturevalue("postgresql")).set(drivername="postgresql+pg8000")

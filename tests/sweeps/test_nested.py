@@ -9,6 +9,8 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from subtext.sweeps import nested
 from sweep_commands import sweep_here
@@ -35,8 +37,9 @@ def test_each_fold_is_trained_and_tested_with_the_winner_of_its_own_study(tmp_pa
     winners = json.loads((folder / "winner" / "winners.json").read_text())
     assert winners.keys() == {str(fold) for fold in range(FOLDS)}
     for fold in range(FOLDS):
-        (storage,) = (folder / "folds" / str(fold)).glob("*.db")
-        study = optuna.load_study(study_name=f"nested-fold-{fold}", storage=f"sqlite:///{storage}")
+        (journal,) = (folder / "folds" / str(fold)).glob("*.journal")
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        study = optuna.load_study(study_name=f"nested-fold-{fold}", storage=storage)
         assert len(study.trials) == 2
         assert winners[str(fold)]["values"] == [study.best_value]
         settings = yaml.safe_load((folder / "winner" / "seed-1" / "folds" / str(fold) / "config.yaml").read_text())

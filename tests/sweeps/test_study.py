@@ -50,7 +50,7 @@ def sweep(
     folder: Path, space: dict[str, Any] = SMALL, *, sampler: str = "random", storage: str | None = None, **more: Any
 ) -> Sweep:
     # A journal opens fastest.
-    kept: Storage = open_storage(storage or str(folder / "study.log"), folder, "test")
+    kept: Storage = open_storage(storage or str(folder / "study.journal"), folder, "test")
     wanted = {
         "name": "test",
         "space": Space.parse(space, where="mine.yaml"),
@@ -194,7 +194,7 @@ def test_a_dead_processs_trial_runs_again_and_counts_once(sampler: str, tmp_path
 
 
 def test_so_it_is_with_every_storage(tmp_path: Path, storage: str | None) -> None:
-    _lose_one(sweep(tmp_path, storage=storage or str(tmp_path / "study.db"), trials=4))
+    _lose_one(sweep(tmp_path, storage=storage or str(tmp_path / "study.journal"), trials=4))
 
 
 def _lose_one(one: Sweep) -> None:
@@ -344,7 +344,7 @@ def test_settings_that_never_came_to_a_trial_may_be_corrected(tmp_path: Path) ->
 
 
 def test_somebody_elses_study_is_left_alone(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path / "study.log"), tmp_path, "test")
+    storage = open_storage(str(tmp_path / "study.journal"), tmp_path, "test")
     optuna.create_study(study_name="test", storage=storage.optuna).ask()
     with pytest.raises(ConfigError, match="was not made by subtext-sweep; choose another name="):
         sweep(tmp_path)
@@ -375,6 +375,7 @@ def test_of_several_objectives_the_front_is_kept_and_the_first_decides(tmp_path:
         ("sqlite://", "is not kept anywhere"),
         ("postgresql://nobody:secret@127.0.0.1:1/none", "check the path or address"),
         ("file/study.db", "check the path or address"),
+        ("file/study.journal", "check the path or address"),
         ("file/study.log", "check the path or address"),
     ],
 )
@@ -388,6 +389,21 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+def test_a_line_that_a_dead_process_left_half_written_is_taken_away(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    one = sweep(tmp_path)
+    claim = one.claim()
+    assert isinstance(claim, Claim)
+    whole = journal.read_bytes()
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":5,"worker_id":"')
+    assert one.complete(claim, [0.5])
+    found = journal.read_bytes()
+    assert found.startswith(whole)
+    assert all(json.loads(line) for line in found.splitlines())
+    assert [trial.values for trial in sweep(tmp_path).counted()] == [[0.5]]
 
 
 def test_no_password_is_shown(postgresql: str, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_one_session_refits_and_frees_the_place_also_after_an_error(tmp_path: Pa
     def session() -> Sweep:
         return Sweep(
             name="test",
-            storage=open_storage(str(tmp_path / "study.log"), tmp_path, "test"),
+            storage=open_storage(str(tmp_path / "study.journal"), tmp_path, "test"),
             space=Space.parse({"a": {"choices": [1, 2]}}, where="mine.yaml"),
             objectives={"selection": "maximize"},
             sampler={"_target_": "optuna.samplers.RandomSampler"},

@@ -2,21 +2,24 @@
 
 import hashlib
 import importlib.util
+import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
 from subtext.errors import ConfigError
 
-_JOURNAL: Final = (".log", ".journal")
+_JOURNAL: Final = ".journal"
+_NETWORK_JOURNAL: Final = ".log"
 _SQLITE: Final = (".db", ".sqlite", ".sqlite3")
 _WAIT: Final = 60
 """Seconds that a session waits for another one that writes."""
@@ -41,20 +44,22 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     """Open a storage, and make it where it is not there yet.
 
     Args:
-        where: null for an SQLite file in the sweep's folder; a path that ends in .db for one elsewhere, in .log or
-            .journal for Optuna's journal (several machines on a network file system); or an SQLAlchemy address that
-            begins with sqlite, postgresql or mysql.
+        where: null for Optuna's journal in the sweep's folder; a path that ends in .journal for one elsewhere on this
+            machine, in .log for one on a network file system that several machines see, in .db for an SQLite file;
+            or an SQLAlchemy address that begins with sqlite, postgresql or mysql.
         folder: of the sweep.
         study: name of the study, which several machines lock by where they share no file.
 
     Raises:
         ConfigError: it cannot be opened.
     """
-    place = str(folder / "study.db") if where is None else str(where)
+    place = str(folder / "study.journal") if where is None else str(where)
     scheme = place.partition(":")[0].partition("+")[0] if "://" in place else None
     suffix = Path(place).suffix.lower()
-    if scheme is None and suffix in _JOURNAL:
+    if scheme is None and suffix == _JOURNAL:
         return _journal(Path(place))
+    if scheme is None and suffix == _NETWORK_JOURNAL:
+        return _network_journal(Path(place))
     if scheme is None and suffix in _SQLITE:
         return _sqlite(f"sqlite:///{Path(place).resolve()}", Path(place))
     if scheme == "sqlite":
@@ -65,12 +70,50 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     if scheme in ("postgresql", "mysql"):
         return _server(place, scheme, study)
     raise ConfigError(
-        f"storage={place} is of no known kind; give a file that ends in .db or .log, or an address that begins with "
-        "sqlite://, postgresql:// or mysql://"
+        f"storage={place} is of no known kind; give a file that ends in .journal, .log or .db, or an address that "
+        "begins with sqlite://, postgresql:// or mysql://"
     )
 
 
+class _Journal(BaseJournalBackend):
+    """A journal that this machine alone writes, from several processes.
+
+    As Optuna's own, but that the system frees the lock when its owner dies, in whatever way, that a line which was left
+    half written is taken away by the next writer, and that nobody waits for the disk: as with SQLite below.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._reader = JournalFileBackend(str(file))
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return self._reader.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self._file.open("r+b") as journal, _alone(journal):
+            _cut_to_whole_lines(journal)
+            journal.write("".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
+
+
+def _cut_to_whole_lines(journal: IO[bytes]) -> None:
+    """Take away what stands behind the last end of a line, and go to the end."""
+    end = journal.seek(0, os.SEEK_END)
+    journal.seek(max(0, end - 1))
+    if journal.read(1) not in (b"", b"\n"):
+        journal.seek(0)
+        end = journal.read().rfind(b"\n") + 1
+        journal.truncate(end)
+    journal.seek(end)
+
+
 def _journal(file: Path) -> Storage:
+    with _said(str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(_Journal(file))
+    return Storage(storage, _lock_file(file), str(file))
+
+
+def _network_journal(file: Path) -> Storage:
     # Unlike flock, and so SQLite, these locks work on network file systems. A lock whose owner was killed is broken
     # after the grace period.
     with _said(str(file)):
@@ -90,20 +133,34 @@ def _journal(file: Path) -> Storage:
     return Storage(storage, lock, str(file))
 
 
-def _sqlite(address: str, file: Path) -> Storage:
-    import fcntl
-
-    import sqlalchemy
-
+def _lock_file(file: Path) -> Callable[[], AbstractContextManager[None]]:
     beside = file.with_name(f"{file.name}.lock")
 
     @contextmanager
     def lock() -> Iterator[None]:
-        # Freed by the system when its owner dies, in whatever way.
-        with beside.open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with beside.open("a") as held, _alone(held):
             yield
 
+    return lock
+
+
+@contextmanager
+def _alone(file: IO[Any]) -> Iterator[None]:
+    """Hold an open file's lock until what was written to it is in the file; the system frees it when its owner dies."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+        file.flush()
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _sqlite(address: str, file: Path) -> Storage:
+    import sqlalchemy
+
+    lock = _lock_file(file)
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
         with lock():
