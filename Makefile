@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test check format lint types lock clean
+.PHONY: help install demo test test-slow check format lint types lock clean
 
 help:
-	@echo "make demo    train and evaluate the studio demonstration"
-	@echo "make test    run the tests"
-	@echo "make check   formatting, lint, types, then the tests"
-	@echo "make lock    resolve requirements.lock again"
+	@echo "make demo        train and evaluate the studio demonstration"
+	@echo "make test        run the tests, but for those that take long"
+	@echo "make test-slow   run those that take long"
+	@echo "make check       formatting, lint, types, then the tests"
+	@echo "make lock        resolve requirements.lock again"
 
 install: $(VENV)/.installed
 
@@ -29,7 +30,10 @@ demo: install
 	$(BIN)/subtext-train experiment=studio overwrite=true
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
 
 format: install
 	$(BIN)/ruff format --check .

@@ -89,6 +89,7 @@ def test_thresholds_are_those_of_each_fold(run: RunFolder) -> None:
         assert pooled[str(fold)] == pytest.approx(own["heads"]["incongruent"]["threshold"]["value"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_cross_validation_goes_on(
     base: dict[str, Any], run: RunFolder, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_folds_of_the_corpus_are_taken(base: dict[str, Any], place: Path) ->
         train(own | {"cv": 5}, place / "wrong")
 
 
+@pytest.mark.slow
 def test_encoders_of_a_cross_validated_stage_go_fold_by_fold(base: dict[str, Any], run: RunFolder, place: Path) -> None:
     staged = train(base | {"encoders": str(run.path), "controls": False}, place / "staged")
     for fold in range(3):
@@ -154,6 +156,7 @@ def test_impossible_folds_say_why(base: dict[str, Any], place: Path, run: RunFol
         run.model()
 
 
+@pytest.mark.slow
 def test_a_cross_validation_killed_in_its_second_fold_goes_on_to_the_same_figures(
     base: dict[str, Any], run: RunFolder, place: Path
 ) -> None:
@@ -244,6 +247,7 @@ def test_a_column_fold_means_nothing_to_a_run_that_does_not_go_by_it(base: dict[
     assert "folds" not in json.loads(done.file("metrics.json").read_text())["heads"]["incongruent"]
 
 
+@pytest.mark.slow
 def test_seeds_of_cross_validated_runs_are_pooled(base: dict[str, Any], run: RunFolder, place: Path) -> None:
     other = train(quick(base, place / "corpus" / "tiny.csv") | {"seed": 1}, place / "other")
     table = pd.read_csv(place / "corpus" / "tiny.csv")

@@ -160,6 +160,7 @@ def assert_same(run: RunFolder, whole: RunFolder) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(run.file("history.csv")), pd.read_csv(whole.file("history.csv")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", ["batch 0 1", "batch 3 2", "save 3", "swap 3", "control"])
 def test_a_killed_run_goes_on_to_the_same_figures(
     asked: dict[str, Any], whole: RunFolder, tmp_path: Path, pause: str, monkeypatch: pytest.MonkeyPatch
@@ -176,6 +177,7 @@ def test_a_killed_run_goes_on_to_the_same_figures(
         assert run.file("metrics.json").read_text() == whole.file("metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_like_any_command(
     asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def test_ctrl_c_ends_a_run_like_any_command(
     assert_same(train(run.settings(), run.path, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def execute(path: Path) -> dict[str, object]:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("places")
 def test_every_cell_runs(path: Path) -> None:

@@ -182,6 +182,7 @@ def test_labels_and_other_splits_are_not_read(
     pd.testing.assert_frame_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_each_fold_is_tried_on_its_own_rows(place: Path) -> None:
     table = pd.read_csv(place / "corpus" / "tiny.csv")
     table["speaker"] = [f"s{number % 12}" for number in range(len(table))]

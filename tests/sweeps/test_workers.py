@@ -12,6 +12,8 @@ from subtext.sweeps.space import point_key
 from subtext.sweeps.study import INTERRUPTED, REASON, RETRY_OF
 from sweep_commands import Commands
 
+pytestmark = pytest.mark.slow  # each starts several processes
+
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Commands:
