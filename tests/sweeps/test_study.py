@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from subtext.errors import ConfigError
@@ -404,6 +406,44 @@ def test_a_line_that_a_dead_process_left_half_written_is_taken_away(tmp_path: Pa
     assert found.startswith(whole)
     assert all(json.loads(line) for line in found.splitlines())
     assert [trial.values for trial in sweep(tmp_path).counted()] == [[0.5]]
+
+
+def test_a_sweep_begun_in_sqlite_goes_on_there(tmp_path: Path) -> None:
+    former = open_storage(str(tmp_path / "study.db"), tmp_path, "test")
+    optuna.create_study(study_name="test", storage=former.optuna)
+    assert [study.study_name for study in open_storage(None, tmp_path, "test").optuna.get_all_studies()] == ["test"]
+    (tmp_path / "study.journal").touch()
+    assert open_storage(None, tmp_path, "test").shown.endswith("study.journal")
+
+
+@pytest.mark.parametrize("kind", ["journal", "log"])
+@pytest.mark.parametrize("content", [b"SQLite format 3", b"notes", b"5\n", b'{"a": 1}\n'])
+def test_what_is_no_journal_is_left_as_it_is(content: bytes, kind: str, tmp_path: Path) -> None:
+    file = tmp_path / f"study.{kind}"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"is no journal of Optuna's; give another file by storage="):
+        open_storage(str(file), tmp_path, "test")
+    assert file.read_bytes() == content
+
+
+def test_a_writer_that_does_not_know_of_the_lock_writes_no_line_of_ours_over(tmp_path: Path) -> None:
+    one, journal = sweep(tmp_path), tmp_path / "study.journal"
+    other = JournalFileBackend(str(journal))
+    whole = len(journal.read_bytes().splitlines())
+    note = [{"op_code": 2, "worker_id": "w", "study_id": 0, "user_attr": {"note": "n" * 5000}}]
+
+    def write() -> None:
+        for _ in range(200):
+            other.append_logs(note)
+
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(write)
+        for number in range(200):
+            one.study.set_user_attr("mine", number)
+        done.result()
+    lines = [json.loads(line) for line in journal.read_bytes().splitlines()[whole:]]
+    assert [line["user_attr"]["mine"] for line in lines if "mine" in line.get("user_attr", {})] == list(range(200))
+    assert sum(line == note[0] for line in lines) == 200
 
 
 def test_no_password_is_shown(postgresql: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     Raises:
         ConfigError: it cannot be opened.
     """
-    place = str(folder / "study.journal") if where is None else str(where)
+    place = str(_default(folder)) if where is None else str(where)
     scheme = place.partition(":")[0].partition("+")[0] if "://" in place else None
     suffix = Path(place).suffix.lower()
     if scheme is None and suffix == _JOURNAL:
@@ -75,11 +75,18 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     )
 
 
+def _default(folder: Path) -> Path:
+    """A journal, which TPE reads faster than SQLite; but a sweep that was begun in SQLite goes on there."""
+    journal, former = folder / "study.journal", folder / "study.db"
+    return former if former.exists() and not journal.exists() else journal
+
+
 class _Journal(BaseJournalBackend):
     """A journal that this machine alone writes, from several processes.
 
     As Optuna's own, but that the system frees the lock when its owner dies, in whatever way, that a line which was left
-    half written is taken away by the next writer, and that nobody waits for the disk: as with SQLite below.
+    half written is taken away by the next writer, and that nobody waits for the disk: as with SQLite below. Whoever
+    does not know of this lock, as optuna-dashboard, may write too: every line goes to the end of the file as a whole.
     """
 
     def __init__(self, file: Path) -> None:
@@ -90,34 +97,49 @@ class _Journal(BaseJournalBackend):
         return self._reader.read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with self._file.open("r+b") as journal, _alone(journal):
+        lines = memoryview("".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
+        # Unbuffered, so that nothing is left to be written after the lock is free, as where the disk is full.
+        number = os.open(self._file, os.O_RDWR | os.O_APPEND)
+        with open(number, "r+b", buffering=0) as journal, _alone(journal):
             _cut_to_whole_lines(journal)
-            journal.write("".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
+            while lines:
+                lines = lines[journal.write(lines) :]
 
 
 def _cut_to_whole_lines(journal: IO[bytes]) -> None:
-    """Take away what stands behind the last end of a line, and go to the end."""
+    """Take away what stands behind the last end of a line."""
     end = journal.seek(0, os.SEEK_END)
     journal.seek(max(0, end - 1))
     if journal.read(1) not in (b"", b"\n"):
         journal.seek(0)
-        end = journal.read().rfind(b"\n") + 1
-        journal.truncate(end)
-    journal.seek(end)
+        journal.truncate(journal.read().rfind(b"\n") + 1)
+
+
+def _check_journal(file: Path) -> None:
+    begin = b'{"op_code"'
+    if file.exists():
+        with file.open("rb") as journal:
+            found = journal.read(len(begin))
+        if not begin.startswith(found):
+            raise ConfigError(f"the storage {file} is no journal of Optuna's; give another file by storage=")
 
 
 def _journal(file: Path) -> Storage:
+    file = file.resolve()
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
+        _check_journal(file)
         storage = JournalStorage(_Journal(file))
-    return Storage(storage, _lock_file(file), str(file))
+    # Not .lock, which is that of Optuna's own for whoever writes with it.
+    return Storage(storage, _lock_file(file.with_name(f"{file.name}.claim")), str(file))
 
 
 def _network_journal(file: Path) -> Storage:
-    # Unlike flock, and so SQLite, these locks work on network file systems. A lock whose owner was killed is broken
-    # after the grace period.
+    # Unlike those of the system and of SQLite, these locks work on network file systems. A lock whose owner was killed
+    # is broken after the grace period.
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
+        _check_journal(file)
         backend = JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file)))
         storage = JournalStorage(backend)
     claims = JournalFileOpenLock(f"{file}.claim", grace_period=_WAIT)
@@ -134,11 +156,9 @@ def _network_journal(file: Path) -> Storage:
 
 
 def _lock_file(file: Path) -> Callable[[], AbstractContextManager[None]]:
-    beside = file.with_name(f"{file.name}.lock")
-
     @contextmanager
     def lock() -> Iterator[None]:
-        with beside.open("a") as held, _alone(held):
+        with file.open("a") as held, _alone(held):
             yield
 
     return lock
@@ -146,13 +166,12 @@ def _lock_file(file: Path) -> Callable[[], AbstractContextManager[None]]:
 
 @contextmanager
 def _alone(file: IO[Any]) -> Iterator[None]:
-    """Hold an open file's lock until what was written to it is in the file; the system frees it when its owner dies."""
+    """Hold an open file's lock, which the system frees when its owner dies, in whatever way."""
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
-        file.flush()
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -160,7 +179,7 @@ def _alone(file: IO[Any]) -> Iterator[None]:
 def _sqlite(address: str, file: Path) -> Storage:
     import sqlalchemy
 
-    lock = _lock_file(file)
+    lock = _lock_file(file.with_name(f"{file.name}.lock"))
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
         with lock():
