@@ -274,7 +274,7 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
         title = f"{head_name(comparison, head).capitalize()}, {when} temperature scaling"
         ax.set(xlabel="predicted probability", title=title, xlim=(0, 1), ylim=(-0.02, 1.02))
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="upper left")
+            ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="lower right")
     axes[0].set_ylabel("share of positive clips, all test clips")
     return _save(figure, path)
 
