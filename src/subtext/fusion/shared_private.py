@@ -91,8 +91,8 @@ class SharedPrivateFusion(Fusion):
         similarity: weight of the moment discrepancy between shared parts, averaged over the pairs of modalities.
         difference: weight of the orthogonality loss, summed over its pairs of parts.
         reconstruction: weight of the decoders' mean squared error, averaged over modalities. It works against parts
-            that say nothing, by which the other two losses can be met; at learning rates of 0.01 and more that
-            happens all the same.
+            that say nothing, by which the other two losses can be met; at learning rates about 0.01 that
+            can happen all the same.
         dropout: share of hidden units dropped in training.
 
     Raises:
