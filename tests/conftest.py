@@ -2,7 +2,9 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,15 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from untrained_run import write_untrained_run
 
     return write_untrained_run(tmp_path_factory.mktemp("untrained") / "run")
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Leaves figures empty files where they are not what is tested: to draw them takes longer than to train."""
+
+    def savefig(self: Any, place: str | os.PathLike[str], **_: Any) -> None:
+        Path(place).touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", savefig)
+        yield

@@ -10,6 +10,8 @@ from subtext.features.index import FeatureIndex
 from subtext.run_folder import RunFolder, load_classifier
 from untrained_run import write_untrained_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ["encoder/visual=features", "fusion=late"]
 """A model that computes quickly."""
 

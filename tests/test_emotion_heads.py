@@ -19,6 +19,8 @@ from subtext.stages import take_over
 from subtext.training import train
 from tiny_runs import DIRECTIONS, changed, settings
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHOWN = ("happy", "sad", "angry", "fear")
 
 

@@ -17,6 +17,8 @@ from subtext.cli.predict import main as predict
 from subtext.features.index import FeatureIndex
 from subtext.privacy import escape, unescape, unescaped, write_csv
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # What begins formulas, apostrophes and digits, often in front.
 TRICKY = st.text(st.sampled_from("'=+-@\t\r\n1.eE a\uff1d\u0661"), max_size=8)
 

@@ -36,6 +36,8 @@ torch.set_num_threads(1)
 import subtext.checkpoints, subtext.training
 from subtext.control_systems import Controls
 from subtext.task import IncongruenceTask
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 folder, pause = Path(sys.argv[1]), sys.argv[2].split()
 
 def stop():

@@ -11,6 +11,8 @@ from subtext.run_folder import RunFolder
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from subtext.errors import AuditError
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def leaky(tmp_path: Path) -> Path:

@@ -33,6 +33,8 @@ from subtext.task import IncongruenceTask
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def labels_of(table: pd.DataFrame) -> dict[str, Tensor]:
     return {name: spec.targets(table) for name, spec in HEADS.items()}

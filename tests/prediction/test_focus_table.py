@@ -15,6 +15,8 @@ from subtext.predictions import predict_table
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Projection(TextEncoder):
     def __init__(self, modality: str) -> None:

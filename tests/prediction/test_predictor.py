@@ -27,6 +27,8 @@ from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus
 from untrained_run import write_untrained_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def predictor(untrained_run: Path) -> Predictor:

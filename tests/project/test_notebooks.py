@@ -122,6 +122,7 @@ def test_every_cell_runs(path: Path) -> None:
         assert "face_height" in names["quality"]  # type: ignore[operator]
 
 
+@pytest.mark.slow  # shares the runs of the test above
 def test_without_a_sweep_and_of_a_fusion_that_does_not_attend(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

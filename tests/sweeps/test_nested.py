@@ -16,6 +16,8 @@ from subtext.sweeps import nested
 from sweep_commands import sweep_here
 from tiny_runs import write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FOLDS = 3
 
 

@@ -15,6 +15,8 @@ from subtext.sweeps.objective import Objective
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from subtext.sweeps.sweep import alone, check_refit_stages, note_winner, report
 from subtext.sweeps.winner import WINNER
 from subtext.sweeps.workers import Plan
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BEST: dict[str, Any] = {"trial": 3, "params": {"lr": 0.0021}, "values": [0.7]}
 
 

@@ -12,7 +12,7 @@ from subtext.sweeps.space import point_key
 from subtext.sweeps.study import INTERRUPTED, REASON, RETRY_OF
 from sweep_commands import Commands
 
-pytestmark = pytest.mark.slow  # each starts several processes
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]  # each starts several processes
 
 
 @pytest.fixture
