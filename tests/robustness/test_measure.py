@@ -384,6 +384,17 @@ def test_the_command_writes_tables_and_figures(run: RunFolder, capsys: pytest.Ca
     assert not list(run.path.glob("robustness*"))
 
 
+def test_the_command_where_streams_are_dropped_only(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """No condition has a share of clips in which its stream is still found, and none has an area."""
+    assert main([str(run.path), "--conditions", "drop"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("│")[1:-1] for line in printed.splitlines() if "drop:" in line]
+    assert [(row[0].strip(), row[4].strip()) for row in rows] == [("drop:text", ""), ("drop:prosody", "")]
+    assert "Area under the curve" not in printed
+    assert pd.read_csv(run.file("robustness_areas.csv")).empty
+    assert run.file("figures/robustness_incongruent.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("given", ["prosody:noise", "prosody:noise=", "prosody:noise=loud", "=3"])
 def test_strengths_that_cannot_be_read(run: RunFolder, given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run.path), "--strengths", given]) == 2

@@ -100,16 +100,17 @@ def _measure(options: argparse.Namespace) -> None:
 def _print(curves: "RobustnessCurves", question: str, console: "Console") -> None:
     from rich.table import Table
 
+    from subtext.evaluation.robustness import records
     from subtext.report.table import interval_text
     from subtext.robustness.conditions import CLEAN, CONDITIONS
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):
         shown.add_column(column, justify="left" if column == "condition" else "right")
-    for row in curves.point_table().to_dict("records"):
+    for row in records(curves.point_table()):
         strength = f"{row['strength']:g}" if row["condition"] in CONDITIONS else ""
         value = interval_text({"value": row["auroc"], "low": row["low"], "high": row["high"]})
-        shares = [f"{row['judged']:.0%}", f"{row['present']:.0%}" if row["present"] == row["present"] else ""]
+        shares = [f"{row['judged']:.0%}", "" if row["present"] is None else f"{row['present']:.0%}"]
         shown.add_row(str(row["condition"]), strength, value, *shares, end_section=row["condition"] == CLEAN)
     console.print(shown)
     console.print(
@@ -122,7 +123,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
         shown = Table(title=f"Area under the curve, {question}", title_justify="left")
         for column in ("condition", "strengths", "area"):
             shown.add_column(column)
-        for row in areas.to_dict("records"):
+        for row in records(areas):
             value = interval_text({"value": row["area"], "low": row["low"], "high": row["high"]})
             shown.add_row(str(row["condition"]), str(row["strengths"]), value)
         console.print(shown)

@@ -1,7 +1,6 @@
 """Compare run folders: read their tables, add what the folders alone tell, and write the comparison."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -218,7 +217,7 @@ def robustness_of(
     Raises:
         RunError: a table cannot be read, or holds other clips or other predictions than its run.
     """
-    from subtext.evaluation.robustness import RobustnessCurves
+    from subtext.evaluation.robustness import RobustnessCurves, records
 
     tables: dict[str, list[pd.DataFrame]] = {}
     for system in systems:
@@ -248,8 +247,8 @@ def robustness_of(
         ]
         for name, found_ in curves.items():
             out.setdefault(head, {})[name] = {
-                "points": _records(found_.point_table()),
-                "areas": _records(found_.area_table(shared)),
+                "points": records(found_.point_table()),
+                "areas": records(found_.area_table(shared)),
             }
     return out, notes
 
@@ -351,11 +350,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}; remove it to do without what the audit found") from error
     return content if isinstance(content, dict) else {}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain types; what JSON has no number for is null."""
-    return [
-        {str(key): None if pd.isna(value) or value in (math.inf, -math.inf) else value for key, value in row.items()}
-        for row in table.astype(object).to_dict("records")
-    ]

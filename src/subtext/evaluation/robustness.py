@@ -9,6 +9,7 @@ strength tried, by the trapezoidal rule: a number between 0 and 1 that can be co
 Being a weighted sum of AUROCs on the same clips, it has an interval of the same kind.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -229,3 +230,11 @@ def _shared_points(tables: Sequence[pd.DataFrame]) -> list[tuple[str, float]]:
     points = [(str(n), float(s)) for n, s in counts[0] if n != CLEAN and all((n, s) in have for have in whole)]
     # A curve that went on in a second call has its strengths in order all the same.
     return sorted(points, key=lambda p: (names.get(p[0], -1), CONDITIONS[p[0]].level(p[1]) if p[0] in names else 0.0))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table of points or areas as plain types; what JSON has no number for is None."""
+    return [
+        {str(key): None if pd.isna(value) or value in (math.inf, -math.inf) else value for key, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
