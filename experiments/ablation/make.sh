@@ -27,6 +27,13 @@ run alignment_0 discrepancy "$seeds" fusion.alignment=0
 run alignment_10 discrepancy "$seeds" fusion.alignment=0.1
 # The face encoder goes on learning, from the same start.
 run visual_trained crossmodal "$seeds" encoder.visual.trainable=true
+# What is left when streams are missing, of every seed; when one is spoiled, of the first: streams are extracted anew.
+dropout=(base modality_dropout_0 modality_dropout_30)
+for name in "${dropout[@]}"; do
+  for seed in $seeds; do subtext-robustness runs/ablation/$name/seed-$seed --conditions drop --workers 0; done
+  subtext-robustness runs/ablation/$name/seed-11 --workers 0
+done
 systems=(base words_face words_voice face_voice modality_dropout_0 modality_dropout_30 no_polarity_heads swap_0 visual_trained)
-subtext-compare --reference base --out runs/comparison_ablation $(for s in "${systems[@]}"; do echo "$s=runs/ablation/$s"; done)
-subtext-compare --reference alignment_0 --out runs/comparison_ablation_alignment alignment_0=runs/ablation/alignment_0 alignment_10=runs/ablation/alignment_10
+subtext-compare --no-cost --reference base --out runs/comparison_ablation $(for s in "${systems[@]}"; do echo "$s=runs/ablation/$s"; done)
+subtext-compare --no-cost --reference alignment_0 --out runs/comparison_ablation_alignment alignment_0=runs/ablation/alignment_0 alignment_10=runs/ablation/alignment_10
+subtext-compare --no-cost --reference base --out runs/comparison_ablation_spoiled $(for s in "${dropout[@]}"; do echo "$s=runs/ablation/$s/seed-11"; done)

@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 from subtext.errors import RunError
 from subtext.evaluation.intervals import Units, ranking_interval
 from subtext.evaluation.metrics import auroc
-from subtext.evaluation.robustness import RobustnessCurves, trapezoid_weights
+from subtext.evaluation.robustness import RobustnessCurves, records, trapezoid_weights
 from subtext.report.robustness_figures import robustness_figure
+from subtext.report.table import FEW_MARK, interval_text
 
 POINTS = [("clean", 0.0, 2.0), ("drop:text", 1.0, 0.2), ("prosody:noise", 20.0, 1.5), ("prosody:noise", 0.0, 0.5)]
 
@@ -145,6 +146,16 @@ def test_other_clips_or_labels_are_refused() -> None:
         RobustnessCurves([table()], [], "vocal_incongruent")
     with pytest.raises(RunError, match="no rows of clean"):
         RobustnessCurves([table(points=POINTS[1:])], [])
+
+
+@pytest.mark.parametrize(("speakers", "few"), [(10, True), (25, False)])
+def test_intervals_that_rest_on_few_speakers_are_marked(speakers: int, few: bool) -> None:
+    made = table().assign(speaker=lambda t: (t["id"].str[1:].astype(int) % speakers).astype(str))
+    curves = RobustnessCurves([made], ["speaker"])
+    assert curves.point_table()["few"].tolist() == [few] * 4
+    assert curves.area_table()["few"].tolist() == [few]
+    row = records(curves.point_table())[0]
+    assert interval_text(row | {"value": row["auroc"]}).endswith(FEW_MARK) == few
 
 
 def test_one_class_has_no_figure_and_says_why() -> None:

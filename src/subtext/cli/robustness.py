@@ -101,15 +101,16 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
     from rich.table import Table
 
     from subtext.evaluation.robustness import records
-    from subtext.report.table import interval_text
+    from subtext.report.table import FEW_MARK, interval_text
     from subtext.robustness.conditions import CLEAN, CONDITIONS
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):
         shown.add_column(column, justify="left" if column == "condition" else "right")
-    for row in records(curves.point_table()):
+    points = records(curves.point_table())
+    for row in points:
         strength = f"{row['strength']:g}" if row["condition"] in CONDITIONS else ""
-        value = interval_text({"value": row["auroc"], "low": row["low"], "high": row["high"]})
+        value = interval_text(row | {"value": row["auroc"]})
         shares = [f"{row['judged']:.0%}", "" if row["present"] is None else f"{row['present']:.0%}"]
         shown.add_row(str(row["condition"]), strength, value, *shares, end_section=row["condition"] == CLEAN)
     console.print(shown)
@@ -118,13 +119,15 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
         "the spoiled stream is still found.",
         style="dim",
     )
+    if any(row["few"] for row in points):
+        console.print(f"{FEW_MARK} rests on a unit with few clusters; it is less certain than it looks.", style="dim")
     areas = curves.area_table()
     if len(areas):
         shown = Table(title=f"Area under the curve, {question}", title_justify="left")
         for column in ("condition", "strengths", "area"):
             shown.add_column(column)
         for row in records(areas):
-            value = interval_text({"value": row["area"], "low": row["low"], "high": row["high"]})
+            value = interval_text(row | {"value": row["area"]})
             shown.add_row(str(row["condition"]), str(row["strengths"]), value)
         console.print(shown)
 

@@ -66,6 +66,12 @@ class Interval:
         """High less low; minus infinity where there is no interval."""
         return float("-inf") if self.low is None or self.high is None else self.high - self.low
 
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether it was clustered by a unit with fewer clusters than its width can be trusted with."""
+        counts = self.clusters or {}
+        return any(counts.get(unit, FEW_CLUSTERS) < FEW_CLUSTERS for unit in self.units)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain types, without fields that say nothing."""
         fields = {

@@ -28,6 +28,7 @@ POINT_COLUMNS: Final = (
     "auroc",
     "low",
     "high",
+    "few",
     "seed_sd",
     "seeds",
     "clips",
@@ -35,10 +36,22 @@ POINT_COLUMNS: Final = (
     "present",
     "reason",
 )
-"""`judged`: share of the clips of which anything is left to judge by. `present`: of the clips that had the modality,
-the share in which it is still found."""
+"""`few`: whether the interval rests on a unit with few clusters. `judged`: share of the clips of which anything is left
+to judge by. `present`: of the clips that had the modality, the share in which it is still found."""
 
-AREA_COLUMNS: Final = ("condition", "strengths", "area", "low", "high", "seed_sd", "seeds", "clips", "clean", "reason")
+AREA_COLUMNS: Final = (
+    "condition",
+    "strengths",
+    "area",
+    "low",
+    "high",
+    "few",
+    "seed_sd",
+    "seeds",
+    "clips",
+    "clean",
+    "reason",
+)
 
 
 class RobustnessCurves:
@@ -167,6 +180,7 @@ class RobustnessCurves:
             name: interval.value,
             "low": interval.low,
             "high": interval.high,
+            "few": interval.rests_on_few,
             "seed_sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "seeds": len(self._scores[(CLEAN, 0.0)]),
             "clips": len(self.clips),

@@ -74,7 +74,9 @@ def robustness_figure(
         ax.set_visible(False)
     for ax in axes[::columns]:
         ax.set_ylabel("AUROC")
-    figure.suptitle(f"Missing and spoiled streams{f': {question}' if question else ''}, with 95 % intervals")
+    # A single panel is too narrow for it in one line.
+    between = ": " if columns > 1 else ":\n"
+    figure.suptitle(f"Missing and spoiled streams{between + question if question else ''}, with 95 % intervals")
     if len(systems) > 1:
         # Drawn nowhere, so that every system has its sign, whichever panels it is in.
         handles = [

@@ -69,7 +69,8 @@ def rests_on_few(figure: Mapping[str, Any]) -> bool:
     from subtext.evaluation.intervals import FEW_CLUSTERS
 
     counts = figure.get("clusters", {})
-    return any(counts.get(unit, FEW_CLUSTERS) < FEW_CLUSTERS for unit in figure.get("units", []))
+    few = any(counts.get(unit, FEW_CLUSTERS) < FEW_CLUSTERS for unit in figure.get("units", []))
+    return few or bool(figure.get("few"))
 
 
 def clusters_text(metrics: Mapping[str, Any]) -> str:
