@@ -261,6 +261,19 @@ class RunFolder:
         return content
 
 
+def check_out(folder: Path) -> None:
+    """Whether a folder that a command line names with --out can be made, before anything is computed for it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file; name another folder with --out")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{there} cannot be written to; name another folder with --out")
+
+
 class _Writing:
     def __init__(self, folder: Path) -> None:
         self._folder = folder

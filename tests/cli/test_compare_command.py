@@ -148,6 +148,8 @@ def test_wrong_command_lines_end_in_one_line(runs: Path, tmp_path: Path, capsys:
         ([late, "--reference", "mean"], "no system 'mean'"),
         ([late, "--within", "show"], "known are"),
         ([late, late], "given twice"),
+        ([late, "--groups", "nope"], "no column 'nope' to cluster by"),
+        ([f"a|b={late}"], "cannot stand in tables"),
     ):
         assert main([*arguments, *out]) == 2
         shown = capsys.readouterr().err

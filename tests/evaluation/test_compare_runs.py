@@ -10,6 +10,7 @@ import pytest
 from subtext.errors import CacheError, RunError
 from subtext.evaluation.compare_runs import cost_of, robustness_of
 from subtext.evaluation.systems import System, TrainedRun
+from subtext.report import compare_figures, compare_page
 
 CLIPS = 120
 LABELS = np.random.default_rng(0).random(CLIPS) < 0.5
@@ -75,6 +76,24 @@ def test_conditions_without_a_strength_in_common_have_no_area(tmp_path: Path) ->
     found, notes = robustness_of([one, other], [], ["incongruent"])
     assert all(entry["areas"] == [] and len(entry["points"]) == 3 for entry in found["incongruent"].values())
     assert any("left out" in note for note in notes)
+
+
+def test_systems_whose_streams_were_only_dropped_stand_beside_others(tmp_path: Path) -> None:
+    """They have points and no area: in the figure and on the page as well."""
+    systems = [
+        System("spoiled_$x$", (run(tmp_path / "spoiled" / "0", 0, (0.02, 0.04)),)),
+        System("dropped_$x$", (run(tmp_path / "dropped" / "0", 1, ()),)),
+    ]
+    found, _ = robustness_of(systems, [], ["incongruent"])
+    assert found["incongruent"]["dropped_$x$"]["areas"] == []
+    compared = {"robustness": found, "question": "words against face"}
+    written = compare_figures.robustness(compared, "incongruent", tmp_path / "all.png")
+    assert written is not None
+    assert written.stat().st_size > 10_000
+    rows = [line for line in compare_page._robustness(compared, "incongruent") if line.startswith("| dropped_$x$")]
+    clean = found["incongruent"]["dropped_$x$"]["points"][0]["auroc"]
+    assert f"{clean:.3f}" in rows[0]
+    assert rows[1] == f"| dropped_$x$ | {clean:.3f} | n/a |"
 
 
 def test_tables_of_other_clips_or_of_another_training_are_refused(tmp_path: Path) -> None:

@@ -151,6 +151,21 @@ def test_wrong_command_lines_end_in_one_line(run: Path, tmp_path: Path, capsys: 
     assert "--out" in capsys.readouterr().err
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
     assert "several runs" in capsys.readouterr().err
+    before = (run / "metrics.json").read_bytes()
+    assert main([str(run), "--bootstrap", "10", "--groups", "nope"]) == 2
+    assert "no column 'nope' to cluster by; there are: " in capsys.readouterr().err
+    other = write_run(tmp_path / "other", seed=1)
+    (tmp_path / "file").write_text("")
+    for out, words in (
+        (other, "is a run, whose configuration and metrics would be lost"),
+        (tmp_path / "file", "is a file; name another folder with --out"),
+        (tmp_path / "file" / "inside", "is a file; name another folder with --out"),
+    ):
+        assert main([str(run), str(other), "--bootstrap", "10", "--out", str(out)]) == 2
+        shown = capsys.readouterr().err
+        assert words in shown
+        assert shown.count("\n") == 1
+    assert (run / "metrics.json").read_bytes() == before
     for wrong in ("0", "-3", "many"):
         with pytest.raises(SystemExit) as error:
             main([str(run), "--bootstrap", wrong])

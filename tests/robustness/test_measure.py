@@ -233,6 +233,7 @@ def test_runs_that_cannot_be_tried(run: RunFolder, place: Path, tmp_path: Path) 
     with pytest.raises(RunError, match="no run folder"):
         measure_robustness(tmp_path / "nowhere")
     measure_robustness(run.path, ["drop:text"])
+    before = run.file("robustness.parquet").read_bytes()
     with pytest.raises(RunError, match=r"made with --seed 0; add --overwrite"):
         measure_robustness(run.path, ["drop:text"], seed=1)
     described = run.model()
@@ -242,6 +243,11 @@ def test_runs_that_cannot_be_tried(run: RunFolder, place: Path, tmp_path: Path) 
         measure_robustness(run.path, ["drop:text"])
     with pytest.raises(RunError, match=r"answers otherwise than predictions.parquet says"):
         measure_robustness(run.path, ["drop:text"], overwrite=True)
+    with pytest.raises(ConfigError, match="there is no condition 'typo'"):
+        measure_robustness(run.path, ["typo"], overwrite=True)
+    with pytest.raises(ConfigError, match="no condition is named"):
+        measure_robustness(run.path, [], overwrite=True)
+    assert before == run.file("robustness.parquet").read_bytes()
     run.file("metrics.json").unlink()
     with pytest.raises(RunError, match="is not finished; finish it with"):
         measure_robustness(run.path)

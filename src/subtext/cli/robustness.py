@@ -128,7 +128,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
             shown.add_column(column)
         for row in records(areas):
             value = interval_text(row | {"value": row["area"]})
-            shown.add_row(str(row["condition"]), str(row["strengths"]), value)
+            shown.add_row(str(row["condition"]), str(row["strengths"]).replace("inf", "none"), value)
         console.print(shown)
 
 

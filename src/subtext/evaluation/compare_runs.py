@@ -10,12 +10,12 @@ import pandas as pd
 
 from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
-from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.run import read_parquet
 from subtext.evaluation.systems import System, TrainedRun, read_systems
 from subtext.robustness.conditions import CLEAN
-from subtext.run_folder import RunFolder
+from subtext.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
     from subtext.corpora.description import Description
@@ -67,6 +67,7 @@ def compare_runs(
     _check_out(out)
     systems = read_systems(arguments)
     units = shared_groups(systems) if groups is None else groups
+    check_groups(groups or (), [run.predictions for system in systems for run in system.runs])
     found = compare(systems, units, reference=reference, within=within, alpha=alpha, n_bootstrap=n_bootstrap, seed=seed)
     # From here on the order in which runs were named decides nothing.
     systems = sorted(systems, key=lambda system: system.name)
@@ -291,8 +292,7 @@ def _shared_strengths(curves: Mapping[str, "RobustnessCurves"]) -> tuple[dict[st
 
 
 def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file; name a folder with --out")
+    check_out(out)
     if out.is_dir() and any(out.iterdir()) and not (out / COMPARISON).is_file():
         raise RunError(f"{out} holds other files than a comparison; name another folder with --out")
 

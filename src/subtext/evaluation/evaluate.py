@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.errors import RunError
+from subtext.errors import ConfigError, RunError
 from subtext.evaluation.decisions import (
     abstention,
     decide,
@@ -246,6 +246,22 @@ def subsets_of(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
     unused = [modality for modality, column in zip(MODALITIES, columns, strict=True) if column not in used]
     masks["all_streams"] = present[used].all(axis=1).to_numpy()
     return masks, [f"no test clip has {', '.join(unused)}: 'all streams' leaves it out"] if unused else []
+
+
+def check_groups(groups: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
+    """Whether units that somebody named are columns of every table of predictions.
+
+    Raises:
+        ConfigError: one is not, and intervals would be too narrow without a word.
+    """
+    for table in tables:
+        for group in groups:
+            if group not in table:
+                known = [str(name) for name, kind in table.dtypes.items() if not pd.api.types.is_float_dtype(kind)]
+                near = [name for name in known if not name.startswith(("present_", "pred_")) and name != "id"]
+                raise ConfigError(
+                    f"the predictions have no column '{group}' to cluster by; there are: {', '.join(near)}"
+                )
 
 
 def describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.evaluate import evaluate
+from subtext.evaluation.evaluate import check_groups, evaluate
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
-from subtext.run_folder import RunFolder
+from subtext.run_folder import RunFolder, check_out
 
 PREDICTIONS: Final = "predictions.parquet"
 CONTROLS: Final = "controls.parquet"
@@ -40,7 +40,13 @@ def evaluate_run(
 
     Raises:
         RunError: the folder is no finished run, or cannot be written.
+        ConfigError: there is no such unit.
     """
+    check_groups(groups or (), [read_tables(RunFolder(folder))[0]])
+    return _evaluate_run(folder, groups, n_bootstrap=n_bootstrap, seed=seed)
+
+
+def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: int, seed: int | None) -> dict[str, Any]:
     from subtext.report.figures import run_figures
     from subtext.report.page import write_page
 
@@ -75,14 +81,19 @@ def evaluate_seeds(
 
     Raises:
         RunError: a folder is no finished run, the runs' settings differ in more than their seed, they were tested on
-            different clips, or `out` cannot be written.
+            different clips, or `out` is a run or cannot be written.
+        ConfigError: there is no such unit, or `out` cannot be a folder.
     """
     _check_settings([RunFolder(folder) for folder in folders])
+    check_groups(groups or (), [read_tables(RunFolder(folder))[0] for folder in folders])
+    if (out / PREDICTIONS).is_file() or RunFolder(out).is_trained:
+        raise RunError(f"{out} is a run, whose configuration and metrics would be lost; name another folder with --out")
+    check_out(out)
     from subtext.report.seeds_page import write_seeds_page
 
     runs, units = [], groups
     for folder in folders:
-        metrics = evaluate_run(folder, units, n_bootstrap=n_bootstrap, seed=seed)
+        metrics = _evaluate_run(folder, units, n_bootstrap=n_bootstrap, seed=seed)
         units = list(metrics["groups"])
         runs.append(Run(folder.name, *read_tables(RunFolder(folder)), metrics))
     pooled = pool_seeds(runs, units or ())

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.errors import RunError
+from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.run import PREDICTIONS, flat, read_tables
 from subtext.labels import MODALITIES
@@ -29,6 +29,8 @@ IGNORED: Final = (
 )
 """Settings that don't make another system: they follow from the seed, or change no prediction."""
 
+_NOT_IN_NAMES: Final = "|<>`*\n\r"
+"""Signs that would break the tables of a page."""
 _FIRST: Final = ("fusion", "encoder", "encoders", "task", "corpus", "cv", "trainer")
 """The order in which settings are tried as names."""
 
@@ -84,6 +86,7 @@ def read_systems(arguments: Sequence[str]) -> list[System]:
     Raises:
         RunError: a folder holds no finished run; a name is given to runs of different settings; a system repeats a
             seed.
+        ConfigError: a name cannot stand in a table.
     """
     named: dict[str, list[Path]] = {}
     unnamed: list[Path] = []
@@ -264,6 +267,8 @@ def _parsed(argument: str) -> tuple[str | None, Path]:
     # The path of a run may itself hold "=", as Hydra's folders do.
     if not equals or not name or "/" in name or Path(argument).exists():
         return None, Path(argument)
+    if any(sign in _NOT_IN_NAMES for sign in name):
+        raise ConfigError(f"'{name}' cannot stand in tables and figures; name the system without any of | < > ` *")
     return name, Path(folder)
 
 

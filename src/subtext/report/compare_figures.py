@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.evaluation.multiple import Verdict
+from subtext.evaluation.robustness import AREA_COLUMNS, POINT_COLUMNS
 from subtext.report.figures import (
     BLUE,
     GREEN,
@@ -18,6 +19,7 @@ from subtext.report.figures import (
     VERMILION,
     _figure,
     _save,
+    plain,
 )
 from subtext.report.robustness_figures import robustness_figure
 from subtext.report.table import (
@@ -118,7 +120,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         if len(each) > 1:
             ax.plot(each, [place + 0.24] * len(each), "|", color=colour, markersize=6, alpha=0.8)
         ax.plot(figure["value"], place, marker=marker, color=colour, markersize=6, linestyle="")
-    ax.set_yticks(range(len(rows)), [_plain(name) for name, *_ in rows])
+    ax.set_yticks(range(len(rows)), [plain(name) for name, *_ in rows])
     right = ax.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [interval_text(figure) for _, figure, *_ in rows])
     right.tick_params(length=0, labelsize=8)
@@ -131,7 +133,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         title=f"Systems and controls, {head_name(comparison, head)}",
     )
     if whose is not None and len(entry["controls"]) > 1:
-        ax.set_ylabel(f"controls of {_plain(whose)}", fontsize=8)
+        ax.set_ylabel(f"controls of {plain(whose)}", fontsize=8)
     ax.grid(axis="x", color="0.92")
     ax.set_axisbelow(True)
     return _save(figure_, path)
@@ -162,8 +164,8 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
             if row["low"] is not None:
                 ax.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=2)
             ax.plot(row["value"], place, "o", color=colour, markersize=6)
-        ax.set(xlabel=f"AUROC less that of {_plain(comparison['reference'])}", title=title)
-    axes[0].set_yticks(range(len(order)), [_plain(name) for name in order])
+        ax.set(xlabel=f"AUROC less that of {plain(comparison['reference'])}", title=title)
+    axes[0].set_yticks(range(len(order)), [plain(name) for name in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     for verdict in VERDICT_COLOURS:
         if verdict in seen:
@@ -204,10 +206,10 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
             fontweight="bold" if real[one, other] else "normal",
             color="white" if bright else "black",
         )
-    ax.set_yticks(range(len(names)), [_plain(name) for name in names], fontsize=8)
+    ax.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     ax.set_xticks(
         range(len(names)),
-        [_plain(name) for name in names],
+        [plain(name) for name in names],
         rotation=35,
         ha="right",
         rotation_mode="anchor",
@@ -242,7 +244,7 @@ def within_strips(comparison: Mapping[str, Any], head: str, subset: str, path: P
         if mean["low"] is not None:
             ax.plot([mean["low"], mean["high"]], [place - 0.1] * 2, color=BLUE, linewidth=2)
         ax.plot(mean["value"], place - 0.1, "D", color=BLUE, markersize=6)
-    ax.set_yticks(range(len(names)), [_plain(name) for name in names])
+    ax.set_yticks(range(len(names)), [plain(name) for name in names])
     right = ax.secondary_yaxis("right")
     right.set_yticks(range(len(names)), [interval_text(within["systems"][name]) for name in names])
     right.tick_params(length=0, labelsize=8)
@@ -268,7 +270,7 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
             if not bins:
                 continue
             error = entry[when]["ece"]["value"]
-            label = f"{_plain(name)} ({'n/a' if error is None else f'{error:.3f}'})"
+            label = f"{plain(name)} ({'n/a' if error is None else f'{error:.3f}'})"
             x, y = ([b[key] for b in bins] for key in ("probability", "positive"))
             ax.plot(x, y, label=label, markersize=4, linewidth=1.3, **style)
         title = f"{head_name(comparison, head).capitalize()}, {when} temperature scaling"
@@ -308,7 +310,7 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
         ax.set_title(f"{kind.replace('_', ' ')}\n({found[kind]['clips']} clips)", fontsize=9)
         ax.set_xlabel("AUROC", fontsize=8)
         ax.grid(axis="x", color="0.92")
-    labels = [f"control: {system_name(name)}" if is_control else _plain(name) for name, is_control in rows]
+    labels = [f"control: {system_name(name)}" if is_control else plain(name) for name, is_control in rows]
     axes[0].set_yticks(range(len(rows)), labels, fontsize=8)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     figure.suptitle(f"Each type against congruent clips, {head_name(comparison, head)}", fontsize=11)
@@ -318,7 +320,11 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
 def robustness(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
     """AUROC of all systems as streams are dropped or spoiled, a panel a condition."""
     found = sorted(comparison["robustness"].get(head, {}).items())
-    points, areas = ({name: pd.DataFrame(entry[key]) for name, entry in found} for key in ("points", "areas"))
+    # A system whose streams were only dropped has no area, and its empty table needs its columns all the same.
+    points, areas = (
+        {name: pd.DataFrame(entry[key], columns=list(columns)) for name, entry in found}
+        for key, columns in (("points", POINT_COLUMNS), ("areas", AREA_COLUMNS))
+    )
     if not points:
         return None
     return robustness_figure(points, path, areas=areas, question=head_name(comparison, head))
@@ -340,7 +346,7 @@ def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> P
     for style, (name, (flops, area)) in zip(_styles(len(points)), points.items(), strict=True):
         if area["low"] is not None:
             ax.plot([flops] * 2, [area["low"], area["high"]], color=style["color"], linewidth=1.3, alpha=0.7)
-        ax.plot(flops, area["value"], style["marker"], color=style["color"], markersize=8, label=_plain(name))
+        ax.plot(flops, area["value"], style["marker"], color=style["color"], markersize=8, label=plain(name))
     ax.set_xscale("log")
     ax.margins(x=0.12)
     _few_log_ticks(ax)
@@ -376,9 +382,3 @@ def _styles(count: int) -> list[dict[str, Any]]:
         }
         for place in range(count)
     ]
-
-
-def _plain(name: str) -> str:
-    # Matplotlib takes text between two dollar signs for mathematics.
-    text = name.replace("$", r"\$")
-    return text if len(text) <= 44 else f"{text[:42]}..."

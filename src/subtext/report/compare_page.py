@@ -19,7 +19,7 @@ from subtext.report.table import (
     interval_text,
     system_name,
 )
-from subtext.robustness.conditions import CONDITIONS
+from subtext.robustness.conditions import CLEAN, CONDITIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -489,7 +489,7 @@ def _robustness(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
         yield "|" + "---|" * (len(areas) + 2)
         for name, each in sorted(found.items()):
             own = {a["condition"]: {**a, "value": a["area"]} for a in each["areas"]}
-            clean = next(iter(own.values()), {}).get("clean")
+            clean = next((p["auroc"] for p in each["points"] if p["condition"] == CLEAN), None)
             yield f"| {name} | {_number(clean)} | {' | '.join(interval_text(own.get(key)) for key in areas)} |"
 
 

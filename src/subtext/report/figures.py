@@ -292,6 +292,12 @@ def _test_scores(table: pd.DataFrame, head: str) -> tuple[np.ndarray, np.ndarray
     return rows[head].to_numpy(dtype=bool), rows[f"prob_{head}"].to_numpy(dtype=np.float64)
 
 
+def plain(name: str) -> str:
+    """A name as text that stands in a figure: shortened, and never taken for mathematics."""
+    # Matplotlib takes text between two dollar signs for mathematics.
+    return (name if len(name) <= 44 else f"{name[:42]}...").replace("$", r"\$")
+
+
 def _figure(width: float, height: float) -> "Figure":
     # A bare Figure draws with Agg and leaves pyplot's global state alone.
     from matplotlib.figure import Figure

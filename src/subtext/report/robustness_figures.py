@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.labels import MODALITIES
-from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, _figure, _save
+from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, _figure, _save, plain
 from subtext.report.table import MODALITY_NAMES
 from subtext.robustness.conditions import CLEAN, CONDITIONS, Condition, dropped
 
@@ -80,7 +80,7 @@ def robustness_figure(
     if len(systems) > 1:
         # Drawn nowhere, so that every system has its sign, whichever panels it is in.
         handles = [
-            axes[0].plot([], [], color=colour, linestyle=dash, marker=marker, markersize=4, label=name)[0]
+            axes[0].plot([], [], color=colour, linestyle=dash, marker=marker, markersize=4, label=plain(name))[0]
             for name, (colour, dash, marker) in styles.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(systems)), fontsize=9)

@@ -122,6 +122,8 @@ def chosen_conditions(
     Raises:
         ConfigError: a name or a strength cannot be used with this run.
     """
+    if asked is not None and not asked:
+        raise ConfigError("no condition is named; name some, or leave the option out to try all that apply")
     drops = drop_conditions(modalities)
     possible = [*drops, *(name for name, c in CONDITIONS.items() if c.modality in modalities and applies(c))]
     known = [*drops, DROP, *CONDITIONS]

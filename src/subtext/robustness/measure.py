@@ -92,7 +92,8 @@ def measure_robustness(
     if settings["task"].get("rows", "clips") != "clips":
         raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
     parts = _parts(run, settings)
-    table = _begin(run, parts, seed, overwrite)
+    described = {"format": FORMAT, "seed": seed, "models": [_digest(part) for part in parts]}
+    table = None if overwrite else _there(run, described)
     strengths = strengths or {}
     for part in parts:
         clips = _TestClips(part, workers, models)
@@ -106,6 +107,8 @@ def measure_robustness(
         with _scratch(Path(clips.settings["paths"]["features"])) as scratch:
             trials = _Trials(clips, scratch, seed)
             trials.check(own)
+            if table is None:
+                _begin(run, described)
             if (CLEAN, 0.0) not in done:
                 table = _added(run, table, own, own, CLEAN, 0.0)
             for number, (name, strength) in enumerate(todo, 1):
@@ -123,17 +126,12 @@ def _parts(run: RunFolder, settings: Mapping[str, Any]) -> list[RunFolder]:
     return [fold_of(run, fold) for fold in range(int(settings["cv"]))]
 
 
-def _begin(run: RunFolder, parts: Sequence[RunFolder], seed: int, overwrite: bool) -> pd.DataFrame | None:
+def _there(run: RunFolder, described: Mapping[str, Any]) -> pd.DataFrame | None:
     """What is there already, if it can be gone on with."""
-    described = {"format": FORMAT, "seed": seed, "models": [_digest(part) for part in parts]}
-    there, beside = run.file(TABLE), run.file(DESCRIBED)
-    if overwrite:
-        with run.writing():
-            there.unlink(missing_ok=True)
+    there = run.file(TABLE)
     if not there.is_file():
-        run.write_json(DESCRIBED, described)
         return None
-    before = _read_json(beside)
+    before = _read_json(run.file(DESCRIBED))
     changed = [name for name, value in described.items() if before.get(name) != value]
     if changed:
         what = {"seed": f"--seed {before.get('seed')}", "models": "another model"}.get(changed[0], "another version")
@@ -142,6 +140,13 @@ def _begin(run: RunFolder, parts: Sequence[RunFolder], seed: int, overwrite: boo
         return pd.read_parquet(there)
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {there}: {str(error).splitlines()[0]}; add --overwrite to begin anew") from error
+
+
+def _begin(run: RunFolder, described: Mapping[str, Any]) -> None:
+    """Put an earlier table away, once everything that could go wrong before the first rows has gone well."""
+    with run.writing():
+        run.file(TABLE).unlink(missing_ok=True)
+    run.write_json(DESCRIBED, described)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
