@@ -15,7 +15,7 @@ for fusion in "${strategies[@]}"; do
   controls='[majority,posterior_product,permuted]'
   [ $fusion = crossmodal ] && controls='[majority,metadata,visual,text,prosody,visual+text,posterior_product,permuted,shuffled]'
   subtext-sweep sweep=fusion experiment=collage fusion=$fusion name=fusion_collage-$fusion "${common[@]}" \
-    encoders=$encoders trainer.max_epochs=10 trials=8 refit_seeds=5 workers=0 "controls=$controls"
+    encoders=$encoders trainer.max_epochs=10 pruner=median trials=8 refit_seeds=5 workers=0 "controls=$controls"
 done
 subtext-compare --reference posterior --out runs/comparison_fusion_collage \
   $(for fusion in "${strategies[@]}"; do echo "$fusion=runs/sweeps/fusion_collage-$fusion"; done)

@@ -21,7 +21,7 @@ done
 
 search() { # NAME EPOCHS OVERRIDE...
   subtext-sweep --config-dir experiments/fusion_ravdess_swap/conf sweep=fusion_short "${common[@]}" encoders=$stage task.batch_size=128 \
-    trainer.max_epochs=$2 name=fusion_ravdess_swap-$1 'controls=[majority,permuted]' trials=4 refit_seeds=5 workers=0 "${@:3}"
+    trainer.max_epochs=$2 name=fusion_ravdess_swap-$1 'controls=[majority,permuted]' pruner=median trials=4 refit_seeds=5 workers=0 "${@:3}"
 }
 face=(encoder.visual.hidden_dropout=0.5 encoder.visual.trainable=false encoder.visual.dim=64)
 voice=(encoder.prosody.hidden_dropout=0.5 encoder.prosody.trainable=false encoder.prosody.dim=64)
