@@ -23,6 +23,8 @@ from subtext.run_folder import RunFolder
 from subtext.training import train
 from tiny_runs import settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EPOCHS = 6
 
 # Runs training in a process that can be killed. `pause` names a moment at which it stops and waits for that:
@@ -36,8 +38,6 @@ torch.set_num_threads(1)
 import subtext.checkpoints, subtext.training
 from subtext.control_systems import Controls
 from subtext.task import IncongruenceTask
-
-pytestmark = pytest.mark.usefixtures("undrawn")
 folder, pause = Path(sys.argv[1]), sys.argv[2].split()
 
 def stop():
