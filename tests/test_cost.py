@@ -39,6 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_cost_of_a_run_is_measured_in_a_process_of_its_own(run: Path) -> None:
     held = np.ones(300 * 2**20, dtype=np.uint8)  # memory of this process, which is none of the model's
     found = measure_cost(run)

@@ -22,6 +22,8 @@ from subtext.run_folder import RunFolder, load_classifier, load_extractors
 from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

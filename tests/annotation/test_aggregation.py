@@ -78,6 +78,7 @@ def test_dawid_skene_outvotes_a_majority_of_bad_raters():
     assert (table["incongruent_probability"] >= 0.5).all()
 
 
+@pytest.mark.slow
 def test_dawid_skene_does_not_depend_on_the_order_of_rows():
     rng = np.random.default_rng(3)
     table = votes("incongruent", {str(turn): "".join(map(str, rng.integers(0, 2, 3))) for turn in range(40)})

@@ -91,6 +91,7 @@ def test_a_choice_from_the_users_folder_is_known(tmp_path: Path) -> None:
     assert "fusion=own" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_grid_without_a_name_runs_its_jobs(tmp_path: Path) -> None:
     done = command("train", "-m", "corpus=manifest", "corpus.path=missing.csv", "seed=0,1", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -104,6 +105,7 @@ def test_a_group_can_be_left_out(tmp_path: Path) -> None:
     assert "TextEncoder" in done.stdout
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings(tmp_path: Path) -> None:
     done = command("train", "resume=somewhere", "trainer.max_epochs=50", cwd=tmp_path)
     assert done.returncode == 2

@@ -278,6 +278,7 @@ def test_prediction_imports_no_training_code(untrained_run: Path, clip: Path) ->
     assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_done(untrained_run: Path, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for number in range(200):
@@ -295,6 +296,7 @@ def test_ctrl_c_keeps_what_was_done(untrained_run: Path, clip: Path, tmp_path: P
     assert len(shown.splitlines()) == len(lines)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(untrained_run: Path, clip: Path) -> None:
     with start(untrained_run, *[clip] * 20, "--transcript", "fine") as run:
         assert run.stdout is not None

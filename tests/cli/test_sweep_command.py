@@ -11,6 +11,8 @@ import yaml
 from sweep_commands import COMMON, sweep_here
 from tiny_runs import DIRECTIONS, write_corpus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FAKE = [*COMMON, "workers=0"]
 
 
@@ -51,6 +53,7 @@ def test_misspelt_names_the_nearest(slip: str, meant: str, tmp_path: Path) -> No
     assert f"did you mean '{meant}'?" in said
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_sweep(tmp_path: Path) -> None:
     assert sweep_here(*FAKE, "fusion=late", "trials=1", folder=tmp_path)[0] == 0
     code, said = sweep_here(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", folder=tmp_path)
@@ -59,6 +62,7 @@ def test_other_settings_are_another_sweep(tmp_path: Path) -> None:
     assert sweep_here(*FAKE, "fusion=late", "trials=2", "task.swap=0.5", "name=other", folder=tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 def test_every_trial_on_the_front_is_kept_as_an_experiment(tmp_path: Path) -> None:
     experiments = tmp_path / "runs/sweeps/pareto-manifest/conf/experiment"
     experiments.mkdir(parents=True)

@@ -113,6 +113,7 @@ def test_a_label_that_follows_duration_of_whole_files_is_found(files: Manifest) 
     assert "file_duration" in alarms(audit_corpus(files, media="headers"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "change"),
     [

@@ -12,6 +12,8 @@ from subtext.cli.evaluate import main
 from subtext.errors import RunError
 from subtext.evaluation.run import evaluate_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def write_run(folder: Path, seed: int = 0, **changes) -> Path:
     folder.mkdir()

@@ -29,6 +29,7 @@ def simulation() -> Iterator[ModuleType]:
     del sys.modules["false_positives"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", ["skills", "actors"])
 def test_true_null_on_crossed_pairs_is_rejected_about_as_often_as_stated(simulation: ModuleType, design: str) -> None:
     """At 5 %, 150 samples stay inside 1 and 10 % in 98 of 100 runs; by clip 40 % and more are rejected."""

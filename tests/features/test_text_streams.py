@@ -314,6 +314,7 @@ def test_the_default_model_needs_neither_library_nor_network(folder: Path) -> No
     assert out.splitlines() == ["(1, 384)", "[]"]
 
 
+@pytest.mark.slow
 def test_the_library_loads_a_folder_without_network(other_model: Path) -> None:
     out = in_a_new_process(f"""
         import os, socket

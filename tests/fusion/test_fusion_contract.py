@@ -150,6 +150,7 @@ class Flat(torch.nn.Module):
         return outputs(self.fusion, {m: Tokens(values[m], masks[m]) for m in values})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_can_be_exported_for_batches_of_any_size(name: str) -> None:
     def flat(tokens: dict[str, Tokens]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
