@@ -265,6 +265,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_prediction_imports_no_training_code(untrained_run: Path, clip: Path) -> None:
     code = (
         "import sys\nfrom subtext.cli.predict import main\ncode = main(sys.argv[1:])\n"

@@ -53,6 +53,7 @@ def follow(table: pd.DataFrame, seed: int = 1, strength: float = 0.75) -> np.nda
     return np.random.default_rng(seed).random(len(table)) < strength
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_planted_nothing_found(seed: int) -> None:
     assert audited(corpus(seed)).alarms == ()

@@ -128,6 +128,7 @@ def test_the_order_and_company_of_texts_do_not_matter(folder: Path) -> None:
         np.testing.assert_allclose(a.values, c.values, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_ten_thousand_words_are_cut_and_none_is_dropped(folder: Path, minilm: BertEmbedder) -> None:
     words = [f"{word}{number}" for number in range(2500) for word in ("glad", "sad", "well-being", "don't")]
     text = " ".join(words)

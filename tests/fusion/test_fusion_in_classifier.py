@@ -67,6 +67,7 @@ def clips() -> tuple[dict[str, Tokens], Tensor]:
     return batch(rows=32, seed=5, subsets=False), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_thirty_two_clips_can_be_learned_by_heart(name: str) -> None:
     model, (tokens, labels) = classifier(name), clips()

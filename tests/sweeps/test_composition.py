@@ -143,6 +143,7 @@ def test_the_fusion_sweep_knows_every_strategy_and_only_settings_that_they_have(
     assert all(own.values()), own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
 def test_every_sweep_of_ours_is_usable(sweep: str, tmp_path: Path) -> None:
     made = plan(tmp_path, f"sweep={sweep}")
@@ -278,6 +279,7 @@ REFUSED: list[tuple[str, list[str], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sweep", "overrides", "said"), REFUSED)
 def test_what_no_trial_could_run_is_refused_with_the_file(
     sweep: str, overrides: list[str], said: str, tmp_path: Path

@@ -17,6 +17,7 @@ def settings_of(composition: Composition) -> dict[str, object]:
     return {k: v for k, v in unresolved(composition.config({})).items() if k not in BELONGS_TO_THE_RUN}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "trial"),
     [
