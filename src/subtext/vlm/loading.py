@@ -1,0 +1,286 @@
+"""Find a model's folder, check it, and load processor and model: from safetensors, without code from the folder."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from subtext.errors import ConfigError, WeightsError
+from subtext.hub import hub_folder, offline
+from subtext.vlm.spec import VlmSpec
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
+"""What a model folder may consist of; nothing else of a repository is fetched, read or counted."""
+INDEX: Final = "model.safetensors.index.json"
+_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+_HEADROOM: Final = 1.2
+"""Memory by the weights' own: the frames' activations and one layer's temporary copies; measured is what a run says."""
+
+
+def find_folder(spec: VlmSpec) -> Path:
+    """The model's folder, checked: whole, safetensors only, neither an adapter nor quantised by code from elsewhere.
+
+    Raises:
+        WeightsError: there is none, it lacks a file, or holds what is not read.
+        ConfigError: a hub id has no pinned revision.
+    """
+    folder = Path(spec.path)
+    if not folder.is_dir():
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", spec.path) or folder.is_absolute():
+            raise WeightsError(f"no model folder {spec.path}; set vlm.path to a folder or a hub id (owner/name)")
+        if spec.revision is None:
+            raise ConfigError(
+                f"vlm.path={spec.path} is no folder here; as a hub id it needs its commit, vlm.revision=<40 hex digits>"
+            )
+        found = hub_folder(spec.path, spec.revision, FILES, allow_download=spec.allow_download, what="model")
+        if found is None:
+            raise WeightsError(
+                f"model {spec.path} is not on this machine; set vlm.path to its folder, or vlm.allow_download=true"
+            )
+        folder = found
+    _check_folder(folder)
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The model's safetensors files: those of its index, else the one file.
+
+    Raises:
+        WeightsError: one is missing, or the index leads out of the folder.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        single = folder / "model.safetensors"
+        if single.is_file():
+            return [single]
+        pickled = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5") for p in folder.glob(kind))
+        if pickled:
+            raise WeightsError(f"{folder / pickled[0]}: only safetensors are read; save the model again as safetensors")
+        raise WeightsError(f"{folder}: model.safetensors is missing; fetch the model again")
+    names = sorted(set(map(str, _json(index).get("weight_map", {}).values())))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise WeightsError(f"{index} names '{name}', which is no safetensors file of this folder")
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder}: {name} is missing, which {INDEX} names; fetch the model again")
+    if not names:
+        raise WeightsError(f"{index} names no weights; fetch the model again")
+    return [folder / name for name in names]
+
+
+def _check_folder(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file() or (folder / "adapter_model.safetensors").is_file():
+        raise WeightsError(
+            f"{folder} holds an adapter, whose base is never fetched; set vlm.path to the base model's own folder"
+        )
+    for name in ("config.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder}: {name} is missing; fetch the model again")
+    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+        raise WeightsError(f"{folder}: it has no processor (preprocessor_config.json); fetch the model again")
+    if "quantization_config" in _json(folder / "config.json"):
+        raise WeightsError(f"{folder}: the weights are quantised; take the model's own weights in vlm.dtype")
+    weight_files(folder)
+
+
+def load_processor(spec: VlmSpec, folder: Path) -> Any:
+    """The processor with its tokenizer, padded on the left.
+
+    Raises:
+        WeightsError: it cannot be loaded, or has no chat template though the family gives none.
+        ConfigError: it has no setting that the family names.
+    """
+    from transformers import AutoProcessor
+
+    processor = _loaded(AutoProcessor, folder, "processor", {})
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or tokenizer.pad_token_id is None:
+        what = "tokenizer" if tokenizer is None else "padding token"
+        raise WeightsError(f"{folder}: the processor has no {what}; save processor and tokenizer there together")
+    tokenizer.padding_side = "left"
+    if spec.chat_template is None and not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
+        raise WeightsError(
+            f"{folder}: the processor has no chat template (chat_template.jinja); fetch it again, or set "
+            "vlm.chat_template"
+        )
+    # Set before, not at a call: Idefics2 counts its placeholders by what its parts hold, whatever a call says.
+    parts = [part for kind in ("image", "video") if (part := getattr(processor, f"{kind}_processor", None)) is not None]
+    for name, value in spec.processor.items():
+        having = [part for part in parts if hasattr(part, name)]
+        if not having:
+            raise ConfigError(f"vlm.processor.{name}: no part of {type(processor).__name__} has such a setting")
+        for part in having:
+            setattr(part, name, value)
+    return processor
+
+
+def load_model(spec: VlmSpec, folder: Path, processor: Any) -> "PreTrainedModel":
+    """The model in eval mode on its device; what will not fit is said before anything is read.
+
+    Raises:
+        ConfigError: there is no such device, or the weights are larger than its free memory.
+        WeightsError: the folder's model cannot be loaded, or is not that of its tokenizer.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    device = check_device(spec.device)
+    check_memory(spec, folder, device)
+    settings = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype), "attn_implementation": spec.attention}
+    model = _loaded(AutoModelForImageTextToText, folder, "model", settings).eval().requires_grad_(False)
+    _check_agreement(folder, model, processor)
+    _plain_generation(spec, model, processor.tokenizer)
+    return model.to(device)
+
+
+def check_device(name: str) -> "torch.device":
+    """The device of this name.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"vlm.device={name} is no device; use cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"vlm.device={name}: {torch.cuda.device_count() or 'no'} GPU is to be seen here; use "
+            "vlm.device=cpu, or run where there is one"
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"vlm.device={name}: only cpu and cuda are used")
+    return device
+
+
+def check_memory(spec: VlmSpec, folder: Path, device: "torch.device") -> None:
+    """Say before loading what will not fit.
+
+    Raises:
+        ConfigError: the weights in `vlm.dtype` need more than is free.
+    """
+    needed = parameter_count(folder) * _BYTES[spec.dtype] * _HEADROOM
+    free = free_memory(device)
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"{folder.name} in {spec.dtype} needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on "
+            f"{device}; use a smaller model, vlm.dtype=bfloat16, or another device"
+        )
+
+
+def parameter_count(folder: Path) -> int:
+    """Numbers in the weight files, read from their headers."""
+    total = 0
+    for path in weight_files(folder):
+        for name, entry in _header(path).items():
+            if name != "__metadata__":
+                size = 1
+                for length in entry["shape"]:
+                    size *= length
+                total += size
+    return total
+
+
+def free_memory(device: "torch.device") -> int | None:
+    """Bytes that are free on a device, None where the system does not say."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = []
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        found.append(1024 * int(re.findall(r"MemAvailable:\s+(\d+) kB", text)[0]))
+        group = Path("/sys/fs/cgroup")  # a container's own limit
+        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        if limit != "max":
+            found.append(int(limit) - int(used))
+    except (OSError, IndexError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def _header(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > os.fstat(file.fileno()).st_size:
+                raise ValueError("its header is longer than the file")
+            return json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error}); fetch it again") from error
+
+
+def _loaded(auto: Any, folder: Path, what: str, settings: Mapping[str, Any]) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        with offline():
+            return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **settings)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{folder}: the {what} cannot be loaded ({type(error).__name__}: {reason})") from error
+
+
+def _check_agreement(folder: Path, model: "PreTrainedModel", processor: Any) -> None:
+    """Whether the tokenizer's numbers are rows of the model's table, and both mean the same by a picture."""
+    rows, tokens = model.get_input_embeddings().num_embeddings, len(processor.tokenizer)
+    if tokens > rows:
+        raise WeightsError(
+            f"{folder}: the tokenizer has {tokens} tokens and the model {rows}; they are not of one model: fetch the "
+            "folder again as a whole"
+        )
+    for kind in ("image", "video"):
+        ours = getattr(processor, f"{kind}_token_id", None)
+        theirs = next(
+            (i for n in (f"{kind}_token_id", f"{kind}_token_index") if (i := getattr(model.config, n, None))), None
+        )
+        if None not in (ours, theirs) and ours != theirs:
+            raise WeightsError(
+                f"{folder}: the processor's {kind} token is {ours}, the model's {theirs}; they are not of one model: "
+                "fetch the folder again as a whole"
+            )
+
+
+def _plain_generation(spec: VlmSpec, model: "PreTrainedModel", tokenizer: Any) -> None:
+    """Greedy decoding with the folder's end tokens and those of the family: no penalties or samplers of its own."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    ends = [own] if isinstance(own, int) else list(own or [])
+    ends += [tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(token) for token in spec.stop)]
+    known = {end for end in ends if end is not None and end != tokenizer.unk_token_id}
+    model.generation_config = GenerationConfig(
+        eos_token_id=sorted(known), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"cannot read {path} ({' '.join(str(error).split())}); fetch the model again") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} does not hold a JSON object; fetch the model again")
+    return content
