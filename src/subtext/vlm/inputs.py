@@ -113,15 +113,17 @@ class Vlm:
     def __init__(self, spec: VlmSpec) -> None:
         self.spec = spec
         self.folder = find_folder(spec)
-        self.processor = load_processor(spec, self.folder)
-        self.tokenizer = self.processor.tokenizer
-        ids = (getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video"))
-        self._vision_ids = sorted({number for number in ids if number is not None})
-        if not self._vision_ids:
-            raise WeightsError(f"{self.folder}: its processor knows no image or video token; it is no vision model's")
-        added = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
-        self._special = sorted((token for token in added if len(token) > 1), key=len, reverse=True)
         self._counts: dict[tuple[int, int, int], int] = {}
+
+    @cached_property
+    def processor(self) -> Any:
+        """Makes tensors of texts and pictures; loaded when it is first asked for."""
+        return load_processor(self.spec, self.folder)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's, padding on the left."""
+        return self.processor.tokenizer
 
     @cached_property
     def model(self) -> "PreTrainedModel":
@@ -172,11 +174,13 @@ class Vlm:
                 give.
             WeightsError: see `render`.
         """
+        import torch
+
         ends = endings or [""] * len(samples)
         prompts = [self.render(sample) + end for sample, end in zip(samples, ends, strict=True)]
         tensors = self._process(prompts, [sample.frames for sample in samples])
         ids = tensors["input_ids"]
-        vision = sum((ids == number).sum(dim=1) for number in self._vision_ids).tolist()
+        vision = torch.stack([(ids == number).sum(dim=1) for number in self._vision_ids]).sum(dim=0).tolist()
         for place, (sample, count) in enumerate(zip(samples, vision, strict=True)):
             if count != (expected := self._expected(sample.frames, tensors, place)):
                 raise ConfigError(
@@ -186,6 +190,19 @@ class Vlm:
                 )
         return Encoded(tensors, tensors["attention_mask"].sum(dim=1).tolist(), vision)
 
+    @cached_property
+    def _vision_ids(self) -> list[int]:
+        ids = (getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video"))
+        found = sorted({number for number in ids if number is not None})
+        if not found:
+            raise WeightsError(f"{self.folder}: its processor knows no image or video token; it is no vision model's")
+        return found
+
+    @cached_property
+    def _special(self) -> list[str]:
+        added = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
+        return sorted((token for token in added if len(token) > 1), key=len, reverse=True)
+
     def _pictures(self, frames: Frames | None) -> Sequence[Images]:
         if frames is None:
             return ()
@@ -194,7 +211,7 @@ class Vlm:
             raise ConfigError(
                 f"{self.spec.name} takes {most} frames at most, not {len(frames.images)}; lower frames.count"
             )
-        return tile(frames.images) if self.spec.frames == "tiled" else frames.images
+        return list(tile(frames.images) if self.spec.frames == "tiled" else frames.images)
 
     def _process(self, prompts: Sequence[str], frames: Sequence[Frames | None]) -> "dict[str, torch.Tensor]":
         import torch
@@ -258,7 +275,7 @@ class Vlm:
         return self._counts[key]
 
     def _harmless(self, text: str) -> str:
-        """The text without the model's control tokens, which a transcript may well hold: `<image>` becomes `< image>`."""
+        """The text without the model's control tokens, which a transcript may hold: `<image>` becomes `< image>`."""
         for token in self._special:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")

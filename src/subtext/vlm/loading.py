@@ -1,5 +1,6 @@
 """Find a model's folder, check it, and load processor and model: from safetensors, without code from the folder."""
 
+import hashlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.errors import ConfigError, WeightsError
+from subtext.features.content import DigestMemory
 from subtext.hub import hub_folder, offline
 from subtext.vlm.spec import VlmSpec
 
@@ -284,3 +286,18 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} does not hold a JSON object; fetch the model again")
     return content
+
+
+def folder_digest(folder: Path, memory: DigestMemory) -> str:
+    """sha256 over the names and contents of all files of a model.
+
+    Raises:
+        WeightsError: one cannot be read.
+    """
+    files = sorted({path for pattern in FILES for path in folder.rglob(pattern)})
+    digests = memory.digests(files)
+    bad = next((error for error in digests.values() if isinstance(error, OSError)), None)
+    if bad is not None:
+        raise WeightsError(f"{folder}: {bad.filename or 'a file'} cannot be read: {bad.strerror or bad}")
+    told = "".join(f"{path.relative_to(folder).as_posix()} {digests[path]}\n" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()
