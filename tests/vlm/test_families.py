@@ -1,6 +1,6 @@
 """Ten families: every frame reaches the answer, a batch is as good as one, and what drops frames is stopped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +22,8 @@ QUESTION = "Do the words and the face agree? Answer yes or no."
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def vlm(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> Iterator[Vlm]:
-    yield tiny_vlm(request.param, tiny_folder(request.param))
+def vlm(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> Vlm:
+    return tiny_vlm(request.param, tiny_folder(request.param))
 
 
 def with_frame(frames: Frames, place: int, image: np.ndarray) -> Frames:

@@ -58,7 +58,9 @@ def calibrated(table: pd.DataFrame) -> pd.DataFrame:
         shares = np.full_like(scores, np.nan)
         for fold in folds.unique():
             here = (folds == fold).to_numpy(dtype=bool)
-            fitting = here & (out["split"] == "val").to_numpy(dtype=bool) & ~np.isnan(targets)
+            validated = here & (out["split"] == "val").to_numpy(dtype=bool) & ~np.isnan(targets)
+            # By id, so that the order of rows does not show in the last digits.
+            fitting = np.flatnonzero(validated)[np.argsort(out["id"].to_numpy(dtype=str)[validated], kind="stable")]
             temperature, biases = fit_bias_corrected(scores[fitting], targets[fitting])
             shares[here] = calibrate(scores[here] / temperature + biases)
         if head in BINARY_HEADS:
@@ -95,6 +97,30 @@ def spread_over_wordings(answers: pd.DataFrame, predictions: pd.DataFrame) -> pd
             {"head": head, "wording": wording, "auroc": area, "mass": mass, "clips": len(known), "unparsed": unparsed}
         )
     return pd.DataFrame(rows, columns=["head", "wording", "auroc", "mass", "clips", "unparsed"])
+
+
+def summary(predictions: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
+    """What a reader must know of the answers: by head the clips without a score and why, mass, spread over wordings,
+    answers that could not be read; and the tokens of a prompt.
+    """
+    rows = predictions.drop_duplicates("id")
+    heads = {
+        head: {
+            "unscored": {str(why): int(count) for why, count in rows[f"reason_{head}"].value_counts().items()},
+            "mass": _mean(rows[f"mass_{head}"]),
+            "spread": _mean(rows[f"spread_{head}"]),
+            "unparsed": int(rows[f"unparsed_{head}"].sum()),
+        }
+        for head in (*BINARY_HEADS, *CHOICES)
+        if f"reason_{head}" in rows
+    }
+    own = answers.loc[answers["control"] == ""]
+    return {"heads": heads, "tokens": _mean(own["tokens"]), "vision_tokens": _mean(own["vision_tokens"])}
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = values.astype("float64").mean()
+    return None if np.isnan(mean) else float(mean)
 
 
 def _targets(table: pd.DataFrame, head: str) -> np.ndarray:

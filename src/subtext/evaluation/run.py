@@ -18,7 +18,7 @@ HISTORY: Final = "history.csv"
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.md"
 CONFIG: Final = "config.yaml"
-_FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "logger")
+_FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "folder", "logger")
 """Settings in which pooled runs may differ."""
 
 

@@ -18,7 +18,7 @@ from subtext.corpora.shards import Shard, recordings
 from subtext.corpora.splits import fold_as_test
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
-from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings
+from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source
@@ -489,17 +489,6 @@ class _Scoring:
     def _facts(self, table: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
         """What a reader must know of the model and its answers."""
         spec = self.vlm.spec
-        heads = {
-            head: {
-                "unscored": {str(why): int(n) for why, n in table[f"reason_{head}"].value_counts().items()},
-                "mass": _mean(table[f"mass_{head}"]),
-                "spread": _mean(table[f"spread_{head}"]),
-                "unparsed": int(table[f"unparsed_{head}"].sum()),
-                "wordings": len(wordings),
-            }
-            for head, wordings in self.questions.wordings.items()
-            if f"reason_{head}" in table
-        }
         return {
             "family": spec.name,
             "model": Path(spec.path).name,
@@ -512,11 +501,9 @@ class _Scoring:
             "prompts": self.questions.version,
             "answer": self.settings["answer"],
             "floor": self.settings["floor"],
-            "heads": heads,
             "prompts_asked": int(self.counts["asked"]),
             "prompts_known": len(answers) - int(self.counts["asked"]),
-            "tokens": _mean(answers["tokens"]),
-            "vision_tokens": _mean(answers["vision_tokens"]),
+            **summary(table, answers),
         }
 
 
@@ -544,8 +531,3 @@ def _text(value: object) -> str | None:
 
 def _frames(found: Frames | str) -> Frames | None:
     return found if isinstance(found, Frames) else None
-
-
-def _mean(values: pd.Series) -> float | None:
-    mean = values.astype("float64").mean()
-    return None if np.isnan(mean) else float(mean)
