@@ -23,7 +23,7 @@ def write_talking_corpus(folder: Path) -> Path:
     place = table.groupby("split").cumcount()
     table["video"] = [f"{split}-{n % 2}.mp4" for split, n in zip(table["split"], place, strict=True)]
     for number, name in enumerate(table["video"].unique()):
-        write_talking_face(folder / name, 8.0, width=96 + 16 * (number % 3), height=72, fps=5)
+        write_talking_face(folder / name, 8.0, width=96 + 16 * number, height=72, fps=5)
     table["start"] = 0.5 * (place // 2)
     table["end"] = table["start"] + 0.5
     table["session"] = table["video"]
@@ -50,7 +50,7 @@ def vlm_settings(corpus: Path, model: Path, folder: Path, *more: str, family: st
         "workers=0",
         "frames.count=2",
         "frames.face.detector=haar",
-        "frames.max_side=160",
+        "frames.max_side=200",
         "floor=0",
         "heads=[incongruent]",
         "controls=false",

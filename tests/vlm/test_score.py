@@ -93,7 +93,7 @@ def test_controls_take_away_what_they_say(scored: Path) -> None:
     assert frames[["words_only", "content_free"]].isna().all(axis=None)
     assert (frames["other_frames"] != frames[""]).all()
     assert frames["other_frames"].isin(frames[""]).all(), "from the same splits"
-    assert frames["black_frames"].nunique() == 3, "one a size of pictures"
+    assert frames["black_frames"].nunique() == 4, "one a size of pictures"
     recording = table(scored).set_index("id")["session"]
     lender = frames[""].reset_index().set_index("")["id"][frames["other_frames"]].to_numpy()
     assert (recording[lender].to_numpy() != recording[frames.index].to_numpy()).all()
@@ -298,10 +298,10 @@ def test_a_dry_run_shows_prompt_and_frames(corpus: Path, model: Path, tmp_path: 
     assert "frames at 0.08, 0.25, 0.42 s of 0.50 s" in text
     assert picture is not None
     with Image.open(picture) as opened:
-        assert opened.size == (2 * 112, 2 * 72)
+        assert opened.size == (2 * 160, 2 * 72)
         sheet = np.asarray(opened)
     assert sheet[:72].std() > 10
-    assert sheet[72:, 112:].max() == 0, "no fourth frame"
+    assert sheet[72:, 160:].max() == 0, "no fourth frame"
     score(vlm_settings(corpus, model, tmp_path / "run", "frames.count=1"), tmp_path / "run")
 
 
@@ -325,4 +325,4 @@ def test_faces_can_be_sent(view: str, corpus: Path, model: Path, tmp_path: Path)
 
     with Image.open(picture) as opened:
         width, height = opened.size
-    assert (width, height) == ((2 * 224, 224) if view == "face" else (2 * (112 + 72), 72))
+    assert (width, height) == ((2 * 224, 224) if view == "face" else (2 * (160 + 72), 72))
