@@ -30,7 +30,7 @@ def main() -> NoReturn:
         print(f"ConfigError: the first word is the mode: {', '.join(MODES)}", file=sys.stderr)
         sys.exit(UNUSABLE)
     sys.argv[1:] = ["dry_run=true" if a == "--dry-run" else a for a in sys.argv[2:]]
-    OmegaConf.register_new_resolver("shard_folder", _shard_folder, replace=True)
+    register_resolvers()
     run(MODES[mode], "subtext-vlm", config_name="vlm_run", run_folder="${folder}")
 
 
@@ -56,6 +56,11 @@ def score_run(config: DictConfig) -> None:
 
 MODES: Final[Mapping[str, Callable[[DictConfig], int | None]]] = {"score": score_run}
 """Mode -> what it does; each is a Hydra task."""
+
+
+def register_resolvers() -> None:
+    """What the configuration needs besides Hydra's own: where a part of a run goes."""
+    OmegaConf.register_new_resolver("shard_folder", _shard_folder, replace=True)
 
 
 def _shard_folder(shard: str | None) -> str:

@@ -54,9 +54,7 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
         target.write_table(CONTROLS, pd.concat(parts, ignore_index=True))
     target.write_table(ANSWERS, answers)
     facts = [run.run() for run in runs]
-    shared: dict[str, Any] = {
-        key: facts[0][key] for key in ("groups", "labels", "question", "nature") if key in facts[0]
-    }
+    shared: dict[str, Any] = {key: facts[0][key] for key in ("groups", "labels", "question", "nature")}
     about = {**facts[0]["vlm"], **summary(predictions, answers)}
     for count in ("prompts_asked", "prompts_known"):
         about[count] = sum(fact["vlm"][count] for fact in facts)

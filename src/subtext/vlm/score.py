@@ -198,6 +198,7 @@ class _Scoring:
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
         self.records: list[dict[str, Any]] = []
+        self._tokens: dict[tuple[str, ...], Mapping[str, Sequence[int]]] = {}
 
     def rows(self) -> tuple[Manifest, pd.DataFrame]:
         """The corpus, and those of its rows that are asked about here."""
@@ -209,7 +210,9 @@ class _Scoring:
         self.folds = range(self.settings["cv"]) if whole else None
         self.lenders = table.loc[wanted] if not whole else table.loc[wanted].assign(split="test")
         if self.shard is not None:
-            wanted = wanted & self.shard.rows(corpus.manifest)
+            wanted = wanted & self.shard.rows(corpus.manifest.with_table(table.loc[wanted])).reindex(
+                table.index, fill_value=False
+            )
         if not wanted.any():
             raise ConfigError(f"shard={self.shard} holds no row; use fewer parts")
         return corpus.manifest, table.loc[wanted]
@@ -245,6 +248,11 @@ class _Scoring:
             self._answer(asked)
         for reason, count in without.most_common(3):
             log.warning("%d clips without frames: %s", count, reason)
+        refused = [row["reason"] for row in self.records if row["reason"] and not row["control"]]
+        if refused and len(refused) == sum(not row["control"] for row in self.records):
+            raise ConfigError(f"no clip can be asked about: {refused[0]}")
+        for reason, count in Counter(refused).most_common(3):
+            log.warning("%d prompts are not answered: %s", count, reason)
         self._write(manifest, judged, present, time.perf_counter() - began)
 
     def prompts(self, clip: Clip, control: str) -> Iterator[_Asked]:
@@ -345,7 +353,10 @@ class _Scoring:
         return {key: why for half in halves if half for key, why in self._model_answers(half).items()}
 
     def _options(self, wording: Wording) -> Mapping[str, Sequence[int]]:
-        return answer_tokens(self.vlm, tuple(wording.options))
+        options = tuple(sorted(wording.options))
+        if options not in self._tokens:
+            self._tokens[options] = answer_tokens(self.vlm, options)
+        return self._tokens[options]
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
