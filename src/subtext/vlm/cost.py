@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from subtext.errors import ConfigError, WeightsError
+from subtext.vlm.inputs import Frames, Sample, Vlm
 from subtext.vlm.spec import VlmSpec
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ SIZE: Final = (384, 512)
 """Height and width of a frame, px: 4:3 at the longer side that is sent by default."""
 TEXT_TOKENS: Final = 200
 """Tokens of a prompt besides those that stand for pictures: question, transcript, marks around frames."""
-ANSWER: Final = "ABC"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,23 @@ class Cost:
     def as_dict(self) -> dict[str, Any]:
         """By name."""
         return asdict(self)
+
+
+def configured_cost(settings: Mapping[str, Any], rank: int) -> Cost:
+    """Of the model of a configuration: the one in `vlm.path`, else the family's published one.
+
+    Args:
+        settings: `vlm` and `frames`.
+        rank: of an adapter.
+    """
+    spec = VlmSpec(**{**settings["vlm"], "path": str(settings["vlm"]["path"])})
+    if spec.path == "???":
+        return published_cost(spec, rank)
+    vlm = Vlm(spec)
+    count = len(settings["frames"].get("times") or ()) or int(settings["frames"]["count"])
+    black = Frames(np.zeros((count, *SIZE, 3), np.uint8), tuple(float(n) for n in range(count)), float(count))
+    encoded = vlm.encode([Sample("Do the person's words and face disagree? Answer with one word, yes or no.", black)])
+    return folder_cost(spec, vlm.folder, encoded.tensors, encoded.vision_tokens[0], rank)
 
 
 def published_cost(spec: VlmSpec, rank: int = 8) -> Cost:
@@ -116,6 +134,50 @@ def folder_cost(spec: VlmSpec, folder: Path, tensors: "Mapping[str, torch.Tensor
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder}: config.json cannot be used ({' '.join(str(error).split())[:200]})") from error
     return _cost(spec, model, tensors, vision, rank, folder.name, "its config.json")
+
+
+def prompt_cost(vlm: Vlm, sample: Sample) -> dict[str, Any]:
+    """Of reading one prompt: `parameters`, `flops`, and the most memory that this process has held so far (MiB)."""
+    encoded = vlm.encode([sample])
+    found = folder_cost(vlm.spec, vlm.folder, encoded.tensors, encoded.vision_tokens[0])
+    return {
+        "parameters": found.parameters,
+        "flops": found.flops_per_prompt,
+        "peak_memory_mb": _peak_memory(vlm.spec.device),
+    }
+
+
+def clip_cost(prompt: Mapping[str, Any], answers: pd.DataFrame, device: str) -> dict[str, Any]:
+    """Of all prompts about a clip, as `subtext-compare` shows it beside light models.
+
+    Args:
+        prompt: as `prompt_cost` gives it.
+        answers: the answer log; `ms` of a prompt is its share of the batch that it was answered in.
+        device: that answered.
+
+    Returns:
+        `parameters`, `flops_per_clip` (as if nothing of one prompt were kept for the next), `prompts_per_clip`,
+        `tokens_per_clip`, `ms_per_clip` by device, `peak_memory_mb`.
+    """
+    by_clip = answers.loc[answers["control"] == ""].groupby("id")
+    prompts = float(by_clip.size().mean())
+    took = by_clip["ms"].sum(min_count=1).mean()
+    return {
+        "parameters": {"trainable": 0, "frozen": prompt["parameters"]},
+        "flops_per_clip": round(prompt["flops"] * prompts),
+        "prompts_per_clip": prompts,
+        "tokens_per_clip": float(by_clip["tokens"].sum().mean()),
+        "ms_per_clip": {} if pd.isna(took) else {device.partition(":")[0]: float(took)},
+        "peak_memory_mb": prompt["peak_memory_mb"],
+    }
+
+
+def _peak_memory(device: str) -> float | None:
+    import torch
+
+    from subtext.cost import peak_memory
+
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.startswith("cuda") else peak_memory()
 
 
 def meta_model(config: Any) -> "torch.nn.Module":

@@ -31,6 +31,7 @@ from subtext.run_folder import RunFolder
 from subtext.vlm.answers import answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
+from subtext.vlm.cost import clip_cost, prompt_cost
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
 from subtext.vlm.loading import folder_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
@@ -198,6 +199,7 @@ class _Scoring:
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
         self.records: list[dict[str, Any]] = []
+        self.example: _Asked | None = None
         self._tokens: dict[tuple[str, ...], Mapping[str, Sequence[int]]] = {}
 
     def rows(self) -> tuple[Manifest, pd.DataFrame]:
@@ -245,6 +247,7 @@ class _Scoring:
                 for control in self.controls:
                     changed = CONTROLS[control](clip, other, self.questions.content_free)
                     asked += self.prompts(changed, control)
+            self.example = self.example or next((one for one in asked if one.sample.frames is not None), None)
             self._answer(asked)
         for reason, count in without.most_common(3):
             log.warning("%d clips without frames: %s", count, reason)
@@ -316,7 +319,9 @@ class _Scoring:
                 tokens = encoded.tokens[0] + self.tokens
                 return {batch[0].key: f"{tokens} tokens do not fit into a context of {most}; lower frames.count"}
             options = [self._options(one.wording) for one in batch]
+            began = time.perf_counter()
             answers = answer(self.vlm, encoded, options, self.tokens)
+            took = 1000 * (time.perf_counter() - began) / len(batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
@@ -329,6 +334,7 @@ class _Scoring:
                     "tokens": tokens,
                     "vision_tokens": vision,
                     "batch": len(batch),
+                    "ms": took,
                 }
                 for one, given, tokens, vision in zip(
                     batch, answers, encoded.tokens, encoded.vision_tokens, strict=True
@@ -375,11 +381,11 @@ class _Scoring:
         }
         nothing = {"raw": None, "parsed": None, "log_probs": None, "mass": np.nan, "score": np.nan}
         if given is None:
-            return row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "reason": refused}
+            return row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "ms": np.nan, "reason": refused}
         own = {name: np.exp(value) for name, value in given["log_probs"].items()}
         mass = float(sum(own.values()))
         parsed = parse(given["raw"], tuple(one.wording.options))
-        counted = {k: given[k] for k in ("raw", "tokens", "vision_tokens", "batch")}
+        counted = {k: given.get(k) for k in ("raw", "tokens", "vision_tokens", "batch", "ms")}
         shares = self._shares(one.wording, given, parsed)
         return (
             row
@@ -514,8 +520,18 @@ class _Scoring:
             "floor": self.settings["floor"],
             "prompts_asked": int(self.counts["asked"]),
             "prompts_known": len(answers) - int(self.counts["asked"]),
+            "cost": self._cost(answers),
             **summary(table, answers),
         }
+
+    def _cost(self, answers: pd.DataFrame) -> dict[str, Any]:
+        """What a clip costs, for `subtext-compare`; counted once, like an answer."""
+        if self.example is None:
+            return {"reason": "no clip has frames"}
+        key = key_of(cost=self.example.key)
+        if self.store.get(key) is None:
+            self.store.add({key: {"log_probs": {}, "cost": prompt_cost(self.vlm, self.example.sample)}})
+        return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

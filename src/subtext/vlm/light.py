@@ -1,0 +1,76 @@
+"""What the light model costs with all that a vision-language model does inside itself: finding faces, reading words."""
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+from subtext.errors import RunError
+from subtext.features.faces import FaceExtractor
+from subtext.features.index import FeatureIndex
+from subtext.features.text import TextExtractor
+from subtext.run_folder import RunFolder, load_extractors
+from subtext.vlm.cost import count_flops
+
+SIDE: Final = 320
+"""YuNet's pictures, px: as if each were square, which is more than it gets."""
+SPECIAL_TOKENS: Final = 2
+
+
+def light_cost(run: Path, models: Path | None = None) -> dict[str, Any]:
+    """Parameters and operations a clip of median length of the light model of a run.
+
+    Not counted: tracking faces between detections, measuring prosody, resizing; none of them is learned.
+
+    Args:
+        run: folder of a training run.
+        models: folder with the face detector's weights.
+
+    Returns:
+        Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`, `total`.
+
+    Raises:
+        RunError: the folder holds no finished run, or the run reads a part otherwise than could be counted.
+        WeightsError: the detector's or the text model's files are missing.
+    """
+    described = RunFolder(run).model()
+    index = FeatureIndex.load(run)
+    extractors = load_extractors(run, models)
+    parts = {"classifier": (sum(described["parameters"].values()), described["flops_per_clip"])}
+    visual, text = extractors.get("visual"), extractors.get("text")
+    if isinstance(visual, FaceExtractor):
+        table = index.table
+        rows = table[(table["modality"] == "visual") & (table["status"] == "ok")]
+        seconds = float(rows["n_steps"].median()) / visual.rate
+        # One at the beginning and one on the last picture, whatever the rate.
+        parts["face_detector"] = _yunet(visual, math.floor(seconds * visual.detect_rate) + 2)
+    if isinstance(text, TextExtractor):
+        rows = index.quality("text")
+        parts["text_encoder"] = _sentence_model(text, int(rows["n_tokens"].median()) + SPECIAL_TOKENS)
+    total = tuple(sum(values) for values in zip(*parts.values(), strict=True))
+    return {n: dict(zip(("parameters", "flops"), v, strict=True)) for n, v in ({**parts, "total": total}).items()}
+
+
+def _yunet(visual: FaceExtractor, detections: int) -> tuple[int, int]:
+    import cv2
+
+    from subtext.media.faces import YuNetDetector, read_weights
+
+    detector = visual.detector
+    if not isinstance(detector, YuNetDetector):
+        raise RunError(f"the run finds faces by '{detector.name}', whose operations are not counted; use yunet")
+    net = cv2.dnn.readNetFromONNX(bytearray(read_weights(detector.weights)))
+    layers = [net.getLayer(net.getLayerId(name)) for name in net.getLayerNames()]
+    parameters = sum(blob.size for layer in layers for blob in layer.blobs)
+    return parameters, detections * int(net.getFLOPS((1, 3, SIDE, SIDE)))
+
+
+def _sentence_model(text: TextExtractor, tokens: int) -> tuple[int, int]:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(str(text.folder), trust_remote_code=False, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
+    ids = torch.ones(1, tokens, dtype=torch.long)
+    flops = count_flops(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return sum(weight.numel() for weight in model.parameters()), flops
