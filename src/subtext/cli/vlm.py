@@ -15,6 +15,8 @@ usage: subtext-vlm MODE vlm=FAMILY vlm.path=FOLDER [--dry-run] [KEY=VALUE ...]
 
 Modes:
   score   ask the model about every validation and test clip, and evaluate it
+  tune    train a LoRA adapter on the training clips; labels=incongruence, polarity
+          or placebo; scored by: score vlm.adapter=FOLDER/adapter
   cost    parameters, operations, tokens and memory, without weights; without
           vlm.path of the family's published model; light=RUN beside it
 
@@ -57,6 +59,17 @@ def score_run(config: DictConfig) -> None:
     print(f"Run folder: {folder}")
 
 
+def tune_run(config: DictConfig) -> None:
+    """Train an adapter as configured."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from subtext.vlm.tune import ADAPTER, tune
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    tune(OmegaConf.to_container(config, resolve=True), folder)
+    print(f"Adapter: {folder / ADAPTER}")
+
+
 def show_cost(config: DictConfig) -> None:
     """Print what a family costs, and the light model beside it."""
     from rich.console import Console
@@ -81,6 +94,7 @@ def show_cost(config: DictConfig) -> None:
 
 MODES: Final[Mapping[str, tuple[Callable[[DictConfig], int | None], str | None]]] = {
     "score": (score_run, "${folder}"),
+    "tune": (tune_run, "${tune.folder}"),
     "cost": (show_cost, None),
 }
 """Mode -> what it does, as a Hydra task, and the folder that it writes."""

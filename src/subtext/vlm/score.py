@@ -33,7 +33,7 @@ from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
 from subtext.vlm.cost import clip_cost, prompt_cost
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
-from subtext.vlm.loading import folder_digest, parameter_count
+from subtext.vlm.loading import model_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
 from subtext.vlm.spec import VlmSpec
 from subtext.vlm.store import AnswerStore, key_of
@@ -194,7 +194,7 @@ class _Scoring:
         self.tokens = int(settings["max_new_tokens"]) if self.written else 1
         self.vlm = make_vlm(settings)
         work = Path(settings["paths"]["work"]) / "vlm"
-        self.digest = folder_digest(self.vlm.folder, DigestMemory(work / "files.sqlite"))
+        self.digest = model_digest(self.vlm.folder, self.vlm.spec.adapter, DigestMemory(work / "files.sqlite"))
         self.store = AnswerStore(work / "answers" / self.digest[:16])
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
@@ -509,6 +509,7 @@ class _Scoring:
         return {
             "family": spec.name,
             "model": Path(spec.path).name,
+            "adapter": None if spec.adapter is None else Path(spec.adapter).resolve().parent.name,
             "sha256": self.digest,
             "parameters": parameter_count(self.vlm.folder),
             "dtype": spec.dtype,
