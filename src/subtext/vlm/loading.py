@@ -226,7 +226,10 @@ def _shapes(path: Path) -> list[list[int]]:
 
 def _loaded(auto: Any, folder: Path, what: str, settings: Mapping[str, Any]) -> Any:
     from safetensors import SafetensorError
+    from transformers.utils import logging as hf_logging
 
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         with offline():
             return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **settings)
