@@ -1,5 +1,6 @@
 """Tiny models of ten families with random weights, made on the spot; their hub-loading code is the real one."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -346,3 +347,8 @@ def random_frames(n: int = 4, seed: int = 0, size: tuple[int, int] = (48, 64)) -
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 255, (n, *size, 3), dtype=np.uint8)
     return Frames(images, tuple(0.5 + step for step in range(n)), float(n))
+
+
+if __name__ == "__main__":
+    for name in BUILDERS:
+        write_tiny(name, Path(sys.argv[1]) / name)

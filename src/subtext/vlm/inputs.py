@@ -29,6 +29,8 @@ CLOCK: Final = 1000
 """Ticks a second in which the times of frames are told to a processor."""
 TEMPLATE_SECONDS: Final = 10
 """A chat template that takes longer doesn't end."""
+TEMPLATE_SIGNS: Final = 100_000
+"""More than any chat template adds to what it is given."""
 
 Images = npt.NDArray[np.uint8]
 """Pictures `[n, height, width, 3]`, RGB."""
@@ -155,6 +157,10 @@ class Vlm:
         except (TemplateError, ValueError, TypeError, KeyError, TimeoutError, MemoryError, OverflowError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise WeightsError(f"{self.folder}: its chat template cannot be used ({reason})") from error
+        if len(made) > TEMPLATE_SIGNS + 2 * len(text):
+            raise WeightsError(
+                f"{self.folder}: its chat template makes {len(made)} signs of {len(text)}; it is no chat's"
+            )
         if made.count(text) != 1:
             raise WeightsError(
                 f"{self.folder}: its chat template gives the question {made.count(text)} times instead of once; set "

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -17,8 +17,6 @@ from subtext.vlm.spec import VlmSpec
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-log = logging.getLogger(__name__)
 
 FILES: Final = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 """What a model folder may consist of; nothing else of a repository is fetched, read or counted."""
@@ -68,7 +66,8 @@ def weight_files(folder: Path) -> list[Path]:
         if pickled:
             raise WeightsError(f"{folder / pickled[0]}: only safetensors are read; save the model again as safetensors")
         raise WeightsError(f"{folder}: model.safetensors is missing; fetch the model again")
-    names = sorted(set(map(str, _json(index).get("weight_map", {}).values())))
+    mapped = _json(index).get("weight_map")
+    names = sorted(set(map(str, mapped.values()))) if isinstance(mapped, dict) else []
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise WeightsError(f"{index} names '{name}', which is no safetensors file of this folder")
@@ -138,7 +137,14 @@ def load_model(spec: VlmSpec, folder: Path, processor: Any) -> "PreTrainedModel"
     device = check_device(spec.device)
     check_memory(spec, folder, device)
     settings = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype), "attn_implementation": spec.attention}
-    model = _loaded(AutoModelForImageTextToText, folder, "model", settings).eval().requires_grad_(False)
+    told = {**settings, "output_loading_info": True}
+    model, info = _loaded(AutoModelForImageTextToText, folder, "model", told)
+    missing = sorted(info["missing_keys"])
+    if missing:  # which transformers would fill with random numbers and a warning
+        raise WeightsError(
+            f"{folder}: its weights lack {len(missing)} tensors, such as '{missing[0]}'; fetch the whole model again"
+        )
+    model = model.eval().requires_grad_(False)
     _check_agreement(folder, model, processor)
     _plain_generation(spec, model, processor.tokenizer)
     if spec.adapter is not None:
@@ -187,15 +193,7 @@ def check_memory(spec: VlmSpec, folder: Path, device: "torch.device") -> None:
 
 def parameter_count(folder: Path) -> int:
     """Numbers in the weight files, read from their headers."""
-    total = 0
-    for path in weight_files(folder):
-        for name, entry in _header(path).items():
-            if name != "__metadata__":
-                size = 1
-                for length in entry["shape"]:
-                    size *= length
-                total += size
-    return total
+    return sum(math.prod(shape) for path in weight_files(folder) for shape in _shapes(path))
 
 
 def free_memory(device: "torch.device") -> int | None:
@@ -217,20 +215,25 @@ def free_memory(device: "torch.device") -> int | None:
     return min(found, default=None)
 
 
-def _header(path: Path) -> Mapping[str, Any]:
+def _shapes(path: Path) -> list[list[int]]:
+    """Of every tensor of a safetensors file, from its header."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > os.fstat(file.fileno()).st_size:
                 raise ValueError("its header is longer than the file")
-            return json.loads(file.read(length))
-    except (ValueError, RecursionError) as error:
+            header = json.loads(file.read(length))
+        return [list(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}); fetch it again") from error
 
 
 def _loaded(auto: Any, folder: Path, what: str, settings: Mapping[str, Any]) -> Any:
     from safetensors import SafetensorError
+    from transformers.utils import logging as hf_logging
 
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         with offline():
             return auto.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **settings)
@@ -262,7 +265,7 @@ def _check_agreement(folder: Path, model: "PreTrainedModel", processor: Any) -> 
         theirs = next(
             (i for n in (f"{kind}_token_id", f"{kind}_token_index") if (i := getattr(model.config, n, None))), None
         )
-        if None not in (ours, theirs) and ours != theirs:
+        if theirs is not None and ours != theirs:
             raise WeightsError(
                 f"{folder}: the processor's {kind} token is {ours}, the model's {theirs}; they are not of one model: "
                 "fetch the folder again as a whole"
