@@ -88,7 +88,9 @@ def show_cost(config: DictConfig) -> None:
     for name, value in found.as_dict().items():
         if not isinstance(value, str):
             own = [beside.get(name)] if config.light else []
-            table.add_row(name, *("" if v is None else f"{v:,.2f}" if isinstance(v, float) else f"{v:,}" for v in (value, *own)))
+            table.add_row(
+                name, *("" if v is None else f"{v:,.2f}" if isinstance(v, float) else f"{v:,}" for v in (value, *own))
+            )
     Console().print(table)
 
 

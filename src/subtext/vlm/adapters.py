@@ -76,7 +76,9 @@ def add_adapter(
     try:
         import peft
     except ModuleNotFoundError as error:
-        raise ConfigError(f"adapters need a package that is not installed ({error}); pip install 'subtext[vlm]'") from error
+        raise ConfigError(
+            f"adapters need a package that is not installed ({error}); pip install 'subtext[vlm]'"
+        ) from error
     model.requires_grad_(False)
     config = peft.LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="|".join(map(re.escape, names))
@@ -142,7 +144,9 @@ def load_adapter(spec: VlmSpec, model: "torch.nn.Module", folder: Path) -> None:
         if not isinstance(part, torch.nn.Linear):
             raise WeightsError(f"{folder}: the model has no layer '{name[:100]}'; the adapter is of another base")
         if pair != {"A": (rank, part.in_features), "B": (part.out_features, rank)}:
-            raise WeightsError(f"{folder}: '{name[:100]}' is of another size in the model; the adapter is of another base")
+            raise WeightsError(
+                f"{folder}: '{name[:100]}' is of another size in the model; the adapter is of another base"
+            )
     outside = sorted(shapes.keys() - _text_layers(spec, parts))
     if outside:
         raise WeightsError(f"{folder}: it adapts '{outside[0][:100]}', which is not in the text model; take another")

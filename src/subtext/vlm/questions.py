@@ -102,7 +102,7 @@ class Questions:
                     f"{'verbal' if channel == 'words' else 'visual'}_polarity",
                     f"{n}-{channel}-{first}_first",
                     f"{wording[channel]} {how}",
-                    {"yes": wording["yes"], "no": "other" if wording["yes"] == "negative" else "negative"},
+                    {"yes": wording["asks"], "no": "other" if wording["asks"] == "negative" else "negative"},
                 )
                 for n, wording in enumerate(self._prompts["polarity_yes_no"], 1)
                 for channel in ("words", "face")

@@ -381,7 +381,9 @@ class _Scoring:
         }
         nothing = {"raw": None, "parsed": None, "log_probs": None, "mass": np.nan, "score": np.nan}
         if given is None:
-            return row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "ms": np.nan, "reason": refused}
+            return (
+                row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "ms": np.nan, "reason": refused}
+            )
         own = {name: np.exp(value) for name, value in given["log_probs"].items()}
         mass = float(sum(own.values()))
         parsed = parse(given["raw"], tuple(one.wording.options))

@@ -83,7 +83,9 @@ def examples_of(manifest: Manifest, questions: Questions, arm: str, seed: int) -
     missing = [column for column in NEEDED if column not in table]
     rows = table.loc[(table["split"] == "train") & table[[*NEEDED]].notna().all(axis=1)] if not missing else table[:0]
     if not len(rows):
-        raise ManifestError(f"{manifest.name}: no training row has {', '.join(missing or NEEDED)}; tuning needs them all")
+        raise ManifestError(
+            f"{manifest.name}: no training row has {', '.join(missing or NEEDED)}; tuning needs them all"
+        )
     labels: dict[str, list[Any]] = {
         "incongruent": ["yes" if value else "no" for value in rows["incongruent"]],
         **{c: ["negative" if value < 0 else "other" for value in rows[c]] for c in NEEDED[1:]},
@@ -156,8 +158,14 @@ class Encoder:
     def __init__(self, vlm: Vlm) -> None:
         self.vlm = vlm
         self.end = vlm.spec.stop[0] if vlm.spec.stop else vlm.tokenizer.eos_token
-        if vlm.tokenizer.convert_tokens_to_ids(self.end) in (None, vlm.tokenizer.pad_token_id, vlm.tokenizer.unk_token_id):
-            raise WeightsError(f"{vlm.folder}: '{self.end}' does not end a turn in its tokenizer; set vlm.stop to what does")
+        if vlm.tokenizer.convert_tokens_to_ids(self.end) in (
+            None,
+            vlm.tokenizer.pad_token_id,
+            vlm.tokenizer.unk_token_id,
+        ):
+            raise WeightsError(
+                f"{vlm.folder}: '{self.end}' does not end a turn in its tokenizer; set vlm.stop to what does"
+            )
 
     def __call__(self, batch: Sequence[tuple[Example, Sample]]) -> list[dict[str, Tensor]]:
         """Tensors of the examples, with `labels` `[batch, time]`; those with pictures of one size are together."""
@@ -274,6 +282,8 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     node, seed, run = settings["tune"], int(settings["seed"]), RunFolder(folder)
     if min(int(node[name]) for name in ("rank", "batch_size", "steps", "every")) < 1 or not node["learning_rate"] > 0:
         raise ConfigError("tune.rank, batch_size, steps, every and learning_rate must be above 0")
+    if int(node["steps"]) % int(node["every"]):
+        raise ConfigError(f"tune.steps={node['steps']} must be a multiple of tune.every={node['every']}")
     if settings["vlm"].get("adapter"):
         raise ConfigError("vlm.adapter: tuning begins with a fresh adapter; leave it out")
     if settings["cv"] is not None and settings["fold"] is None:
@@ -300,7 +310,9 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     task = VlmTask(model, learning_rate=float(node["learning_rate"]), steps=int(node["steps"]), seed=seed)
     shown = Shown(examples, Clips(settings, corpus.manifest), questions, vlm.spec.frames)
     began = time.perf_counter()
-    losses = _fit(task, DataLoader(shown, int(node["batch_size"]), sampler=stream, collate_fn=encoder), settings, folder)
+    losses = _fit(
+        task, DataLoader(shown, int(node["batch_size"]), sampler=stream, collate_fn=encoder), settings, folder
+    )
     with run.writing():
         losses.to_csv(run.file("history.csv"), index=False)
         write_adapter(model, run.file(f"{ADAPTER}.part"), rank=rank, alpha=alpha)
@@ -331,11 +343,21 @@ def _fit(task: VlmTask, loader: "DataLoader[Any]", settings: Mapping[str, Any], 
     """Train to the last step, from the newest checkpoint where there is one."""
     node, device = settings["tune"], torch.device(settings["vlm"]["device"])
     checkpoints = Checkpoints(folder)
-    trainer = pl.Trainer(
+    with quiet_lightning():
+        trainer = _trainer(node, device, checkpoints, folder)
+        trainer.fit(task, loader, ckpt_path=resumable(folder), weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.global_step != int(node["steps"]):
+        raise RunError(f"{folder}: training ended at step {trainer.global_step} of {node['steps']}; run it again")
+    return pd.DataFrame(checkpoints.history)
+
+
+def _trainer(node: Mapping[str, Any], device: torch.device, checkpoints: Checkpoints, folder: Path) -> pl.Trainer:
+    return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=-(-int(node["steps"]) // int(node["every"])),
-        max_steps=int(node["steps"]),
+        max_epochs=int(node["steps"]) // int(node["every"]),  # with max_steps, a resumed run takes an epoch for begun
         gradient_clip_val=1.0,
         callbacks=[checkpoints],
         plugins=[SafeCheckpointIO()],
@@ -345,13 +367,6 @@ def _fit(task: VlmTask, loader: "DataLoader[Any]", settings: Mapping[str, Any], 
         use_distributed_sampler=False,
         default_root_dir=str(folder),
     )
-    with quiet_lightning():
-        trainer.fit(task, loader, ckpt_path=resumable(folder), weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if trainer.global_step != int(node["steps"]):
-        raise RunError(f"{folder}: training ended at step {trainer.global_step} of {node['steps']}; run it again")
-    return pd.DataFrame(checkpoints.history)
 
 
 def _taught(examples: Sequence[Example], stream: Stream, wanted: int) -> pd.DataFrame:
@@ -365,7 +380,12 @@ def _taught(examples: Sequence[Example], stream: Stream, wanted: int) -> pd.Data
     stream.set_epoch(0)
     rows = [examples[number] for number in numbers[:wanted]]
     return pd.DataFrame(
-        {"id": [r.row for r in rows], "head": [r.wording.head for r in rows], "wording": [r.wording.name for r in rows], "answer": [r.answer for r in rows]}
+        {
+            "id": [r.row for r in rows],
+            "head": [r.wording.head for r in rows],
+            "wording": [r.wording.name for r in rows],
+            "answer": [r.answer for r in rows],
+        }
     )
 
 
