@@ -1,5 +1,6 @@
 """Ten families: every frame reaches the answer, a batch is as good as one, and what drops frames is stopped."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_control_tokens_in_a_transcript_are_no_placeholders(vlm: Vlm) -> None:
     said = f"I saw {image} and {vlm.tokenizer.eos_token} there"
     plain, hostile = (vlm.encode([Sample(text, random_frames())]) for text in ("I saw it", said))
     assert plain.vision_tokens == hostile.vision_tokens
+
+
+def test_adapters_would_reach_the_text_model_alone(vlm: Vlm) -> None:
+    names = [name for name, _ in vlm.model.named_modules() if re.fullmatch(f"{vlm.spec.text_modules}.*q_proj", name)]
+    layers = vlm.model.config.get_text_config().num_hidden_layers
+    assert len(names) == layers, names
+    assert not [name for name in names if re.search("vision|visual|tower|perceiver|connector|cross", name)]
 
 
 def test_there_are_ten_families_and_each_is_one_file() -> None:

@@ -145,6 +145,9 @@ def test_pickled_weights_are_not_read(folder: Path) -> None:
 
 
 def test_an_index_leads_nowhere_else(folder: Path, tmp_path: Path) -> None:
+    change(folder / "config.json", transformers_weights="../outside.safetensors")
+    assert "names other weight files" in refused(folder)
+    change(folder / "config.json", transformers_weights=None)
     (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))

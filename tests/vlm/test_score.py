@@ -134,8 +134,62 @@ def test_a_second_run_asks_nothing(scored: Path, corpus: Path, model: Path, monk
 
 
 def test_a_finished_run_is_not_lost(scored: Path, corpus: Path, model: Path) -> None:
-    with pytest.raises(RunError, match="finished run"):
+    with pytest.raises(RunError, match="holds a finished run; replace it by overwrite=true"):
         score(vlm_settings(corpus, model, scored), scored)
+
+
+def test_an_interrupted_run_of_other_settings_is_not_mixed_up(
+    corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_module, "answer", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(vlm_settings(corpus, model, tmp_path / "run"), tmp_path / "run")
+    with pytest.raises(RunError, match="holds a run of other settings"):
+        score(vlm_settings(corpus, model, tmp_path / "run", "seed=1"), tmp_path / "run")
+
+
+def test_what_is_too_long_is_left_out_and_never_cut(corpus: Path, model: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(corpus)
+    rows.loc[rows["id"] == "test-003", "transcript"] = "word " * 4000
+    longer = corpus.with_name("longer.csv")
+    rows.to_csv(longer, index=False)
+    score(vlm_settings(longer, model, tmp_path / "run", "context=false"), tmp_path / "run")
+    predictions = table(tmp_path / "run").set_index("id")
+    assert predictions["prob_incongruent"].isna().sum() == 1
+    assert "do not fit into a context of 8192" in predictions.loc["test-003", "reason_incongruent"]
+
+
+def test_answers_that_are_not_numbers_are_said(corpus: Path, model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    save_file({k: torch.full_like(v, float("nan")) for k, v in weights.items()}, broken / "model.safetensors")
+    with pytest.raises(ConfigError, match="no clip can be asked about: the model's answer is not a number"):
+        score(vlm_settings(corpus, broken, tmp_path / "run"), tmp_path / "run")
+
+
+def test_the_voice_is_told_and_asked_for(corpus: Path, model: Path, tmp_path: Path) -> None:
+    deaf = vlm_settings(corpus, model, tmp_path / "run", "heads=[vocal_incongruent]")
+    with pytest.raises(ConfigError, match="vocal_incongruent asks for the voice, of which nothing is told"):
+        score(deaf, tmp_path / "run")
+    with pytest.raises(ConfigError, match="another thing in each fold"):
+        score(vlm_settings(corpus, model, tmp_path / "run", "voice=true", "cv=3"), tmp_path / "run")
+    heads = "heads=[vocal_incongruent,vocal_polarity]"
+    text, _ = dry_run(vlm_settings(corpus, model, tmp_path / "run", "voice=true", heads), tmp_path / "run")
+    assert "The person's voice, as measured: pitch " in text
+    assert "words and voice disagree" in text
+    score(vlm_settings(corpus, model, tmp_path / "run", "voice=true", heads), tmp_path / "run")
+    predictions = table(tmp_path / "run")
+    assert predictions["present_prosody"].any()
+    assert predictions["prob_vocal_incongruent"].notna().all()
+    assert np.allclose(
+        predictions[[f"prob_vocal_polarity_{p}" for p in ("negative", "neutral", "positive")]].sum(axis=1), 1
+    )
 
 
 def test_a_killed_run_goes_on(

@@ -52,16 +52,15 @@ def find_folder(spec: VlmSpec) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The model's safetensors files: those of its index, else the one file.
+    """The model's safetensors files: the one, or those of its index.
 
     Raises:
         WeightsError: one is missing, or the index leads out of the folder.
     """
-    index = folder / INDEX
+    single, index = folder / "model.safetensors", folder / INDEX
+    if single.is_file():  # as transformers does, which then looks at no index
+        return [single]
     if not index.is_file():
-        single = folder / "model.safetensors"
-        if single.is_file():
-            return [single]
         pickled = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5") for p in folder.glob(kind))
         if pickled:
             raise WeightsError(f"{folder / pickled[0]}: only safetensors are read; save the model again as safetensors")
@@ -88,8 +87,11 @@ def _check_folder(folder: Path) -> None:
             raise WeightsError(f"{folder}: {name} is missing; fetch the model again")
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         raise WeightsError(f"{folder}: it has no processor (preprocessor_config.json); fetch the model again")
-    if "quantization_config" in _json(folder / "config.json"):
+    config = _json(folder / "config.json")
+    if "quantization_config" in config:
         raise WeightsError(f"{folder}: the weights are quantised; take the model's own weights in vlm.dtype")
+    if config.get("transformers_weights") is not None:
+        raise WeightsError(f"{folder}: config.json names other weight files; save the model as model.safetensors")
     weight_files(folder)
 
 

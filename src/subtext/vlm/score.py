@@ -134,6 +134,9 @@ def score(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     scoring = _Scoring(settings, run)
     done = run.file("predictions.parquet").is_file() if scoring.shard else run.is_finished
     goes_on = run.is_begun and not done and _same(run.settings(), settings)
+    if run.is_begun and not goes_on and not settings["overwrite"]:
+        state = "a finished run" if done else "a run of other settings"
+        raise RunError(f"{folder} holds {state}; replace it by overwrite=true, or choose another name=")
     run.begin(dict(settings), overwrite=bool(settings["overwrite"]) or goes_on)
     scoring.do()
     return run
@@ -185,6 +188,8 @@ class _Scoring:
         deaf = [head for head in settings["heads"] if head in OF_THE_VOICE]
         if deaf and not settings["voice"]:
             raise ConfigError(f"heads: {deaf[0]} asks for the voice, of which nothing is told; set voice=true")
+        if settings["voice"] and settings["cv"] is not None and settings["fold"] is None:
+            raise ConfigError("voice=true: what is usual is another thing in each fold; score fold=0, fold=1 ... apart")
         self.controls = chosen_controls(settings["controls"])
         self.written = settings["answer"] == "generation"
         if settings["answer"] not in ("likelihood", "generation"):

@@ -39,6 +39,8 @@ def measure_voice(manifest: Manifest, extractor: ProsodyExtractor, cache: Featur
     """
     if extractor.method != "torchaudio" or extractor.normalise != "none":
         raise ConfigError("voice: words are made of prosody.method=torchaudio with normalise=none")
+    # Of the recordings themselves: frames that somebody else computed have columns of unknown meaning.
+    manifest = manifest.with_table(manifest.table.assign(features=pd.array([pd.NA] * len(manifest), dtype="string")))
     index = extract(manifest, {"prosody": extractor}, cache, workers=workers)
     rows = {}
     for name in manifest.table["id"]:
