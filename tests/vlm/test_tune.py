@@ -1,4 +1,4 @@
-"""Fine-tuning: adapters in the text model alone, loss on answers alone, arms that differ in labels alone, exact resume."""
+"""Fine-tuning: adapters in the text model alone, loss on answers alone, arms that differ in labels, exact resume."""
 
 import json
 import signal

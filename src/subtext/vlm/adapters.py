@@ -112,7 +112,13 @@ def write_adapter(model: "torch.nn.Module", folder: Path, *, rank: int, alpha: f
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / f"{WEIGHTS}.part", metadata={"format": "pt"})
     (folder / f"{WEIGHTS}.part").replace(folder / WEIGHTS)
-    about = {"peft_type": "LORA", "base_model_name_or_path": None, "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0}
+    about: dict[str, Any] = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": None,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+    }
     about |= {"bias": "none", "target_modules": names, "inference_mode": True}
     (folder / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

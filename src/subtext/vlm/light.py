@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from subtext.errors import RunError
 from subtext.features.faces import FaceExtractor
 from subtext.features.index import FeatureIndex
@@ -26,7 +28,8 @@ def light_cost(run: Path, models: Path | None = None) -> dict[str, Any]:
         models: folder with the face detector's weights.
 
     Returns:
-        Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`, `total`.
+        Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`,
+        `total`.
 
     Raises:
         RunError: the folder holds no finished run, or the run reads a part otherwise than could be counted.
@@ -58,7 +61,7 @@ def _yunet(visual: FaceExtractor, detections: int) -> tuple[int, int]:
     detector = visual.detector
     if not isinstance(detector, YuNetDetector):
         raise RunError(f"the run finds faces by '{detector.name}', whose operations are not counted; use yunet")
-    net = cv2.dnn.readNetFromONNX(bytearray(read_weights(detector.weights)))
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(read_weights(detector.weights), np.uint8))
     layers = [net.getLayer(net.getLayerId(name)) for name in net.getLayerNames()]
     parameters = sum(blob.size for layer in layers for blob in layer.blobs)
     return parameters, detections * int(net.getFLOPS((1, 3, SIDE, SIDE)))

@@ -29,7 +29,7 @@ from subtext.manifest import Manifest
 from subtext.preparation import read_corpus
 from subtext.run_folder import RunFolder
 from subtext.task import seed_draws
-from subtext.vlm.adapters import WEIGHTS, add_adapter, targets, write_adapter
+from subtext.vlm.adapters import add_adapter, targets, write_adapter
 from subtext.vlm.inputs import Encoded, Sample, Vlm
 from subtext.vlm.loading import folder_digest
 from subtext.vlm.questions import Questions, Wording
@@ -201,10 +201,7 @@ class Encoder:
         return list(after[same:])
 
     def _check(self, encoded: Encoded) -> None:
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(str(self.vlm.folder), trust_remote_code=False, local_files_only=True)
-        most = getattr(config.get_text_config(), "max_position_embeddings", None)
+        most = self.vlm.context
         if most is not None and max(encoded.tokens) > most:
             raise ConfigError(f"{max(encoded.tokens)} tokens do not fit into a context of {most}; lower frames.count")
 
@@ -236,6 +233,7 @@ class VlmTask(pl.LightningModule):
         learned = sum(int((group["labels"] != _IGNORED).sum()) for group in batch)
         total = torch.zeros((), device=self.device)
         for group in batch:
+            options: dict[str, Any] = {"use_cache": False}
             inputs = {key: value for key, value in group.items() if key != "labels"}
             dtype = next(self.model.parameters()).dtype
             inputs = {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
@@ -243,8 +241,8 @@ class VlmTask(pl.LightningModule):
             first = int((group["labels"] != _IGNORED).any(dim=0).nonzero()[0]) - 1
             keep = group["labels"].shape[1] - first
             if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-                inputs["logits_to_keep"] = keep
-            logits = self.model(**inputs, use_cache=False).logits[:, -keep:-1].float()
+                options["logits_to_keep"] = keep
+            logits = self.model(**inputs, **options).logits[:, -keep:-1].float()
             labels = group["labels"][:, first + 1 :]
             total = total + torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
@@ -379,14 +377,8 @@ def _taught(examples: Sequence[Example], stream: Stream, wanted: int) -> pd.Data
         epoch += 1
     stream.set_epoch(0)
     rows = [examples[number] for number in numbers[:wanted]]
-    return pd.DataFrame(
-        {
-            "id": [r.row for r in rows],
-            "head": [r.wording.head for r in rows],
-            "wording": [r.wording.name for r in rows],
-            "answer": [r.answer for r in rows],
-        }
-    )
+    told = [(one.row, one.wording.head, one.wording.name, one.answer) for one in rows]
+    return pd.DataFrame(told, columns=["id", "head", "wording", "answer"])
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
