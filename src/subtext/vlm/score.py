@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,10 +29,11 @@ from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.preparation import check_folds, read_corpus
 from subtext.run_folder import RunFolder
-from subtext.vlm.answers import answer, answer_tokens, parse
+from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
 from subtext.vlm.cost import clip_cost, prompt_cost
+from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, RemoteVlm
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
 from subtext.vlm.loading import model_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
@@ -66,7 +68,10 @@ def make_vlm(settings: Mapping[str, Any]) -> Vlm:
         WeightsError: its folder cannot be used.
         ConfigError: a setting cannot be used.
     """
-    return Vlm(build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec))
+    spec = build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec)
+    if settings["endpoint"]["url"] is None:
+        return Vlm(spec)
+    return RemoteVlm(spec, Endpoint(EndpointSpec(**settings["endpoint"])))
 
 
 class Clips:
@@ -157,14 +162,17 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     name = clips.order(judged["id"].tolist())[0]
     read, reasons = clips.read([name])
     asked = next(iter(scoring.prompts(read[name], "")))
-    encoded = scoring.vlm.encode([asked.sample])
+    remote = isinstance(scoring.vlm, RemoteVlm)
+    encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
     per_clip = sum(len(wordings) for wordings in scoring.questions.wordings.values())
     told = [
         scoring.vlm.render(asked.sample),
         "",
         f"clip {name}, question {asked.wording.head}, wording {asked.wording.name}, 1 of {per_clip} a clip",
-        f"{encoded.tokens[0]} tokens, {encoded.vision_tokens[0]} of them placeholders for vision",
+        "tokens are the server's affair"
+        if encoded is None
+        else f"{encoded.tokens[0]} tokens, {encoded.vision_tokens[0]} of them placeholders for vision",
     ]
     if frames is None:
         return "\n".join([*told, f"no frames: {reasons.get(name, 'none are sent')}"]), None
@@ -199,7 +207,10 @@ class _Scoring:
         self.tokens = int(settings["max_new_tokens"]) if self.written else 1
         self.vlm = make_vlm(settings)
         work = Path(settings["paths"]["work"]) / "vlm"
-        self.digest = model_digest(self.vlm.folder, self.vlm.spec.adapter, DigestMemory(work / "files.sqlite"))
+        if isinstance(self.vlm, RemoteVlm):
+            self.digest = self.vlm.digest
+        else:
+            self.digest = model_digest(self.vlm.folder, self.vlm.spec.adapter, DigestMemory(work / "files.sqlite"))
         self.store = AnswerStore(work / "answers" / self.digest[:16])
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
@@ -212,6 +223,8 @@ class _Scoring:
         whole = self.settings["cv"] is not None and self.settings["fold"] is None
         corpus = read_corpus({**self.settings, **({"fold": 0} if whole else {})})
         self.description = corpus.description
+        if isinstance(self.vlm, RemoteVlm):
+            self.vlm.endpoint.check(self.description)
         table = corpus.manifest.table
         wanted = table["fold"].notna() if whole else table["split"].isin(["val", "test"])
         self.folds = range(self.settings["cv"]) if whole else None
@@ -315,6 +328,8 @@ class _Scoring:
         """Ask the model and keep what it says; gives why a prompt could not be asked."""
         import torch
 
+        if isinstance(self.vlm, RemoteVlm):
+            return self._server_answers(self.vlm, batch)
         try:
             encoded = self.vlm.encode([one.sample for one in batch])
             most = self.vlm.context
@@ -347,6 +362,34 @@ class _Scoring:
             }
         )
         return {}
+
+    def _server_answers(self, vlm: RemoteVlm, batch: Sequence[_Asked]) -> dict[str, str]:
+        """As many questions at once as a batch has; each answer is kept as it comes, whatever becomes of the others."""
+        refused: dict[str, str] = {}
+        failed: Exception | None = None
+        listed = not self.written
+
+        def ask(one: _Asked) -> tuple[Answer, int | None, float]:
+            began = time.perf_counter()
+            return *vlm.answer(
+                one.sample, tuple(one.wording.options), self.tokens, listed=listed
+            ), time.perf_counter() - began
+
+        with ThreadPoolExecutor(len(batch)) as pool:
+            asked = {pool.submit(ask, one): one.key for one in batch}
+            for done in as_completed(asked):
+                try:
+                    given, tokens, took = done.result()
+                except Refused as error:
+                    refused[asked[done]] = str(error)
+                except (RunError, ConfigError) as error:
+                    failed = error
+                else:
+                    counted = {"tokens": tokens, "vision_tokens": None, "batch": len(batch), "ms": 1000 * took}
+                    self.store.add({asked[done]: {"log_probs": dict(given.log_probs), "raw": given.raw, **counted}})
+        if failed is not None:
+            raise failed
+        return refused
 
     def _halved(self, batch: Sequence[_Asked]) -> dict[str, str]:
         import torch
@@ -518,7 +561,7 @@ class _Scoring:
             "model": Path(spec.path).name,
             "adapter": None if spec.adapter is None else Path(spec.adapter).resolve().parent.name,
             "sha256": self.digest,
-            "parameters": parameter_count(self.vlm.folder),
+            "parameters": None if isinstance(self.vlm, RemoteVlm) else parameter_count(self.vlm.folder),
             "dtype": spec.dtype,
             "device": spec.device,
             "frames": spec.frames,
@@ -534,6 +577,8 @@ class _Scoring:
 
     def _cost(self, answers: pd.DataFrame) -> dict[str, Any]:
         """What a clip costs, for `subtext-compare`; counted once, like an answer."""
+        if isinstance(self.vlm, RemoteVlm):
+            return {"reason": "the model is behind a server, which does not say what it costs"}
         if self.example is None:
             return {"reason": "no clip has frames"}
         key = key_of(cost=self.example.key)

@@ -286,6 +286,8 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
         raise ConfigError("vlm.adapter: tuning begins with a fresh adapter; leave it out")
     if settings["cv"] is not None and settings["fold"] is None:
         raise ConfigError("cv: tuning is of one fold; name it by fold=0, fold=1 ...")
+    if settings["endpoint"]["url"] is not None:
+        raise ConfigError("endpoint.url: a model behind a server cannot be tuned; leave it out and set vlm.path")
     questions = Questions(settings["prompts"], ["incongruent"])
     vlm = make_vlm(settings)
     corpus = read_corpus(settings)
