@@ -3,10 +3,10 @@
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from subtext.errors import ConfigError, WeightsError
-from subtext.replies.language_model import load_model
+from subtext.replies.language_model import load_model, quiet
 
 _BEGINNING: Final = b"GGUF"
 
@@ -41,16 +41,17 @@ def convert_gguf(path: Path, out: Path) -> None:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-            given = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
-            model = AutoModelForCausalLM.from_pretrained(
-                source.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **given
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source.parent, **given)
+            given: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
+            with quiet():
+                model = AutoModelForCausalLM.from_pretrained(
+                    source.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **given
+                )
+                tokenizer = AutoTokenizer.from_pretrained(source.parent, **given)
+                model.save_pretrained(made, safe_serialization=True)
+                tokenizer.save_pretrained(made)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} cannot be converted ({type(error).__name__}: {reason})") from error
-        model.save_pretrained(made, safe_serialization=True)
-        tokenizer.save_pretrained(made)
         load_model(made)
         made.rename(out)
 

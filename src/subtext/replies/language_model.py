@@ -170,7 +170,7 @@ def load_model(folder: Path) -> tuple[Any, Any]:
 
     _check_files(folder)
     try:
-        with _quiet():
+        with quiet():
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -257,7 +257,7 @@ def import_peft() -> Any:
 
 
 @contextmanager
-def _quiet() -> "Iterator[None]":
+def quiet() -> "Iterator[None]":
     """Without transformers' progress bars."""
     from transformers.utils import logging
 
