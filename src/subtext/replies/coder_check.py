@@ -5,6 +5,7 @@ their product and four counts, with nothing chosen. Both are fitted on the same 
 choices are made inside each fold's training rows.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -135,16 +136,12 @@ def check_coder(
 
 def _reference_input(table: pd.DataFrame, embed: Embedder) -> Floats:
     ours, before = embed(table["reply"].tolist()), embed(table["previous"].tolist())
-    text = table["reply"].astype(object).str
-    lower = text.lower().str
-    counts = np.column_stack(
-        [
-            text.count(r"\?"),
-            text.split().str.len(),
-            lower.match(r"^(what|how|why|tell me)"),
-            lower.match(r"^(so|it sounds|sounds like|you)"),
-        ]
-    ).astype(np.float64)
+    said = [str(reply).lower() for reply in table["reply"]]
+    begins = (re.compile(r"what|how|why|tell me"), re.compile(r"so|it sounds|sounds like|you"))
+    counts = np.array(
+        [[text.count("?"), len(text.split()), *(begin.match(text) is not None for begin in begins)] for text in said],
+        dtype=np.float64,
+    )
     return np.hstack([ours, before, ours * before, (counts - counts.mean(axis=0)) / counts.std(axis=0)])
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from subtext.corpora.files import read_table
-from subtext.errors import ManifestError
+from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest
 
 COLUMNS: Final = ("id", "session", "client", "reply")
@@ -136,3 +137,33 @@ def _objects(table: pd.DataFrame) -> pd.DataFrame:
             cells = out[column].astype(object)
             out[column] = cells.where(cells.notna(), None)
     return out
+
+
+def of_splits(manifest: Manifest, names: str | None) -> Manifest:
+    """The rows of some splits.
+
+    Args:
+        manifest: the corpus.
+        names: with commas between; None takes all rows.
+
+    Raises:
+        ConfigError: a split has no row.
+    """
+    if names is None:
+        return manifest
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if not (manifest.table["split"] == name).any():
+            known = (
+                ", ".join(sorted(manifest.table["split"].dropna().unique())) or "none; make them by subtext-data split"
+            )
+            raise ConfigError(f"{manifest.name} has no split '{name}'; it has {known}")
+    return manifest.with_table(manifest.table[manifest.table["split"].isin(wanted)].reset_index(drop=True))
+
+
+def drawn(turns: pd.DataFrame, most: int | None) -> pd.DataFrame:
+    """At most so many turns, the same in every run, in their order."""
+    if most is None or most >= len(turns):
+        return turns
+    rows = np.sort(np.random.default_rng(0).permutation(len(turns))[:most])
+    return turns.iloc[rows].reset_index(drop=True)

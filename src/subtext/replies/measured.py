@@ -1,11 +1,14 @@
 """Measures of a table of replies: one figure a reply, and why a reply has none."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from subtext.corpora.files import read_table
+from subtext.errors import ManifestError
 from subtext.replies.embedding import Embedder, cosines
 from subtext.replies.measures import MEASURES, NAN, PEERS, Codes, Exchange
 from subtext.replies.texts import ENGLISH, LONGEST, language, words_of
@@ -59,11 +62,11 @@ def measure_replies(
         apply or the reply is not scored; the codes as `code_behaviour` and so on; other columns but the texts.
     """
     status = [status_of(reply) for reply in table["reply"]]
-    scored = np.flatnonzero(np.array(status, dtype=object) == SCORED)
+    scored = [row for row, one in enumerate(status) if one == SCORED]
     replies = [str(table["reply"].iat[row]) for row in scored]
     clients = [_text(table["client"].iat[row])[:LONGEST] or None for row in scored]
     codes = _codes(table.iloc[scored], replies, clients, code)
-    similar = cosines(embed(replies), embed(clients)) if embed is not None and len(scored) else [NAN] * len(scored)
+    similar = cosines(embed(replies), embed(clients)) if embed is not None and scored else [NAN] * len(scored)
     peers = _peers(table.iloc[scored], replies, pool, seed)
     figures = {measure.name: np.full(len(table), np.nan) for measure in MEASURES}
     for place, row in enumerate(scored):
@@ -115,3 +118,27 @@ def _peers(table: pd.DataFrame, replies: Sequence[str], pool: Sequence[str], see
 
 def _text(cell: object) -> str:
     return cell if isinstance(cell, str) else ""
+
+
+def read_measured(paths: Sequence[Path]) -> pd.DataFrame:
+    """Tables that `measure` wrote, as one.
+
+    Raises:
+        ManifestError: a file is no such table, or two hold the same reply.
+    """
+    tables = []
+    for path in paths:
+        table = read_table(path)
+        wanted = ["id", "session", "system", "seed", "status", *(measure.name for measure in MEASURES)]
+        missing = [column for column in wanted if column not in table]
+        if missing:
+            raise ManifestError(f"{path}: no column '{missing[0]}'; name a table that subtext-replies measure wrote")
+        names = [measure.name for measure in MEASURES]
+        table[names] = table[names].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+        tables.append(table)
+    out = pd.concat(tables, ignore_index=True)
+    twice = out.duplicated(["id", "system", "seed"])
+    if twice.any():
+        name, row = out.loc[twice, "system"].iat[0], out.loc[twice, "id"].iat[0]
+        raise ManifestError(f"'{name}' has two replies to '{row}'; name each table once")
+    return out

@@ -22,6 +22,13 @@ from subtext.evaluation.intervals import Interval, Units, ranking_interval
 from subtext.evaluation.metrics import Bools, UndefinedMetricError, auroc
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.paired import PairedDifference, paired_auroc
+from subtext.manifest import Manifest
+from subtext.replies.coder import COLUMNS as CODE_COLUMNS
+from subtext.replies.coder import HEADS
+from subtext.replies.coder_check import HeadCheck, check_coder
+from subtext.replies.embedding import Embedder
+from subtext.replies.exchanges import HUMAN, counsellor_turns
+from subtext.replies.measured import measure_replies
 from subtext.replies.measures import BY_NAME, CLAIMS, MEASURES, Measure
 
 Floats = npt.NDArray[np.float64]
@@ -180,6 +187,35 @@ def validate(
     rows = [_with_holm(row, adjusted[row.name]) for row in rows]
     sums = tuple(_sum(claim, sessions, labels, length, units, splits) for claim in CLAIMS)
     return Validated(tuple(rows), sums, _interval(labels, length, units), (len(labels), int(labels.sum())))
+
+
+def validate_corpus(
+    manifest: Manifest, embed: Embedder, *, folds: int = 5, n_bootstrap: int = 2000, seed: int = 0
+) -> tuple[dict[str, HeadCheck], Validated]:
+    """Check the behaviour coder on a corpus like AnnoMI, then validate the measures with people's and its codes.
+
+    Args:
+        manifest: AnnoMI, or a corpus with its columns.
+        embed: the sentence model.
+        folds: of the coder, of the regressions and of the sums.
+        n_bootstrap: resamples of films for the coder's F1.
+        seed: of folds, resamples and draws.
+
+    Raises:
+        ManifestError: the corpus lacks what is needed.
+    """
+    turns = counsellor_turns(manifest).assign(system=HUMAN)
+    checks = check_coder(turns, embed, folds=folds, n_bootstrap=n_bootstrap, seed=seed)
+
+    def measured(codes: Mapping[str, pd.Series]) -> pd.DataFrame:
+        kinds = {kind: codes[kind].astype(object) for kind in HEADS}
+        for kind in ("question", "reflection"):
+            kinds[kind] = kinds[kind].where((kinds["behaviour"] == kind).fillna(False).astype(bool), None)
+        # Within a session: how alike one counsellor's replies are.
+        return measure_replies(turns.assign(**kinds), embed=embed, pool=("session",), seed=seed)
+
+    human = measured({kind: turns[column] for kind, column in CODE_COLUMNS.items()})
+    return checks, validate(human, measured({k: c.predicted for k, c in checks.items()}), folds=folds, seed=seed)
 
 
 def session_figures(measured: pd.DataFrame, group: str = "source") -> pd.DataFrame:
