@@ -119,7 +119,7 @@ def compare_systems(
             rows += [found] if found.difference.value is not None else []
         for claim, title in CLAIMS.items() if validation is not None else ():
             members = [name for name, one in known.items() if one["verdict"] == "holds" and one["claim"] == claim]
-            members = [name for name in members if both[name].notna().any()]
+            members = [name for name in members if "next" not in BY_NAME[name].needs and both[name].notna().any()]
             inside = both.assign(**{claim: _standardised(both, members, known)})
             found = _row(inside, claim, system, reference, 1, ", ".join(members) or "no measure held", seed)
             claims.append(replace(found, name=title))

@@ -330,7 +330,8 @@ def _sum(
 ) -> Sum:
     members: dict[str, int] = {}
     total = np.zeros(len(labels))
-    own = [measure for measure in MEASURES if measure.claim == claim]
+    # What a system's single reply cannot have, the client's next turn, is in no sum.
+    own = [measure for measure in MEASURES if measure.claim == claim and "next" not in measure.needs]
     for train, test in splits:
         parts = []
         for measure in own:
