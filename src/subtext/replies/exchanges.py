@@ -10,6 +10,7 @@ import pandas as pd
 from subtext.corpora.files import read_table
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest
+from subtext.replies.texts import words_of
 
 COLUMNS: Final = ("id", "session", "client", "reply")
 """What a table of replies has at least: the client's turn's id, the dialogue, what was said, what is replied."""
@@ -161,9 +162,14 @@ def of_splits(manifest: Manifest, names: str | None) -> Manifest:
     return manifest.with_table(manifest.table[manifest.table["split"].isin(wanted)].reset_index(drop=True))
 
 
-def drawn(turns: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    """At most so many turns, the same in every run, in their order."""
-    if most is None or most >= len(turns):
-        return turns
-    rows = np.sort(np.random.default_rng(0).permutation(len(turns))[:most])
-    return turns.iloc[rows].reset_index(drop=True)
+def drawn(turns: pd.DataFrame, most: int | None, shortest: int = 1) -> pd.DataFrame:
+    """Turns of a client with so many words, at most so many of them, the same in every run, in their order.
+
+    Raises:
+        ManifestError: there is none.
+    """
+    long_enough = turns[[len(words_of(words)) >= shortest for words in turns["client"]]]
+    if not len(long_enough):
+        raise ManifestError(f"no turn of a client has {shortest} words; lower --shortest")
+    rows = np.sort(np.random.default_rng(0).permutation(len(long_enough))[:most])
+    return long_enough.iloc[rows].reset_index(drop=True)

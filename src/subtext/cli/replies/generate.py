@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hint", choices=("none", "told", "placebo"), default="none", help="default: none")
     parser.add_argument("--predictions", metavar="FILE", type=Path, help="a run's predictions.parquet, for told")
     parser.add_argument("--split", metavar="NAMES", help="reply to these splits only, with commas between")
+    parser.add_argument("--shortest", metavar="N", type=int, default=1, help="words of a turn; default 1")
     parser.add_argument("--limit", metavar="N", type=positive, help="as many turns, drawn with a fixed seed")
     parser.add_argument("--before", metavar="N", type=int, default=2, help="turns before, in the prompt; default 2")
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=60, help="default 60")
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         turns = turns[turns["reply"].notna()].reset_index(drop=True)
     elif options.human:
         raise ManifestError(f"{manifest.name}: no counsellor's turn follows a client's; --human has nothing to write")
-    turns = drawn(turns, options.limit)
+    turns = drawn(turns, options.limit, options.shortest)
     predictions = None if options.predictions is None else read_table(options.predictions)
     if options.human and (options.adapter or options.predictions or options.hint != "none"):
         raise ConfigError("--human takes no --adapter, --hint or --predictions")
