@@ -18,9 +18,9 @@ EMPTY: Final = "empty"
 LONG: Final = "too long"
 
 
-def status_of(reply: str | None) -> str:
-    """`scored`, or why a reply is not: `empty`, `too long`, or `language: CODE`."""
-    if reply is None or not words_of(reply[: LONGEST + 1]):
+def status_of(reply: object) -> str:
+    """`scored`, or why a reply is not: `empty` (or null), `too long`, or `language: CODE`."""
+    if not isinstance(reply, str) or not words_of(reply[: LONGEST + 1]):
         return EMPTY
     if len(reply) > LONGEST:
         return LONG
@@ -129,7 +129,15 @@ def read_measured(paths: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for path in paths:
         table = read_table(path)
-        wanted = ["id", "session", "system", "seed", "status", *(measure.name for measure in MEASURES)]
+        wanted = [
+            "id",
+            "session",
+            "system",
+            "seed",
+            "status",
+            "code_behaviour",
+            *(measure.name for measure in MEASURES),
+        ]
         missing = [column for column in wanted if column not in table]
         if missing:
             raise ManifestError(f"{path}: no column '{missing[0]}'; name a table that subtext-replies measure wrote")

@@ -236,9 +236,15 @@ def ratings_overview(content: Mapping[str, Any]) -> "list[Table]":
         agreed.add_row(name, _short(label["coefficients"]["alpha"]), str(label["shared"]), _plain(first))
     out = [strengths, agreed]
     if content["judges"]:
-        judged = _table("Judges that are models", "judge", "question", "items", "as most people", "people alike")
+        judged = _table(
+            "Judges that are models", "judge", "question", "items", "as most people", "people alike", "as the coder"
+        )
         for row in content["judges"]:
-            shares = [_plain(row["same"]), _plain(row["people"])]
+            shares = [
+                _plain(row["same"]),
+                _plain(row["people"]),
+                f"{_plain(row['with_coder'])} of {row['one_reflection']}",
+            ]
             judged.add_row(_cell(row["judge"]), row["label"], str(row["items"]), *shares)
         out.append(judged)
     return out

@@ -53,7 +53,9 @@ class Rated:
         strengths: of each question and system.
         first: question -> share of A among answers that chose a side: 0.5 where sides don't matter.
         judges: of each judge that is no person and question: `judge`, `label`, `items`, `same` (share of items on which
-            it says what most people say) and `people` (share of pairs of people who say the same on those items).
+            it says what most people say), `people` (share of pairs of people who say the same on those items),
+            `one_reflection` (items of which the coder takes exactly one reply for a reflection) and `with_coder` (share
+            of those on which it chose that one; no difference counts half).
     """
 
     agreement: Agreement
@@ -103,13 +105,19 @@ def read_pair_ratings(paths: Sequence[Path], key: pd.DataFrame) -> pd.DataFrame:
 
 
 def analyse_ratings(
-    ratings: pd.DataFrame, *, judges: Sequence[str] = (), n_bootstrap: int = 500, seed: int = 0
+    ratings: pd.DataFrame,
+    *,
+    judges: Sequence[str] = (),
+    measured: pd.DataFrame | None = None,
+    n_bootstrap: int = 500,
+    seed: int = 0,
 ) -> Rated:
     """Agreement of people, and the systems' strengths by people's answers alone.
 
     Args:
         ratings: as `read_pair_ratings` gives them.
         judges: raters that are no people: reported apart, and in no figure of people's.
+        measured: the replies' measures, with the coder's codes, to hold judges against.
         n_bootstrap: resamples of dialogues.
         seed: of them.
 
@@ -131,7 +139,9 @@ def analyse_ratings(
         first[str(label)] = float((sides == SIDES[0]).mean()) if len(sides) else float("nan")
         strengths += _strengths(str(label), rows, n_bootstrap, seed)
     found = agreement(people, pairwise_codebook(), n_bootstrap=max(n_bootstrap, 100), seed=seed)
-    return Rated(found, tuple(strengths), {k: v for k, v in first.items() if np.isfinite(v)}, _judges(ratings, judges))
+    return Rated(
+        found, tuple(strengths), {k: v for k, v in first.items() if np.isfinite(v)}, _judges(ratings, judges, measured)
+    )
 
 
 def _strengths(label: str, rows: pd.DataFrame, n_bootstrap: int, seed: int) -> list[Strength]:
@@ -184,8 +194,9 @@ def _bradley_terry(wins: Floats, systems: Sequence[str]) -> Floats:
     return np.nan_to_num(logs - np.nanmean(logs))
 
 
-def _judges(ratings: pd.DataFrame, judges: Sequence[str]) -> pd.DataFrame:
+def _judges(ratings: pd.DataFrame, judges: Sequence[str], measured: pd.DataFrame | None) -> pd.DataFrame:
     rows = []
+    reflects = {} if measured is None else _reflections(measured)
     people = ratings[~ratings["rater"].isin(judges)]
     for judge in judges:
         for label, own in ratings[ratings["rater"] == judge].groupby("label", sort=False):
@@ -205,6 +216,23 @@ def _judges(ratings: pd.DataFrame, judges: Sequence[str]) -> pd.DataFrame:
                     "items": len(most),
                     "same": float((given == most).mean()) if len(most) else np.nan,
                     "people": same / pairs if pairs else np.nan,
+                    **_with_coder(own, reflects),
                 }
             )
-    return pd.DataFrame(rows, columns=["judge", "label", "items", "same", "people"])
+    columns = ["judge", "label", "items", "same", "people", "one_reflection", "with_coder"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _reflections(measured: pd.DataFrame) -> dict[tuple[str, str, str], bool]:
+    coded = measured[measured["code_behaviour"].notna()]
+    places = zip(coded["id"].astype(str), coded["system"], coded["seed"].astype(str), strict=True)
+    return dict(zip(places, coded["code_behaviour"] == "reflection", strict=True))
+
+
+def _with_coder(own: pd.DataFrame, reflects: dict[tuple[str, str, str], bool]) -> dict[str, float]:
+    chosen = []
+    for row in own.to_dict("records"):
+        a, b = (reflects.get((row["id"], row[f"system_{side}"], row[f"seed_{side}"])) for side in "ab")
+        if a is not None and b is not None and a != b:
+            chosen.append(0.5 if row["value"] == "none" else float((row["value"] == "A") == a))
+    return {"one_reflection": len(chosen), "with_coder": float(np.mean(chosen)) if chosen else float("nan")}

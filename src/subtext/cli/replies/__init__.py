@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from subtext import __version__
 from subtext.cli.outcome import finish
-from subtext.cli.replies import coder, compare, convert, form, generate, measure, ratings, tune, validate
+from subtext.cli.replies import coder, compare, convert, form, generate, judge, measure, ratings, tune, validate
 
-COMMANDS = (generate, measure, validate, compare, coder, tune, form, ratings, convert)
+COMMANDS = (generate, measure, validate, compare, coder, tune, form, judge, ratings, convert)
 """In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
 
 

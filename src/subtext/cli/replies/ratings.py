@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ratings", metavar="RATINGS", nargs="+", type=Path)
     parser.add_argument("--key", metavar="FILE", type=Path, required=True, help="the form's key.json")
     parser.add_argument("--judge", metavar="RATER", action="append", default=[], help="a rater that is a model")
+    parser.add_argument("--measured", metavar="FILE", type=Path, help="the replies' measures, to hold judges against")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/ratings"))
     parser.add_argument("--bootstrap", metavar="N", type=int, default=500, help="resamples of dialogues; default 500")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the resampling; default 0")
@@ -30,13 +31,17 @@ def run(options: argparse.Namespace) -> None:
 
     from subtext.errors import ConfigError
     from subtext.replies import pages
+    from subtext.replies.measured import read_measured
     from subtext.replies.rating_form import read_key
     from subtext.replies.ratings import analyse_ratings, read_pair_ratings
 
     if options.bootstrap < 100:
         raise ConfigError(f"--bootstrap {options.bootstrap} is too few for an interval; use 100 or more")
     ratings = read_pair_ratings(options.ratings, read_key(options.key))
-    found = analyse_ratings(ratings, judges=options.judge, n_bootstrap=options.bootstrap, seed=options.seed)
+    measured = None if options.measured is None else read_measured([options.measured])
+    found = analyse_ratings(
+        ratings, judges=options.judge, measured=measured, n_bootstrap=options.bootstrap, seed=options.seed
+    )
     content = found.as_dict()
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
