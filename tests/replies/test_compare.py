@@ -1,5 +1,7 @@
 """Comparison of systems: pairs, clusters, spans beyond 1, Holm, and claims."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,7 +137,7 @@ def test_what_cannot_be_compared_is_told() -> None:
         compare_systems(apart, "base")
 
 
-def test_a_system_s_name_breaks_no_table() -> None:
+def test_a_system_s_name_breaks_no_table(tmp_path: Path) -> None:
     table = measured()
     name = "=cmd|'/c calc'!A1\n[red]<script>"
     table.loc[table["system"] == "new", "system"] = name
@@ -143,3 +145,15 @@ def test_a_system_s_name_breaks_no_table() -> None:
     text = pages.comparison_markdown(content)
     assert "<script>" not in text
     assert all(line.startswith("|") for line in text.split("\n") if "cmd" in line)
+    from subtext.privacy import write_csv
+
+    written = write_csv(pages.comparison_table(content), tmp_path / "c.csv").read_text()
+    assert "'=cmd" in written
+    assert ",=cmd" not in written
+
+
+def test_a_validation_with_numbers_that_are_none_is_told() -> None:
+    content = validation(advice="holds")
+    content["measures"][0]["sd"] = "wide"  # type: ignore[index]
+    with pytest.raises(ConfigError, match="holds no measures"):
+        compare_systems(measured(), "base", content)

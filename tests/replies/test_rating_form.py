@@ -86,8 +86,8 @@ def test_nothing_but_the_key_tells_who_wrote_what(tmp_path: Path) -> None:
         text = path.read_text(encoding="utf-8")
         told = [name for name in ("plain_model", "tuned_model", "counsellor", "turn-", "dialogue-") if name in text]
         # The codebook's own words speak of counsellors.
-        assert path.name == "key.json" or set(told) <= {"counsellor"}, path
-    assert "reply" not in json.loads((tmp_path / "key.json").read_text())["items"][0]
+        assert path == key_of(tmp_path) or set(told) <= {"counsellor"}, path
+    assert "reply" not in json.loads((key_of(tmp_path)).read_text())["items"][0]
     assert [pair.item for pair in pairs] == [f"{n:04d}" for n in range(1, 31)]
     order = [pair.system_a for pair in pairs]
     assert order != sorted(order)
@@ -111,11 +111,24 @@ def test_empty_and_equal_replies_are_no_pair() -> None:
         draw_pairs(table.head(2), 9, seed=0)
 
 
+def test_the_folder_can_be_handed_to_raters(tmp_path: Path) -> None:
+    write_form(draw_pairs(replies(), 3, seed=0), tmp_path / "form")
+    assert sorted(p.name for p in (tmp_path / "form").iterdir()) == [
+        "form.html",
+        "label_studio.json",
+        "label_studio.xml",
+    ]
+
+
 def test_a_key_is_not_overwritten(tmp_path: Path) -> None:
     pairs = draw_pairs(replies(), 3, seed=0)
     write_form(pairs, tmp_path)
     with pytest.raises(AnnotationError, match="is there already, and ratings may need it"):
         write_form(pairs, tmp_path)
+
+
+def key_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}_key.json")
 
 
 def rate(pairs: list[Pair], rater: str, folder: Path, best: str, noise: float = 0.0, seed: int = 0) -> Path:
@@ -136,7 +149,7 @@ def test_ratings_come_back_to_the_systems(tmp_path: Path) -> None:
     pairs = draw_pairs(replies(turns=60), 150, seed=0)
     write_form(pairs, tmp_path)
     files = [rate(pairs, name, tmp_path, "tuned_model", 0.2, n) for n, name in enumerate(("ann", "bob"))]
-    ratings = read_pair_ratings(files, read_key(tmp_path / "key.json"))
+    ratings = read_pair_ratings(files, read_key(key_of(tmp_path)))
     found = analyse_ratings(ratings, n_bootstrap=200)
     overall = {one.system: one for one in found.strengths if one.label == "overall"}
     assert max(overall, key=lambda name: overall[name].value) == "tuned_model"
@@ -156,7 +169,7 @@ def test_ratings_come_back_to_the_systems(tmp_path: Path) -> None:
 def test_one_that_always_wins_has_a_finite_strength_and_few_dialogues_no_interval(tmp_path: Path) -> None:
     pairs = draw_pairs(replies(("a", "b")), 12, seed=0)
     write_form(pairs, tmp_path)
-    ratings = read_pair_ratings([rate(pairs, "ann", tmp_path, "a")], read_key(tmp_path / "key.json"))
+    ratings = read_pair_ratings([rate(pairs, "ann", tmp_path, "a")], read_key(key_of(tmp_path)))
     first = analyse_ratings(ratings, n_bootstrap=100).strengths[0]
     assert first.won == 1
     assert np.isfinite(first.value)
@@ -179,7 +192,7 @@ def test_a_judge_counts_apart(tmp_path: Path) -> None:
         rate(pairs, "bob", tmp_path, "tuned_model", 0.3, 1),
         rate(pairs, "robot", tmp_path, "plain_model"),
     ]
-    ratings = read_pair_ratings(files, read_key(tmp_path / "key.json"))
+    ratings = read_pair_ratings(files, read_key(key_of(tmp_path)))
     alone = analyse_ratings(ratings[ratings["rater"] != "robot"], n_bootstrap=100)
     with_judge = analyse_ratings(ratings, judges=["robot"], n_bootstrap=100)
     assert alone.strengths == with_judge.strengths
@@ -210,7 +223,7 @@ def test_ratings_that_cannot_be_used_are_told(tmp_path: Path, lines: list[str], 
     path = tmp_path / "r.csv"
     path.write_text("\n".join(["session,turn,rater,label,value", *lines]) + "\n")
     with pytest.raises(AnnotationError, match=message):
-        read_pair_ratings([path], read_key(tmp_path / "key.json"))
+        read_pair_ratings([path], read_key(key_of(tmp_path)))
 
 
 def test_label_studio_s_answers_are_read(tmp_path: Path) -> None:
@@ -221,7 +234,7 @@ def test_label_studio_s_answers_are_read(tmp_path: Path) -> None:
         task["annotations"] = [{"completed_by": {"email": "ann"}, "was_cancelled": False, "result": [entry]}]
     export = tmp_path / "export.json"
     export.write_text(json.dumps(tasks))
-    ratings = read_pair_ratings([export], read_key(tmp_path / "key.json"))
+    ratings = read_pair_ratings([export], read_key(key_of(tmp_path)))
     assert ratings["value"].tolist() == ["B"] * 3
     assert "<Choices" in (tmp_path / "label_studio.xml").read_text()
 
@@ -255,16 +268,16 @@ def test_the_words_of_a_form_are_found_again(tmp_path: Path) -> None:
     table = replies()
     pairs = draw_pairs(table, 8, seed=0)
     write_form(pairs, tmp_path)
-    assert pairs_of(read_key(tmp_path / "key.json"), table) == pairs
+    assert pairs_of(read_key(key_of(tmp_path)), table) == pairs
     with pytest.raises(AnnotationError, match="name the tables that the form was made from"):
-        pairs_of(read_key(tmp_path / "key.json"), table[table["system"] != "counsellor"])
+        pairs_of(read_key(key_of(tmp_path)), table[table["system"] != "counsellor"])
 
 
 def test_what_is_no_key_is_told(tmp_path: Path) -> None:
     for content in ("[]", '{"items": []}', '{"items": [{"item": "1"}]}'):
-        (tmp_path / "key.json").write_text(content)
+        (key_of(tmp_path)).write_text(content)
         with pytest.raises(AnnotationError, match="is no key of a form"):
-            read_key(tmp_path / "key.json")
+            read_key(key_of(tmp_path))
 
 
 def test_the_codebook_for_trained_raters_is_one() -> None:

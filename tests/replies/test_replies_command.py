@@ -63,10 +63,10 @@ def test_from_dialogues_to_a_comparison_and_a_form(
     compare = ["compare", "m.parquet", "--reference", "plain", "--validation", "validation/validation.json"]
     assert run(*compare, "--out", "against") == 0
     assert run("form", *replies, "--out", "form", "--pairs", 12) == 0
-    items = json.loads(Path("form/key.json").read_text())["items"]
+    items = json.loads(Path("form_key.json").read_text())["items"]
     lines = ["session,turn,rater,label,value", *(f"replies,{item['item']},ann,overall,A" for item in items)]
     Path("ann.csv").write_text("\n".join(lines) + "\n")
-    ratings = ["ratings", "ann.csv", "--key", "form/key.json", "--bootstrap", 100, "--measured", "m.parquet"]
+    ratings = ["ratings", "ann.csv", "--key", "form_key.json", "--bootstrap", 100, "--measured", "m.parquet"]
     assert run(*ratings, "--out", "rated") == 0
     out = capsys.readouterr().out
     assert max(len(line) for line in out.splitlines() if "│" in line) <= 80, "tables; prose is wrapped by the terminal"
@@ -76,7 +76,7 @@ def test_from_dialogues_to_a_comparison_and_a_form(
         assert "|---|" in Path(name).read_text()
     # A tiny random model answers no question in one word.
     capsys.readouterr()
-    judged = ["judge", *replies, "--key", "form/key.json", "--model", language_model, "--out", "judge.csv"]
+    judged = ["judge", *replies, "--key", "form_key.json", "--model", language_model, "--out", "judge.csv"]
     assert run(*judged) == 2
     assert "gave no readable answer" in capsys.readouterr().err
 
@@ -93,7 +93,7 @@ def test_replies_of_one_s_own_are_measured(
         "2,s,I am tired.,\n"
         "3,s,I am tired.,Das klingt wirklich schwer. Wie lange geht das schon so bei Ihnen?\n"
         f"4,s,I am tired.,{long}\n"
-        "5,s,I am tired.,=SUM(A1:A9)\n"
+        "5,s,I am tired.,=SUM(A1:A9)\n".replace("5", "=1+1", 1)
     )
     assert run("measure", path, "--out", tmp_path / "m.parquet") == 0
     out = capsys.readouterr().out
@@ -101,6 +101,7 @@ def test_replies_of_one_s_own_are_measured(
         assert line in " ".join(out.split())
     measured = pd.read_parquet(tmp_path / "m.parquet").set_index("id")
     assert measured.loc["1", "copying"] == 1
+    assert "note" not in measured, "a column of one's own may hold words"
     assert measured["status"].tolist() == ["scored", "empty", "language: de", "too long", "scored"]
 
 

@@ -133,7 +133,9 @@ def _for_systems(validation: Mapping[str, Any] | None) -> list[Mapping[str, Any]
     try:
         rows = [row for row in validation["measures"] if row["codes"] != "human"]
         known = [row for row in rows if row["measure"] in BY_NAME and {"verdict", "mean", "sd", "claim"} <= row.keys()]
-    except (KeyError, TypeError, AttributeError):
+        if any(row["verdict"] == "holds" and not float(row["sd"]) > 0 for row in known):
+            known = []
+    except (KeyError, TypeError, AttributeError, ValueError):
         known = []
     if not known:
         raise ConfigError("the validation holds no measures; name the validation.json of subtext-replies validate")

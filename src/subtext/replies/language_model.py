@@ -125,7 +125,17 @@ class LanguageModel:
 
 def chat_text(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     """The messages in a tokenizer's chat template, up to where the reply begins."""
-    return str(tokenizer.apply_chat_template([dict(m) for m in messages], add_generation_prompt=True, tokenize=False))
+    return str(tokenizer.apply_chat_template(said(tokenizer, messages), add_generation_prompt=True, tokenize=False))
+
+
+def said(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The messages without a model's control tokens, which in somebody's words would begin another turn."""
+    controls = sorted({str(token) for token in tokenizer.added_tokens_decoder.values()}, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, controls))) if controls else None
+    return [
+        {"role": m["role"], "content": m["content"] if pattern is None else pattern.sub(" ", m["content"])}
+        for m in messages
+    ]
 
 
 def model_folder(model: str, revision: str | None, allow_download: bool) -> Path:

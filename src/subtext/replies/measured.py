@@ -16,6 +16,8 @@ from subtext.replies.texts import ENGLISH, LONGEST, language, words_of
 SCORED: Final = "scored"
 EMPTY: Final = "empty"
 LONG: Final = "too long"
+KEPT: Final = ("id", "session", "system", "seed", "mi_quality", "source")
+"""Columns that go with the figures; others may hold words."""
 
 
 def status_of(reply: object) -> str:
@@ -59,7 +61,8 @@ def measure_replies(
 
     Returns:
         The rows of the table in its order: `status` (see `status_of`) and a column a measure, NaN where it does not
-        apply or the reply is not scored; the codes as `code_behaviour` and so on; other columns but the texts.
+        apply or the reply is not scored; the codes as `code_behaviour` and so on; of other columns those in `KEPT`. Of
+        a client's turn the first `LONGEST` characters count.
     """
     status = [status_of(reply) for reply in table["reply"]]
     scored = [row for row, one in enumerate(status) if one == SCORED]
@@ -85,8 +88,7 @@ def measure_replies(
         column = pd.Series(None, index=range(len(table)), dtype=object)
         column.iloc[scored] = [getattr(one, kind) for one in codes]
         figures[f"code_{kind}"] = column.to_numpy()
-    texts = ["client", "reply", "previous", "before", "next", "transcript", "context"]
-    kept = table.drop(columns=[column for column in (*texts, *figures, "status") if column in table])
+    kept = table[[column for column in KEPT if column in table]]
     return kept.reset_index(drop=True).assign(status=status, **figures)
 
 
@@ -142,7 +144,8 @@ def read_measured(paths: Sequence[Path]) -> pd.DataFrame:
         if missing:
             raise ManifestError(f"{path}: no column '{missing[0]}'; name a table that subtext-replies measure wrote")
         names = [measure.name for measure in MEASURES]
-        table[names] = table[names].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+        figures = table[names].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+        table[names] = figures.where(np.isfinite(figures))
         tables.append(table)
     out = pd.concat(tables, ignore_index=True)
     twice = out.duplicated(["id", "system", "seed"])

@@ -29,7 +29,6 @@ SIDES: Final = ("A", "B", "none")
 SESSION: Final = "replies"
 """What the ratings' column `session` says: dialogues are in the key only."""
 PAGE: Final = "form.html"
-KEY: Final = "key.json"
 
 
 @dataclass(frozen=True)
@@ -121,16 +120,17 @@ def write_form(pairs: Sequence[Pair], folder: Path) -> list[Path]:
 
     Args:
         pairs: the items.
-        folder: where; the key goes there too, and is not for raters.
+        folder: where; may be handed to raters as it is, because the key goes beside it: FOLDER_key.json.
 
     Raises:
         AnnotationError: there is a key already, whose ratings could no longer be read.
     """
-    if (folder / KEY).exists():
-        raise AnnotationError(f"{folder / KEY} is there already, and ratings may need it; name another --out")
+    key_file = folder.with_name(f"{folder.name}_key.json")
+    if key_file.exists():
+        raise AnnotationError(f"{key_file} is there already, and ratings may need it; name another --out")
     folder.mkdir(parents=True, exist_ok=True)
     codebook = pairwise_codebook()
-    names = [folder / name for name in (PAGE, "label_studio.xml", "label_studio.json", KEY)]
+    names = [*(folder / name for name in (PAGE, "label_studio.xml", "label_studio.json")), key_file]
     tasks = [
         {"data": {"session": SESSION, "turn": pair.item, "heading": f"Item {pair.item}", "transcript": _shown(pair)}}
         for pair in pairs
@@ -161,7 +161,7 @@ def read_key(path: Path) -> pd.DataFrame:
         or not items
         or not all(isinstance(i, dict) and set(wanted) <= i.keys() for i in items)
     ):
-        raise AnnotationError(f"{path} is no key of a form; name the {KEY} that subtext-replies form wrote")
+        raise AnnotationError(f"{path} is no key of a form; name the _key.json that subtext-replies form wrote")
     return pd.DataFrame(items)[wanted].astype(str)
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.errors import ConfigError, ManifestError
-from subtext.replies.language_model import chat_text, import_peft, load_model
+from subtext.errors import ConfigError, ManifestError, NotFiniteError
+from subtext.replies.language_model import chat_text, import_peft, load_model, said
 from subtext.replies.prompts import Prompt, make_prompts
 from subtext.replies.texts import words_of
 
@@ -83,6 +83,7 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
     Raises:
         ConfigError: the model has no such modules.
         ManifestError: no example is short enough.
+        NotFiniteError: the loss is no number any more.
         WeightsError: the model cannot be loaded.
     """
     import torch
@@ -119,6 +120,8 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
             mask[place, : len(full)] = 1
             tokens += len(full)
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        if not torch.isfinite(loss):
+            raise NotFiniteError(f"the loss of step {number} is {float(loss.detach())}; lower --learning-rate")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
@@ -145,7 +148,7 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
 def _encoded(tokenizer: Any, prompt: Prompt, reply: str) -> tuple[list[int], int]:
     """Tokens of prompt and reply with the end of its turn, and how many of them are the prompt's."""
     before = chat_text(tokenizer, prompt.messages)
-    whole = [*(dict(m) for m in prompt.messages), {"role": "assistant", "content": reply}]
+    whole = said(tokenizer, [*prompt.messages, {"role": "assistant", "content": reply}])
     after = str(tokenizer.apply_chat_template(whole, tokenize=False))
     if not after.startswith(before):
         raise ConfigError("the chat template writes a past reply otherwise than a new one; tune another model")

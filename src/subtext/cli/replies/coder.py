@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.cli.numbers import natural
 
 NAME = "coder"
 HELP = "train the coder of behaviour (reflection, question, input, other) on AnnoMI"
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--split", metavar="NAMES", help="learn from these splits only, with commas between")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/coder"))
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the folds; default 0")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of the folds; default 0")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ and comparison.csv.
 import argparse
 from pathlib import Path
 
+from subtext.cli.numbers import natural
+
 NAME = "compare"
 HELP = "paired differences of systems, with intervals over dialogues and Holm's correction"
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation", metavar="FILE.json", type=Path, help="what validate wrote; without it there are no claims"
     )
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/comparison"))
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the sign flips; default 0")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of the sign flips; default 0")
 
 
 def run(options: argparse.Namespace) -> None:

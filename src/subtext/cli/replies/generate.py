@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import positive
+from subtext.cli.numbers import natural, positive
 
 NAME = "generate"
 HELP = "the counsellor's next reply: plain, told of the incongruence, or by a tuned adapter"
@@ -31,13 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hint", choices=("none", "told", "placebo"), default="none", help="default: none")
     parser.add_argument("--predictions", metavar="FILE", type=Path, help="a run's predictions.parquet, for told")
     parser.add_argument("--split", metavar="NAMES", help="reply to these splits only, with commas between")
-    parser.add_argument("--shortest", metavar="N", type=int, default=1, help="words of a turn; default 1")
+    parser.add_argument("--shortest", metavar="N", type=natural, default=1, help="words of a turn; default 1")
     parser.add_argument("--limit", metavar="N", type=positive, help="as many turns, drawn with a fixed seed")
-    parser.add_argument("--before", metavar="N", type=int, default=2, help="turns before, in the prompt; default 2")
+    parser.add_argument("--before", metavar="N", type=natural, default=2, help="turns before, in the prompt; default 2")
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=60, help="default 60")
     parser.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default): likeliest words")
     parser.add_argument("--batch-size", metavar="N", type=positive, default=8, help="default 8")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of drawn words; a training's number")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of drawn words; a training's number")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from subtext.cli.numbers import natural
+
 NAME = "measure"
 HELP = "engagement, artificial language, person-centred cues of each reply"
 
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--coder", metavar="FOLDER", type=Path, help="what coder wrote; without it nothing rests on codes"
     )
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, default=Path("work/replies/measured.parquet"))
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="draws replies to compare with; default 0")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="draws replies to compare with; default 0")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import positive
+from subtext.cli.numbers import natural, positive
 
 NAME = "tune"
 HELP = "a LoRA adapter of a text model, from replies of high quality"
@@ -23,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--replies", metavar="N", type=positive, default=1000, help="at most; default 1000")
     parser.add_argument("--longest", metavar="N", type=positive, default=200, help="tokens with prompt; default 200")
-    parser.add_argument("--before", metavar="N", type=int, default=2, help="turns before, in the prompt; default 2")
+    parser.add_argument("--before", metavar="N", type=natural, default=2, help="turns before, in the prompt; default 2")
     parser.add_argument("--batch-size", metavar="N", type=positive, default=8, help="default 8")
     parser.add_argument("--learning-rate", metavar="RATE", type=float, default=2e-4, help="default 2e-4")
     parser.add_argument("--rank", metavar="N", type=positive, default=8, help="default 8")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="draws replies and first weights; default 0")
+    parser.add_argument(
+        "--seed", metavar="N", type=natural, default=0, help="draws replies and first weights; default 0"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

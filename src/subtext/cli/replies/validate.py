@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.cli.numbers import natural
 
 NAME = "validate"
 HELP = "which measures tell high from low quality on AnnoMI, and how good the coder is"
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/validation"))
     parser.add_argument("--folds", metavar="K", type=int, default=5, help="default 5")
     parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="resamples of films; default 2000")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="default 0")
 
 
 def run(options: argparse.Namespace) -> None:
