@@ -13,10 +13,10 @@ table=$out/annomi.parquet
 # Coder and adapters learn from films that no reply below is measured on.
 [ -f $out/coder/coder.json ] || subtext-replies coder $table --split train,val --out $out/coder
 for seed in 0 1 2; do
-  [ -f $out/tuned/$seed/tuning.json ] || subtext-replies tune $table --split train --model $model --seed $seed --out $out/tuned/$seed
+  [ -f $out/tuned/$seed/tuning.json ] || subtext-replies tune $table --split train --model $model --replies 400 --seed $seed --out $out/tuned/$seed
 done
 
-turns=($table --split test --limit 120 --shortest 5)
+turns=($table --split test --limit 96 --shortest 5)
 subtext-replies generate "${turns[@]}" --human --out $out/counsellor.jsonl
 subtext-replies generate "${turns[@]}" --model $model --out $out/plain.jsonl
 subtext-replies generate "${turns[@]}" --model $model --hint placebo --out $out/placebo.jsonl
