@@ -88,12 +88,12 @@ def test_replies_of_one_s_own_are_measured(
     path = tmp_path / "mine.csv"
     long = "word " * 20_000
     path.write_text(
-        "id,session,client,reply\n"
-        "1,s,\"I'm fine, really. It's just work.\",\"I'm fine, really. It's just work.\"\n"
-        "2,s,I am tired.,\n"
-        "3,s,I am tired.,Das klingt wirklich schwer. Wie lange geht das schon so bei Ihnen?\n"
-        f"4,s,I am tired.,{long}\n"
-        "5,s,I am tired.,=SUM(A1:A9)\n".replace("5", "=1+1", 1)
+        "note,id,session,client,reply\n"
+        "she wept,1,s,\"I'm fine, really. It's just work.\",\"I'm fine, really. It's just work.\"\n"
+        ",2,s,I am tired.,\n"
+        ",3,s,I am tired.,Das klingt wirklich schwer. Wie lange geht das schon so bei Ihnen?\n"
+        f",4,s,I am tired.,{long}\n"
+        ",5,s,I am tired.,=SUM(A1:A9)\n".replace("5", "=1+1", 1)
     )
     assert run("measure", path, "--out", tmp_path / "m.parquet") == 0
     out = capsys.readouterr().out
