@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from subtext.errors import ConfigError, ManifestError, NotFiniteError, WeightsError
+from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, WeightsError
 from subtext.manifest import Manifest
 from subtext.replies.exchanges import client_turns, counsellor_turns, drawn, of_splits, read_replies
 from subtext.replies.generate import write_replies
@@ -228,6 +228,34 @@ def test_a_client_cannot_begin_another_turn(language_model: Path) -> None:
     assert text.count("</s>") == 1
     assert text.count("<assistant>") == 1
     assert "<system>" not in text
+
+
+def test_where_memory_runs_out_a_batch_is_halved_and_one_prompt_is_a_clear_stop(
+    language_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model = LanguageModel(str(language_model), max_new_tokens=4)
+    asked = [Prompt(f"{i}", ({"role": "user", "content": f"work {i}"},), {}) for i in range(5)]
+    expected = model(asked)
+    generate, most = model.model.generate, 2
+
+    def small(**given: torch.Tensor) -> torch.Tensor:
+        if len(given["input_ids"]) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return generate(**given)
+
+    monkeypatch.setattr(model.model, "generate", small)
+    assert model(asked) == expected
+    most = 0
+    with pytest.raises(RunError, match="not enough memory for one prompt"):
+        model(asked)
+
+
+def test_a_device_that_is_not_there_is_told(language_model: Path) -> None:
+    for device in ("cuda:99", "no such device"):
+        with pytest.raises(ConfigError, match="cannot be used"):
+            load_model(language_model, device=device)
 
 
 def test_drawn_words_hang_on_the_seed(language_model: Path) -> None:

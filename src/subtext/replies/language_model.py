@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from subtext.errors import ConfigError, WeightsError
+from subtext.errors import ConfigError, RunError, WeightsError
 from subtext.features.content import file_digest
 from subtext.replies.prompts import Prompt
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+Dtype = Literal["float32", "bfloat16"]
 
 ADAPTER: Final = "adapter_model.safetensors"
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -39,6 +41,8 @@ class LanguageModel:
         max_new_tokens: longest reply.
         temperature: 0 takes the likeliest words.
         seed: of drawn words.
+        device: as torch names it, such as cpu or cuda.
+        dtype: float32 or bfloat16, of the weights.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -55,12 +59,15 @@ class LanguageModel:
         max_new_tokens: int = 60,
         temperature: float = 0.0,
         seed: int = 0,
+        device: str = "cpu",
+        dtype: Dtype = "float32",
     ) -> None:
         if max_new_tokens < 1 or not 0 <= temperature < 10:
             raise ConfigError("max_new_tokens must be 1 or more, and temperature from 0 to below 10")
         self.folder = model_folder(model, revision, allow_download)
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
-        self.model, self.tokenizer = load_model(self.folder)
+        self.dtype = dtype
+        self.model, self.tokenizer = load_model(self.folder, device=device, dtype=dtype)
         self.adapter = adapter
         if adapter is not None:
             self.model = with_adapter(self.model, adapter)
@@ -74,10 +81,28 @@ class LanguageModel:
             "adapter": None if self.adapter is None else file_digest(self.adapter / ADAPTER),
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
+            "dtype": self.dtype,
         }
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[str | None]:
-        """The replies; None where a prompt is longer than the model reads."""
+        """The replies; None where a prompt is longer than the model reads. Where memory runs out, in halves.
+
+        Raises:
+            RunError: memory does not even do for one prompt.
+        """
+        import torch
+
+        try:
+            return self._replies(prompts)
+        except torch.OutOfMemoryError:
+            if len(prompts) > 1:
+                half = len(prompts) // 2
+                return [*self(prompts[:half]), *self(prompts[half:])]
+            raise RunError(
+                f"not enough memory for one prompt ('{prompts[0].id}'); take a smaller model, --dtype bfloat16 or cpu"
+            ) from None
+
+    def _replies(self, prompts: Sequence[Prompt]) -> list[str | None]:
         import torch
 
         texts = [self.chat(prompt.messages) for prompt in prompts]
@@ -93,7 +118,7 @@ class LanguageModel:
             padding=True,
             padding_side="left",
             return_tensors="pt",
-        )
+        ).to(self.model.device)
         drawn = (
             {"do_sample": True, "temperature": self.temperature, "top_k": 0}
             if self.temperature
@@ -170,22 +195,44 @@ def model_folder(model: str, revision: str | None, allow_download: bool) -> Path
         raise WeightsError(f"{model} cannot be fetched ({type(error).__name__}: {reason})") from error
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """The model in float32 and its tokenizer, which has a chat template and something to pad with.
+def load_model(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32") -> tuple[Any, Any]:
+    """The model and its tokenizer, which has a chat template and something to pad with.
+
+    Args:
+        folder: its files.
+        device: where it is put.
+        dtype: of its weights.
 
     Raises:
+        ConfigError: there is no such device.
+        RunError: the model does not fit into memory.
         WeightsError: a file is missing or unsafe, model and tokenizer disagree, or there is no chat template.
     """
+    import torch
+
     _check_files(folder)
     try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device '{device}' cannot be used ({' '.join(str(error).split())[:100]}); use cpu"
+        ) from error
+    try:
         with quiet():
-            import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            )
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=getattr(torch, dtype),
+            ).to(device)
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"{folder}: not enough memory on {device}; take a smaller model, --dtype bfloat16 or cpu"
+        ) from None
     except Exception as error:  # tokenizers raises no narrower one, and the readers what they come upon
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{folder}: the model cannot be loaded ({type(error).__name__}: {reason})") from error

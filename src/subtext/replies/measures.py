@@ -5,14 +5,16 @@ replies. So every measure can be averaged over sessions, and compared reply by r
 MITI's globals) is no measure here: `subtext-replies form` and `therapist_rating.yaml` offer it to people.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 
+from subtext.errors import ConfigError
 from subtext.replies.texts import ngrams, phrase_list, phrases, plain, sentences_of, syllables, words_of
 
 Claim = Literal["engagement", "artificial", "person_centred"]
@@ -179,20 +181,13 @@ def _sentiment(text: str) -> float:
     return float(_vader().polarity_scores(text)["compound"])
 
 
-def _vader():  # type: ignore[no-untyped-def]
-    global _ANALYZER
-    if _ANALYZER is None:
-        from subtext.errors import ConfigError
-
-        try:
-            from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-        except ImportError as error:
-            raise ConfigError("vaderSentiment is missing; run: pip install 'subtext[replies]'") from error
-        _ANALYZER = SentimentIntensityAnalyzer()
-    return _ANALYZER
-
-
-_ANALYZER = None
+@functools.cache
+def _vader() -> Any:
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError as error:
+        raise ConfigError("vaderSentiment is missing; run: pip install 'subtext[replies]'") from error
+    return SentimentIntensityAnalyzer()
 
 
 def _copying(exchange: Exchange) -> float:

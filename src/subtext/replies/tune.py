@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import ConfigError, ManifestError, NotFiniteError
-from subtext.replies.language_model import chat_text, import_peft, load_model, said
+from subtext.replies.language_model import Dtype, chat_text, import_peft, load_model, said
 from subtext.replies.prompts import Prompt, make_prompts
 from subtext.replies.texts import words_of
 
@@ -33,6 +33,8 @@ class Tuning:
         rank: of the adapter; its alpha is twice that.
         target_modules: what it adapts.
         seed: draws the replies, their order and the adapter's first weights.
+        device: as torch names it.
+        dtype: of the base's weights; the adapter's are float32.
     """
 
     replies: int = 1000
@@ -43,6 +45,8 @@ class Tuning:
     rank: int = 8
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
     seed: int = 0
+    device: str = "cpu"
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         if min(self.replies, self.longest, self.batch_size, self.rank) < 1 or not self.learning_rate > 0:
@@ -90,7 +94,7 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
 
     peft = import_peft()
     torch.manual_seed(tuning.seed)
-    model, tokenizer = load_model(folder)
+    model, tokenizer = load_model(folder, device=tuning.device, dtype=tuning.dtype)
     encoded = [pair for pair in (_encoded(tokenizer, *one) for one in examples) if len(pair[0]) <= tuning.longest]
     if not encoded:
         raise ManifestError(f"no reply has {tuning.longest} tokens or fewer with its prompt; raise --longest")
@@ -119,6 +123,7 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
             labels[place, prompt : len(full)] = torch.tensor(full[prompt:])
             mask[place, : len(full)] = 1
             tokens += len(full)
+        ids, labels, mask = (tensor.to(tuning.device) for tensor in (ids, labels, mask))
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         if not torch.isfinite(loss):
             raise NotFiniteError(f"the loss of step {number} is {float(loss.detach())}; lower --learning-rate")

@@ -10,7 +10,7 @@ figure of a sum (`Sum`), and on all sessions for later use on systems' replies.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -184,7 +184,7 @@ def validate(
                 kind: Codes = codes if "codes" in measure.needs else ""
                 rows.append(_validate(measure, kind, table, labels, length, units, splits))
     adjusted = holm({row.name: row.p for row in rows})
-    rows = [_with_holm(row, adjusted[row.name]) for row in rows]
+    rows = [replace(row, p_holm=adjusted[row.name]) for row in rows]
     sums = tuple(_sum(claim, sessions, labels, length, units, splits) for claim in CLAIMS)
     return Validated(tuple(rows), sums, _interval(labels, length, units), (len(labels), int(labels.sum())))
 
@@ -274,10 +274,6 @@ def _validate(
         mean=mean,
         sd=sd,
     )
-
-
-def _with_holm(row: Validation, p: float | None) -> Validation:
-    return Validation(**{**row.__dict__, "p_holm": p})
 
 
 def _verdict(area: Interval) -> Verdict:

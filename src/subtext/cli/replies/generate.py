@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=60, help="default 60")
     parser.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default): likeliest words")
     parser.add_argument("--batch-size", metavar="N", type=positive, default=8, help="default 8")
+    parser.add_argument("--device", default="cpu", help="such as cuda; default cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default float32")
     parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of drawn words; a training's number")
 
 
@@ -78,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
             seed=options.seed,
+            device=options.device,
+            dtype=options.dtype,
         )
         settings |= {"prompts": prompts.VERSION, "hint": options.hint, "before": options.before}
         settings |= {"batch_size": options.batch_size, **generator.settings()}

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", required=True, help="a folder, or a hub id with --revision")
     parser.add_argument("--revision", metavar="COMMIT", help="of a hub id")
     parser.add_argument("--allow-download", action="store_true", help="fetch the model from the hub")
+    parser.add_argument("--device", default="cpu", help="such as cuda; default cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default float32")
     parser.add_argument("--name", default="judge", help="what it is called among raters; default judge")
     parser.add_argument("--out", metavar="FILE.csv", type=Path, required=True)
 
@@ -35,7 +37,12 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out {options.out}: use a name that ends in .csv")
     pairs = pairs_of(read_key(options.key), read_replies(options.replies))
     model = LanguageModel(
-        options.model, revision=options.revision, allow_download=options.allow_download, max_new_tokens=4
+        options.model,
+        revision=options.revision,
+        allow_download=options.allow_download,
+        max_new_tokens=4,
+        device=options.device,
+        dtype=options.dtype,
     )
     found = judge_pairs(pairs, pairwise_codebook(), model, options.name)
     print(

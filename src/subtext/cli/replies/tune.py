@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> None:
         learning_rate=options.learning_rate,
         rank=options.rank,
         seed=options.seed,
+        device=options.device,
+        dtype=options.dtype,
     )
     turns = client_turns(of_splits(chosen_corpus(options).build(), options.split), options.before)
     facts = tune(options.model, examples_of(turns, tuning), tuning, options.out)
