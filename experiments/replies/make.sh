@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Replies by a small language model on AnnoMI, and how they are measured. From the repository's root, after
-# make offline-lm: bash experiments/replies/make.sh DATA
+# make offline-lm: bash experiments/replies/make.sh DATA MODELS
 # What is finished is left as it is, and generation goes on where it was.
 set -euo pipefail
-data=$1
+data=$1 models=$2
 out=work/replies model=work/models/smollm2-135m
 here=experiments/replies
 table=$out/annomi.parquet
@@ -30,7 +30,7 @@ done
 
 # Told of the incongruence: only where there are faces and voices. Drawn ones here, and a model trained on them.
 studio=(corpus=studio corpus.size=tiny)
-[ -f $out/studio/predictions.parquet ] || subtext-train "${studio[@]}" trainer.max_epochs=10 audit=false controls=false workers=1 seed=0 hydra.run.dir=$out/studio
+[ -f $out/studio/predictions.parquet ] || subtext-train "${studio[@]}" paths.models="$models" trainer.max_epochs=10 audit=false controls=false workers=1 seed=0 hydra.run.dir=$out/studio
 turns=(studio corpus.size=tiny --split test)
 subtext-replies generate "${turns[@]}" --model $model --out $out/studio_plain.jsonl
 subtext-replies generate "${turns[@]}" --model $model --hint placebo --out $out/studio_placebo.jsonl
