@@ -118,6 +118,10 @@ def test_a_corpus_from_end_to_end(dialogues: Manifest, embed: Embedder, tmp_path
     }
     text = pages.validation_markdown(json.loads(json.dumps(content, allow_nan=False)))
     assert text.count("| input (human)") == 1
+    assert "What the coder costs" in text
+    human, predicted = (of(found, "input", codes) for codes in ("human", "predicted"))
+    cost = found.coder_cost["input"].value
+    assert cost == pytest.approx(predicted.auroc.value - human.auroc.value)  # type: ignore[attr-defined]
     assert len(pages.validation_table(content)) == len(names) + 3
     assert len(pages.coder_table(content)) == 3
     from subtext.replies.figures import draw_validation

@@ -88,6 +88,10 @@ def validation_markdown(content: Mapping[str, Any]) -> str:
             f"| {CLAIMS[found['claim']]} | {interval_text(found['auroc'])} | "
             f"{interval_text(found['gain'], signed=True)} | {members} |"
         )
+    if content["coder_cost"]:
+        lines += ["", "What the coder costs: AUROC with predicted codes less that with people's, on the same sessions."]
+        lines += ["", "| measure | predicted less people's |", "|---|---|"]
+        lines += [f"| {name} | {interval_text(cost, signed=True)} |" for name, cost in content["coder_cost"].items()]
     lines += [
         "",
         "## The behaviour coder",

@@ -127,12 +127,14 @@ class Validated:
     Attributes:
         rows: measures, in the order of the table; those on people's codes before those on predicted ones.
         sums: of each claim.
+        coder_cost: measure on codes -> AUROC with predicted codes less that with people's; empty without people's.
         length: AUROC of the number of counsellor turns on all sessions.
         sessions: all, and of high quality.
     """
 
     rows: tuple[Validation, ...]
     sums: tuple[Sum, ...]
+    coder_cost: Mapping[str, PairedDifference]
     length: Interval
     sessions: tuple[int, int]
 
@@ -144,6 +146,7 @@ class Validated:
             "length": self.length.as_dict(),
             "measures": [row.as_dict() for row in self.rows],
             "sums": [found.as_dict() for found in self.sums],
+            "coder_cost": {name: cost.as_dict() for name, cost in self.coder_cost.items()},
         }
 
 
@@ -186,7 +189,13 @@ def validate(
     adjusted = holm({row.name: row.p for row in rows})
     rows = [replace(row, p_holm=adjusted[row.name]) for row in rows]
     sums = tuple(_sum(claim, sessions, labels, length, units, splits) for claim in CLAIMS)
-    return Validated(tuple(rows), sums, _interval(labels, length, units), (len(labels), int(labels.sum())))
+    cost = {}
+    for measure in MEASURES if human is not None else ():
+        if "codes" in measure.needs:
+            people, coder = (table[measure.name].to_numpy(dtype=np.float64) for _, table in tables)
+            cost[measure.name] = paired_auroc(labels, [coder * measure.direction], [people * measure.direction], units)
+    alone = _interval(labels, length, units)
+    return Validated(tuple(rows), sums, cost, alone, (len(labels), int(labels.sum())))
 
 
 def validate_corpus(
