@@ -1,4 +1,4 @@
-"""A server in place of the model: only on this machine by default, patient with what goes wrong, and nothing is lost."""
+"""A server in place of the model: only on this machine by default, patient with what goes wrong, nothing is lost."""
 
 import json
 import logging

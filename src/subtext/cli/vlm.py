@@ -17,6 +17,8 @@ Modes:
   score   ask the model about every validation and test clip, and evaluate it
   tune    train a LoRA adapter on the training clips; labels=incongruence, polarity
           or placebo; scored by: score vlm.adapter=FOLDER/adapter
+  reply   write the counsellor's next reply to every client's turn of the test clips,
+          as subtext-replies reads it; reply.hint=none, told or placebo
   cost    parameters, operations, tokens and memory, without weights; without
           vlm.path of the family's published model; light=RUN beside it
 
@@ -70,6 +72,14 @@ def tune_run(config: DictConfig) -> None:
     print(f"Adapter: {folder / ADAPTER}")
 
 
+def write_reply(config: DictConfig) -> None:
+    """Write replies as configured."""
+    from subtext.vlm.reply import reply
+
+    path, made = reply(OmegaConf.to_container(config, resolve=True))
+    print(f"{made} replies made. Written: {path}")
+
+
 def show_cost(config: DictConfig) -> None:
     """Print what a family costs, and the light model beside it."""
     from rich.console import Console
@@ -97,6 +107,7 @@ def show_cost(config: DictConfig) -> None:
 MODES: Final[Mapping[str, tuple[Callable[[DictConfig], int | None], str | None]]] = {
     "score": (score_run, "${folder}"),
     "tune": (tune_run, "${tune.folder}"),
+    "reply": (write_reply, None),
     "cost": (show_cost, None),
 }
 """Mode -> what it does, as a Hydra task, and the folder that it writes."""

@@ -26,7 +26,7 @@ class Description:
         verified: whether that layout could be read at its source; where not, the card says `unverified`.
         cautions: known traps, a sentence each.
         question: what `incongruent` asks in this corpus, as headings say it.
-        may_leave_machine: whether licence and consent allow sending recordings and words to a server on another machine.
+        may_leave_machine: whether licence and consent allow sending recordings and words to another machine.
     """
 
     title: str

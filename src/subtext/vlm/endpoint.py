@@ -170,9 +170,7 @@ class Endpoint:
                     return _written(received)
                 why = f"status {status}: {_message(received)}"
                 if 300 <= status < 400:
-                    raise RunError(
-                        f"{self.spec.url} redirects elsewhere, which is not followed; set the right address"
-                    )
+                    raise RunError(f"{self.spec.url} redirects elsewhere, which is not followed; set the right address")
                 if status in _TOO_LONG or (status == 400 and "context" in why):
                     raise Refused(f"the server cannot take the prompt ({why})")
                 if status not in _AGAIN:

@@ -343,7 +343,7 @@ class _Scoring:
             answers = answer(self.vlm, encoded, options, self.tokens)
             took = 1000 * (time.perf_counter() - began) / len(batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             return self._halved(batch)
         self.store.add(
@@ -592,7 +592,7 @@ def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     return {k: v for k, v in ours.items() if k not in free} == {k: v for k, v in theirs.items() if k not in free}
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc" in str(error)
