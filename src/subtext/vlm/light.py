@@ -6,11 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from subtext.data import typical_clip
+from subtext.encoders.tokens import Tokens
 from subtext.errors import RunError
 from subtext.features.faces import FaceExtractor
 from subtext.features.index import FeatureIndex
 from subtext.features.text import TextExtractor
-from subtext.run_folder import RunFolder, load_extractors
+from subtext.run_folder import RunFolder, load_classifier, load_extractors
 from subtext.vlm.cost import count_flops
 
 SIDE: Final = 320
@@ -18,14 +20,16 @@ SIDE: Final = 320
 SPECIAL_TOKENS: Final = 2
 
 
-def light_cost(run: Path, models: Path | None = None) -> dict[str, Any]:
-    """Parameters and operations a clip of median length of the light model of a run.
+def light_cost(run: Path, models: Path | None = None, seconds: float | None = None) -> dict[str, Any]:
+    """Parameters and operations a clip of the light model of a run.
 
     Not counted: tracking faces between detections, measuring prosody, resizing; none of them is learned.
 
     Args:
         run: folder of a training run.
         models: folder with the face detector's weights.
+        seconds: length of the clip; None takes the median of the run's corpus. Words grow with the length as they do
+            there, and what the run cuts off (`max_steps`) is cut off here too.
 
     Returns:
         Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`,
@@ -35,22 +39,36 @@ def light_cost(run: Path, models: Path | None = None) -> dict[str, Any]:
         RunError: the folder holds no finished run, or the run reads a part otherwise than could be counted.
         WeightsError: the detector's or the text model's files are missing.
     """
-    described = RunFolder(run).model()
-    index = FeatureIndex.load(run)
+    described, classifier, index = RunFolder(run).model(), load_classifier(run), FeatureIndex.load(run)
     extractors = load_extractors(run, models)
-    parts = {"classifier": (sum(described["parameters"].values()), described["flops_per_clip"])}
     visual, text = extractors.get("visual"), extractors.get("text")
-    if isinstance(visual, FaceExtractor):
-        table = index.table
-        rows = table[(table["modality"] == "visual") & (table["status"] == "ok")]
-        seconds = float(rows["n_steps"].median()) / visual.rate
+    if not isinstance(visual, FaceExtractor) or not isinstance(text, TextExtractor):
+        raise RunError(f"{run}: only a model of recorded faces and words is counted; give such a run")
+    rows = index.table[(index.table["modality"] == "visual") & (index.table["status"] == "ok")]
+    usual = float(rows["n_steps"].median()) / visual.rate
+    seconds = seconds or usual
+    clip = {
+        modality: _lengthened(tokens, seconds / usual, modality, described["max_steps"][modality])
+        for modality, tokens in typical_clip(index, classifier.modalities, described["max_steps"]).items()
+    }
+    words = round(float(index.quality("text")["n_tokens"].median()) * seconds / usual)
+    parts = {
+        "classifier": (sum(described["parameters"].values()), classifier.flops(clip)),
         # One at the beginning and one on the last picture, whatever the rate.
-        parts["face_detector"] = _yunet(visual, math.floor(seconds * visual.detect_rate) + 2)
-    if isinstance(text, TextExtractor):
-        rows = index.quality("text")
-        parts["text_encoder"] = _sentence_model(text, int(rows["n_tokens"].median()) + SPECIAL_TOKENS)
+        "face_detector": _yunet(visual, math.floor(seconds * visual.detect_rate) + 2),
+        "text_encoder": _sentence_model(text, words + SPECIAL_TOKENS),
+    }
     total = tuple(sum(values) for values in zip(*parts.values(), strict=True))
     return {n: dict(zip(("parameters", "flops"), v, strict=True)) for n, v in ({**parts, "total": total}).items()}
+
+
+def _lengthened(tokens: Tokens, by: float, modality: str, most: int) -> Tokens:
+    import torch
+
+    # Words are one embedding however many they are, until they are more than the model reads at once.
+    steps = 1 if modality == "text" else min(most, max(1, round(tokens.mask.shape[1] * by)))
+    shape = tokens.values.shape[2:]
+    return Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
 
 
 def _yunet(visual: FaceExtractor, detections: int) -> tuple[int, int]:
