@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import NullFormatter
 from omegaconf import OmegaConf
 
 from subtext.cli.hydra_app import conf_folder
@@ -44,62 +45,67 @@ def shares(table: pd.DataFrame, light: dict[float, dict[str, Any]]) -> pd.DataFr
     return out
 
 
-def draw(table: pd.DataFrame, light: dict[float, dict[str, Any]], path: Path) -> None:
-    """Parameters against operations, both logarithmic."""
-    figure, axes = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
-    large = table[table["has_goal"]]
-    for rows, colour, label in (
-        (large, "C0", "published, 7 to 9 billion"),
-        (table[~table["has_goal"]], "C7", "published, small"),
-    ):
-        axes.scatter(rows["parameters"], rows["flops_per_prompt"], color=colour, label=label, zorder=3)
-    ranked = table.sort_values("flops_per_prompt")
-    for n, row in enumerate(ranked.itertuples()):
-        left = n % 2 == 0
-        axes.annotate(
-            row.family,
-            (row.parameters, row.flops_per_prompt),
-            xytext=(-6 if left else 6, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=7,
-        )
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """The light model's share of each family's parameters and operations, with the goals."""
+    ranked = table.sort_values(["has_goal", "flops_share_2s"], ascending=[False, True])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.9), sharey=True, layout="constrained")
+    names = [
+        name if has_goal else f"{name} (small)"
+        for name, has_goal in zip(ranked["family"], ranked["has_goal"], strict=True)
+    ]
+    left.scatter(100 * ranked["parameter_share"], names, color="C0", zorder=3)
     for seconds, marker in zip(SECONDS, ("o", "s"), strict=True):
-        total = light[seconds]["total"]
-        axes.scatter(
-            total["parameters"],
-            total["flops"],
-            color="C3",
-            marker=marker,
-            zorder=3,
-            label=f"light model, {seconds:g} s",
+        share = 100 * ranked[f"flops_share_{seconds:g}s"]
+        right.scatter(
+            share, names, marker=marker, color="C0" if marker == "o" else "C1", zorder=3, label=f"{seconds:g} s"
         )
-    x, y = GOALS["parameters"] * large["parameters"].min(), GOALS["flops"] * large["flops_per_prompt"].min()
-    axes.fill_between([1e7, x], 1e9, y, color="C2", alpha=0.15, lw=0, label="goals met against every large family")
-    axes.set(xscale="log", yscale="log", xlim=(1e7, 4e10), ylim=(1e9, 1e14))
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("operations: one clip, one prompt")
-    axes.legend(fontsize=7, loc="upper left")
+    for axes, goal, what in ((left, "parameters", "parameters"), (right, "flops", "operations, one prompt")):
+        axes.axvline(100 * GOALS[goal], color="C2", lw=1.5, label=f"goal, at most {100 * GOALS[goal]:g} %")
+        axes.set(xscale="log", xlabel=f"light model / family: {what}, %")
+        axes.grid(axis="x", which="both", alpha=0.25)
+        axes.legend(fontsize=8, loc="upper right" if axes is right else "lower left")
+    left.set_xlim(0.2, 2)
+    left.set_xticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    right.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"])
+    for axes in (left, right):
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    left.invert_yaxis()
     figure.savefig(path, dpi=130)
+
+
+HEADINGS: Final = (
+    "family",
+    "published model",
+    "parameters",
+    "adapter, rank 8",
+    "tokens",
+    "TFLOP",
+    "bf16 GiB",
+    "float32 GiB",
+    "light / its parameters",
+    "light / its FLOPs, 2 s",
+    "10 s",
+)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The README's table."""
-    lines = [
-        "| family | published model | parameters | adapter (rank 8) | tokens | TFLOP a prompt | bf16 GiB | float32 GiB | light / its parameters | light / its FLOPs, 2 s | 10 s |"
-    ]
-    lines.append("|" + "---|" * 11)
-    for row in table.sort_values("parameters").itertuples():
-        met = {True: " (met)", False: " (**missed**)"}
-        goals = [
-            met.get(g, "") if row.has_goal else "" for g in (row.parameter_goal, row.flops_goal_2s, row.flops_goal_10s)
+    lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
+    for row in table.sort_values("parameters").to_dict("records"):
+        goals = {"parameter_share": "parameter_goal", **{f"flops_share_{s:g}s": f"flops_goal_{s:g}s" for s in SECONDS}}
+        met = {True: " met", False: " **missed**"}
+        cells = [
+            row["family"],
+            row["model"],
+            f"{row['parameters'] / 1e9:.2f} B",
+            f"{row['adapter_parameters'] / 1e6:.2f} M",
+            f"{row['tokens']:,}",
+            f"{row['flops_per_prompt'] / 1e12:.2f}",
+            f"{row['memory_bf16_gib']:.1f}",
+            f"{row['memory_float32_gib']:.1f}",
+            *(f"{row[share]:.3%}{met[bool(row[goal])] if row['has_goal'] else ''}" for share, goal in goals.items()),
         ]
-        lines.append(
-            f"| {row.family} | {row.model} | {row.parameters / 1e9:.2f} B | {row.adapter_parameters / 1e6:.2f} M | {row.tokens:,} | "
-            f"{row.flops_per_prompt / 1e12:.2f} | {row.memory_bf16_gib:.1f} | {row.memory_float32_gib:.1f} | "
-            f"{row.parameter_share:.2%}{goals[0]} | {row.flops_share_2s:.3%}{goals[1]} | {row.flops_share_10s:.3%}{goals[2]} |"
-        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -112,7 +118,7 @@ def main() -> None:
     parts = [{"seconds": s, "part": part, **found} for s, each in light.items() for part, found in each.items()]
     pd.DataFrame(parts).to_csv(HERE / "light.csv", index=False)
     (HERE / "table.md").write_text(markdown(table) + "\n", encoding="utf-8")
-    draw(table, light, HERE / "cost.png")
+    draw(table, HERE / "cost.png")
     print(markdown(table))
     print(pd.DataFrame(parts).to_string(index=False))
 
