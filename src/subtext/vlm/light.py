@@ -53,7 +53,7 @@ def light_cost(run: Path, models: Path | None = None, seconds: float | None = No
     }
     words = round(float(index.quality("text")["n_tokens"].median()) * seconds / usual)
     parts = {
-        "classifier": (sum(described["parameters"].values()), classifier.flops(clip)),
+        "classifier": (sum(classifier.counts().values()), classifier.flops(clip)),
         # One at the beginning and one on the last picture, whatever the rate.
         "face_detector": _yunet(visual, math.floor(seconds * visual.detect_rate) + 2),
         "text_encoder": _sentence_model(text, words + SPECIAL_TOKENS),
