@@ -8,11 +8,9 @@ import pandas as pd
 
 from subtext.errors import RunError
 from subtext.evaluation.prompted import calibrated, spread_over_wordings, summary
-from subtext.evaluation.run import CONTROLS, PREDICTIONS, flat, read_parquet, read_tables
+from subtext.evaluation.run import ANSWERS, CONTROLS, PREDICTIONS, WORDINGS, flat, read_parquet, read_tables
 from subtext.run_folder import RunFolder, check_out
 
-ANSWERS: Final = "answers.parquet"
-WORDINGS: Final = "wordings.csv"
 _FREE: Final = ("shard", "folder", "overwrite", "workers", "debug", "paths")
 """Settings in which parts of one run may differ."""
 

@@ -19,6 +19,7 @@ from subtext.corpora.splits import fold_as_test
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
+from subtext.evaluation.run import ANSWERS, WORDINGS
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source
@@ -42,7 +43,6 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 """Raised whenever the code makes another answer of the same input."""
-ANSWERS: Final = "answers.parquet"
 AT_ONCE: Final = 16
 """Rows whose frames are in memory together."""
 
@@ -443,7 +443,7 @@ class _Scoring:
         if controls:
             self.run.write_table("controls.parquet", pd.concat(controls, ignore_index=True))
         with self.run.writing():
-            spread_over_wordings(answers, predictions).to_csv(self.run.file("wordings.csv"), index=False)
+            spread_over_wordings(answers, predictions).to_csv(self.run.file(WORDINGS), index=False)
         self.run.write_table("predictions.parquet", predictions)
         if self.shard is None:
             from rich.console import Console
