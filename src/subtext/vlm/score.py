@@ -531,7 +531,9 @@ def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc" in str(error)
+    told = str(error)
+    marks = ("not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(mark in told for mark in marks)
 
 
 def _progress(chunks: Sequence[list[str]]) -> Iterator[list[str]]:
