@@ -14,7 +14,7 @@ from scored_runs import SIZES, vlm_settings, write_talking_corpus
 
 from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
-from subtext.errors import ConfigError, RunError
+from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.prompted import calibrated
 from subtext.training import train
 from subtext.vlm import score as score_module
@@ -387,3 +387,31 @@ def test_faces_can_be_sent(view: str, corpus: Path, model: Path, tmp_path: Path)
     with Image.open(picture) as opened:
         width, height = opened.size
     assert (width, height) == ((2 * 224, 224) if view == "face" else (2 * (160 + 72), 72))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "answer=guess",
+        "floor=1",
+        "floor=low",
+        "max_new_tokens=0",
+        "heads=incongruent",
+        "heads=[]",
+        "heads=[mood]",
+        "controls=black",
+        "controls=[black]",
+        "shard=3/2",
+        "shard=9999/9999",
+        "cv=2",
+        "frames.view=side",
+        "vlm.dtype=float8",
+        "vlm.batch_size=many",
+        "vlm.path=nowhere",
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(override: str, corpus: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SubtextError) as caught:
+        score(vlm_settings(corpus, model, tmp_path / "run", override), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,7 +156,9 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     clips = Clips(settings, manifest)
     name = clips.order(judged["id"].tolist())[0]
     read, reasons = clips.read([name])
-    asked = next(iter(scoring.prompts(read[name], "")))
+    asked = next(scoring.prompts(read[name], ""), None)
+    if asked is None:
+        raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
     encoded = scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
     per_clip = sum(len(wordings) for wordings in scoring.questions.wordings.values())
@@ -183,6 +186,7 @@ class _Scoring:
         check_folds(settings)
         self.seed = int(settings["seed"])
         self.shard = None if settings["shard"] is None else Shard.parse(str(settings["shard"]))
+        _check_settings(settings)
         self.questions = Questions(settings["prompts"], settings["heads"])
         deaf = [head for head in settings["heads"] if head in OF_THE_VOICE]
         if deaf and not settings["voice"]:
@@ -191,10 +195,6 @@ class _Scoring:
             raise ConfigError("voice=true: what is usual is another thing in each fold; score fold=0, fold=1 ... apart")
         self.controls = chosen_controls(settings["controls"])
         self.written = settings["answer"] == "generation"
-        if settings["answer"] not in ("likelihood", "generation"):
-            raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
-        if not 0 <= settings["floor"] < 1:
-            raise ConfigError(f"floor={settings['floor']} must be at least 0 and below 1")
         self.tokens = int(settings["max_new_tokens"]) if self.written else 1
         self.vlm = make_vlm(settings)
         work = Path(settings["paths"]["work"]) / "vlm"
@@ -203,6 +203,7 @@ class _Scoring:
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
         self.records: list[dict[str, Any]] = []
+        self._libraries = [version(package) for package in ("torch", "transformers")]
         self._tokens: dict[tuple[str, ...], Mapping[str, Sequence[int]]] = {}
 
     def rows(self) -> tuple[Manifest, pd.DataFrame]:
@@ -274,12 +275,10 @@ class _Scoring:
                 yield _Asked(clip.name, control, wording, sample, self._key(sample, wording))
 
     def _key(self, sample: Sample, wording: Wording) -> str:
-        from importlib.metadata import version
-
         spec = self.vlm.spec
         return key_of(
             version=VERSION,
-            libraries=[version("torch"), version("transformers")],
+            libraries=self._libraries,
             model=self.digest,
             run=[spec.dtype, spec.device.partition(":")[0], spec.attention],
             family=[spec.frames, dict(spec.processor), spec.chat_template, spec.interleaved, list(spec.stop)],
@@ -521,6 +520,19 @@ class _Scoring:
             "prompts_known": len(answers) - int(self.counts["asked"]),
             **summary(table, answers),
         }
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    if settings["answer"] not in ("likelihood", "generation"):
+        raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
+    if not isinstance(settings["floor"], (int, float)) or not 0 <= settings["floor"] < 1:
+        raise ConfigError(f"floor={settings['floor']} must be a number from 0 to below 1")
+    if not isinstance(settings["max_new_tokens"], int) or settings["max_new_tokens"] < 1:
+        raise ConfigError(f"max_new_tokens={settings['max_new_tokens']} must be a whole number from 1")
+    if not isinstance(settings["heads"], list) or not settings["heads"]:
+        raise ConfigError(f"heads={settings['heads']}: write a list, such as heads=[incongruent]")
+    if not isinstance(settings["controls"], (list, bool)):
+        raise ConfigError(f"controls={settings['controls']}: write true, false or a list")
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
