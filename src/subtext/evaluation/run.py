@@ -10,6 +10,7 @@ import pandas as pd
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder, check_out
 
 PREDICTIONS: Final = "predictions.parquet"
@@ -101,7 +102,7 @@ def evaluate_seeds(
     target = RunFolder(out)
     with target.writing():
         out.mkdir(parents=True, exist_ok=True)
-        per_seed_rows(runs).to_csv(target.file("per_seed.csv"), index=False, float_format="%.6g")
+        write_csv(per_seed_rows(runs), target.file("per_seed.csv"), "%.6g")
         write_seeds_page(target.file(REPORT), pooled)
         if RunFolder(folders[0]).is_begun:
             target.file(CONFIG).write_bytes(RunFolder(folders[0]).file(CONFIG).read_bytes())
