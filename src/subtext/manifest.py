@@ -231,16 +231,19 @@ def check_splits(manifest: Manifest, keys: Iterable[str] = ("speaker",)) -> None
             )
 
 
-def described_root(path: Path, named: str) -> Path:
+def described_root(path: Path, named: str, table: pd.DataFrame) -> Path:
     """The root that the description beside a table names, if it is the table's folder or in it.
 
     Args:
-        path: the table.
-        named: what the description says.
+        path: the table's file.
+        named: what the description says; a table that names no files needs none, and has its own folder.
+        table: the rows.
 
     Raises:
         TrustError: the files would be looked for elsewhere, which is for the user to say, not for a file.
     """
+    if not any(column in table and table[column].notna().any() for column in PATH_COLUMNS):
+        return path.parent
     root = (path.parent / named).resolve()
     if not root.is_relative_to(path.parent.resolve()):
         raise TrustError(
@@ -264,9 +267,10 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
+        table = pd.read_parquet(path)
         return Manifest(
-            pd.read_parquet(path),
-            described_root(path, description["root"]) if root is None else root.resolve(),
+            table,
+            described_root(path, description["root"], table) if root is None else root.resolve(),
             description["name"],
             tuple(description["groups"]),
             bool(description["allow_links"]),

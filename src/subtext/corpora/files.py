@@ -23,7 +23,6 @@ from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import (
     LABEL_COLUMNS,
-    PATH_COLUMNS,
     TEXT_COLUMNS,
     TIME_COLUMNS,
     Manifest,
@@ -127,9 +126,7 @@ class ManifestCorpus(Corpus):
         self._tell_near_misses(table)
         root = self.root
         if root is None:
-            root = self.path.parent
-            if any(column in table and table[column].notna().any() for column in PATH_COLUMNS):
-                root = described_root(self.path, str(beside.get("root", "")))
+            root = described_root(self.path, str(beside.get("root", "")), table)
         if not root.is_dir():
             raise ManifestError(f"{name}: the root {root} is not a folder; set corpus.root to where the files are")
         groups = self.groups
