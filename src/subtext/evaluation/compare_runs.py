@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pandas as pd
 
-from subtext.errors import ConfigError, RunError, SubtextError
+from subtext.core.targets import CORPORA
+from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
@@ -330,15 +331,11 @@ def _description(run: TrainedRun) -> "Description | None":
     if run.folder is None or not RunFolder(run.folder).is_begun:
         return None
     target = str((RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", ""))
-    # Somebody else's code is not run.
-    if not target.startswith("subtext.corpora."):
+    if target not in CORPORA:  # somebody else's code is not run
         return None
     from subtext.building import locate
 
-    try:
-        return getattr(locate(target), "description", None)
-    except ConfigError:
-        return None
+    return cast("Description", locate(target).description)
 
 
 def _audit_files(run: TrainedRun) -> list[Path]:

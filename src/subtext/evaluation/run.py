@@ -11,6 +11,7 @@ from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
 from subtext.evaluation.prompted import answer_notes
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder, check_out
 
 PREDICTIONS: Final = "predictions.parquet"
@@ -105,7 +106,7 @@ def evaluate_seeds(
     target = RunFolder(out)
     with target.writing():
         out.mkdir(parents=True, exist_ok=True)
-        per_seed_rows(runs).to_csv(target.file("per_seed.csv"), index=False, float_format="%.6g")
+        write_csv(per_seed_rows(runs), target.file("per_seed.csv"), "%.6g")
         write_seeds_page(target.file(REPORT), pooled)
         if RunFolder(folders[0]).is_begun:
             target.file(CONFIG).write_bytes(RunFolder(folders[0]).file(CONFIG).read_bytes())

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.core.hub import hub_folder
+from subtext.core.offline import offline
 from subtext.errors import ConfigError, WeightsError
 from subtext.features.content import DigestMemory
-from subtext.hub import hub_folder, offline
 from subtext.vlm.spec import VlmSpec
 
 if TYPE_CHECKING:

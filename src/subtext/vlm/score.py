@@ -29,6 +29,7 @@ from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.preparation import check_folds, read_corpus
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder
 from subtext.vlm.answers import answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
@@ -442,7 +443,7 @@ class _Scoring:
         if controls:
             self.run.write_table("controls.parquet", pd.concat(controls, ignore_index=True))
         with self.run.writing():
-            spread_over_wordings(answers, predictions).to_csv(self.run.file(WORDINGS), index=False)
+            write_csv(spread_over_wordings(answers, predictions), self.run.file(WORDINGS))
         self.run.write_table("predictions.parquet", predictions)
         if self.shard is None:
             from rich.console import Console
