@@ -423,7 +423,7 @@ def test_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
         visual_polarity=[-1, None],
     )
     inside = read_manifest(write_manifest(manifest, root / "manifest.parquet"))
-    elsewhere = read_manifest(write_manifest(manifest, tmp_path / "run" / "manifest.parquet"))
+    elsewhere = read_manifest(write_manifest(manifest, tmp_path / "run" / "manifest.parquet"), root)
     for again in (inside, elsewhere):
         pd.testing.assert_frame_equal(again.table, manifest.table)
         assert again.root == root.resolve()

@@ -14,7 +14,7 @@ import tiny_runs
 from subtext.cli.evaluate import main as evaluate
 from subtext.cli.extract import extract_corpus
 from subtext.cli.predict import main as predict
-from subtext.features.index import FeatureIndex
+from subtext.features.index import INDEX_COLUMNS, FeatureIndex
 from subtext.privacy import escape, unescape, unescaped, write_csv
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -155,3 +155,26 @@ def test_predictions_name_people_in_the_answer_only(
     assert "Canarywords were said" in output
     assert "Canaryperson" in output
     assert "Canary" not in error + caplog.text
+
+
+def test_every_csv_file_is_written_by_the_writer_that_escapes() -> None:
+    sources = Path(__file__).resolve().parents[1] / "src"
+    raw = {
+        f"{path.name}: {line.strip()}"
+        for path in sources.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "to_csv(" in line and "def " not in line
+    }
+    # The writer itself, and bytes that only feed a hash.
+    assert all("to_csv(made," in line or "to_csv(index=False).encode()" in line for line in raw), raw
+
+
+def test_the_table_of_extraction_holds_no_live_formula(tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://somebody","x")'
+    table = pd.DataFrame([{**dict.fromkeys(INDEX_COLUMNS), "id": name, "modality": "text", "reason": "-1+2"}])
+    index = FeatureIndex(table, {"text": "a"})
+    index.save(tmp_path)
+    with (tmp_path / "extraction.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["reason"]) == (f"'{name}", "'-1+2")
+    assert FeatureIndex.load(tmp_path).table["id"].tolist() == [name]

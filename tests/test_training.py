@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from subtext.control_systems import chosen_controls
 from subtext.data import ClipData
-from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
+from subtext.errors import ConfigError, ManifestError, RunError, TrustError, WeightsError
 from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
 from subtext.fitting import Fitter
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
@@ -272,9 +272,9 @@ def test_a_model_folder_cannot_name_foreign_code(run: RunFolder, tmp_path: Path,
     described["fusion"]["_target_"] = target
     described["extractors"]["text"]["_target_"] = target
     (folder / "model.json").write_text(json.dumps(described))
-    with pytest.raises(WeightsError, match="subtext"):
+    with pytest.raises(TrustError, match="nothing of it was run"):
         load_classifier(folder)
-    with pytest.raises(WeightsError, match="subtext"):
+    with pytest.raises(TrustError, match="nothing of it was run"):
         load_extractors(folder)
 
 

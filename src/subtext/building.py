@@ -8,33 +8,25 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Any
 
-from subtext.errors import ConfigError, SubtextError, WeightsError
+from subtext.errors import ConfigError, SubtextError
 
 
-def build(node: Mapping[str, Any], kind: type | None = None, *, trusted: bool = True, **more: Any) -> Any:
+def build(node: Mapping[str, Any], kind: type | None = None, **more: Any) -> Any:
     """Call a node's `_target_` with its other entries, nodes inside it first.
+
+    It calls whatever the node names: one from a folder goes through `subtext.core.targets.check_targets` before.
 
     Args:
         node: plain values; `_partial_: true` gives a function that waits for the rest of its arguments.
         kind: what the result must be an instance of.
-        trusted: whether the node comes from the user's own configuration. One from a model folder, which may be
-            somebody else's, may name classes of this package only.
         more: further arguments.
 
     Raises:
         ConfigError: the target does not exist, does not take these arguments, or gives something else than `kind`.
-        WeightsError: an untrusted node names something that no model of this package consists of.
     """
     name = str(node.get("_target_", ""))
-    if not trusted and not name.startswith("subtext."):
-        raise WeightsError(
-            f"the model names '{name}', which is not part of subtext; code from a model folder is not run. "
-            "Rebuild the model in Python from its config.yaml if you trust where it comes from"
-        )
     target = locate(name)
-    if not trusted and not (inspect.isclass(target) and target.__module__.startswith("subtext.")):
-        raise WeightsError(f"the model names '{name}', which is not one of subtext's classes")
-    arguments = {k: _value(v, trusted) for k, v in node.items() if k not in ("_target_", "_partial_")} | more
+    arguments = {k: _value(v) for k, v in node.items() if k not in ("_target_", "_partial_")} | more
     waits = bool(node.get("_partial_", False))
     try:
         signature = inspect.signature(target)
@@ -112,11 +104,11 @@ def _wanted(hint: Any) -> str:
     return kinds.get(hint, "another value")
 
 
-def _value(value: Any, trusted: bool) -> Any:
+def _value(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return build(value, trusted=trusted)
-        return {key: _value(inner, trusted) for key, inner in value.items()}
+            return build(value)
+        return {key: _value(inner) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_value(inner, trusted) for inner in value]
+        return [_value(inner) for inner in value]
     return value

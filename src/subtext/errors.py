@@ -28,6 +28,10 @@ class WeightsError(SubtextError):
     """Model or detector weights are missing, altered, of another kind, or in an unsafe format."""
 
 
+class TrustError(SubtextError):
+    """A file that may be somebody else's asks for code, the network or files that only the user may ask for."""
+
+
 class CacheError(SubtextError):
     """The feature cache cannot be read or written."""
 

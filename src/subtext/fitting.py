@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from subtext.data import ClipData, SwappedClips, loader
 from subtext.errors import ConfigError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.losses import visible_targets
+from subtext.model.synced import SyncedBatchNorm
 from subtext.predictions import raw_answers
 from subtext.run_folder import RunFolder
 from subtext.task import IncongruenceTask
@@ -104,7 +105,7 @@ class Fitter:
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
         began = time.perf_counter()
-        with _interruptible(trainer):
+        with _interruptible(trainer), SyncedBatchNorm() if trainer.world_size > 1 else nullcontext():
             trainer.fit(
                 module,
                 loader(

@@ -56,18 +56,20 @@ class HeadLoss(nn.Module):
     def forward(self, answers: Tensor, targets: Tensor, scale: Tensor | None = None) -> Tensor:
         """Mean loss over the labelled rows, scalar; zero, with a gradient of zero, where no row is labelled.
 
+        Under several processes it is this one's part of the mean over the rows of all: their gradients' average is the
+        gradient of that mean, however many labelled rows each has.
+
         Args:
             answers: `[batch]` or `[batch, classes]`.
             targets: float `[batch]`, NaN where unlabelled.
             scale: unit of a number.
         """
         known = ~targets.isnan()
-        if not bool(known.any()):
-            return answers.sum() * 0.0
         answers, targets = answers[known].float(), targets[known]
         if self.spec.kind == "number":
             unit = 1.0 if scale is None else scale
-            return functional.smooth_l1_loss(answers / unit, targets / unit)
+            losses = functional.smooth_l1_loss(answers / unit, targets / unit, reduction="none")
+            return _mean(losses, torch.ones_like(losses))
         classes = targets.long()
         logits = torch.stack([torch.zeros_like(answers), answers], dim=1) if self.spec.kind == "binary" else answers
         log_shares = logits.log_softmax(dim=1)
@@ -77,10 +79,16 @@ class HeadLoss(nn.Module):
         if self.focal_gamma:
             right = log_shares.gather(1, classes[:, None]).squeeze(1).exp()
             losses = losses * (1 - right) ** self.focal_gamma
-        if self.weights is None:
-            return losses.mean()
-        rows = self.weights[classes]
-        return (losses * rows).sum() / rows.sum()
+        return _mean(losses, torch.ones_like(losses) if self.weights is None else self.weights[classes])
+
+
+def _mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over the rows of a batch, whose parts several processes may have."""
+    total = weights.sum()
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.is_grad_enabled():
+        torch.distributed.all_reduce(total, torch.distributed.ReduceOp.SUM)
+        total = total / torch.distributed.get_world_size()
+    return (losses * weights).sum() / torch.where(total > 0, total, 1.0)
 
 
 def visible_targets(spec: HeadSpec, targets: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from subtext.errors import ManifestError
+from subtext.errors import ManifestError, TrustError
 from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, IncongruenceRule, derive_labels
 from subtext.manifest_checks import REJECT_COLUMNS, Checks, OnError, quoted
 from subtext.manifest_columns import (
@@ -231,18 +231,46 @@ def check_splits(manifest: Manifest, keys: Iterable[str] = ("speaker",)) -> None
             )
 
 
-def read_manifest(path: Path) -> Manifest:
+def described_root(path: Path, named: str, table: pd.DataFrame) -> Path:
+    """The root that the description beside a table names, if it is the table's folder or in it.
+
+    Args:
+        path: the table's file.
+        named: what the description says; a table that names no files needs none, and has its own folder.
+        table: the rows.
+
+    Raises:
+        TrustError: the files would be looked for elsewhere, which is for the user to say, not for a file.
+    """
+    if not any(column in table and table[column].notna().any() for column in PATH_COLUMNS):
+        return path.parent
+    root = (path.parent / named).resolve()
+    if not root.is_relative_to(path.parent.resolve()):
+        raise TrustError(
+            f"{path.with_suffix('.json')} says that the files of {path.name} are in {root}, outside of the table's "
+            f"own folder; if that is meant, name that folder yourself: corpus.root={root} (--root for subtext-predict)"
+        )
+    return root
+
+
+def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     """Read a manifest that `write_manifest` wrote: a Parquet file with its description beside it.
+
+    Args:
+        path: the Parquet file.
+        root: where its files are; None for what the description says, which must lie in the table's own folder.
 
     Raises:
         ManifestError: one of the two files is missing or damaged.
+        TrustError: see `described_root`.
     """
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
+        table = pd.read_parquet(path)
         return Manifest(
-            pd.read_parquet(path),
-            (path.parent / description["root"]).resolve(),
+            table,
+            described_root(path, description["root"], table) if root is None else root.resolve(),
             description["name"],
             tuple(description["groups"]),
             bool(description["allow_links"]),

@@ -70,10 +70,15 @@ def unescape(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> Path:
+def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> Path:
     """Write a table as UTF-8 CSV, without its index, in one step; formulas are escaped in cells and column names.
 
     Cells that are not text (numbers, true and false) are written as they are, null as the empty cell.
+
+    Args:
+        table: what to write.
+        path: the file; its folder is made.
+        float_format: of numbers, such as `%.6g`; None writes them exactly.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     out = table.rename(columns=lambda column: escape(str(column)))
@@ -83,7 +88,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         # RFC 4180, and with "\n" alone Python before 3.13 would not quote a cell that holds a carriage return.
-        out.to_csv(made, index=False, encoding="utf-8", lineterminator="\r\n")
+        out.to_csv(made, index=False, encoding="utf-8", lineterminator="\r\n", float_format=float_format)
         os.replace(made, path)
     return path
 

@@ -323,21 +323,23 @@ def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
     """The model that `model.json` describes, without its weights.
 
     Raises:
-        WeightsError: the description names anything that is not a part of this package, or cannot be built from.
+        TrustError: the description names anything that no model of this package consists of.
+        WeightsError: it cannot be built from.
     """
     from subtext.building import build
     from subtext.classifier import IncongruenceClassifier
+    from subtext.core.targets import check_targets
     from subtext.encoders.encoder import Encoder
     from subtext.fusion.base import Fusion
     from subtext.heads import Heads
 
+    check_targets(described, "model.json")
     try:
         encoders = {
             # The weights come from the run, never from where they came from when it was trained.
             modality: build(
                 {**node, **{k: None if k == "weights" else False for k in _SOURCES if k in node}},
                 Encoder,
-                trusted=False,
             )
             for modality, node in described["encoders"].items()
         }
@@ -345,7 +347,7 @@ def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
         fusion = described["fusion"]
         return IncongruenceClassifier(
             encoders=encoders,
-            fusion=None if fusion is None else build(fusion, Fusion, trusted=False, modalities=list(encoders), dim=dim),
+            fusion=None if fusion is None else build(fusion, Fusion, modalities=list(encoders), dim=dim),
             heads=Heads(**described["heads"], dim=dim),
         )
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:
@@ -364,12 +366,15 @@ def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str,
 
     Raises:
         RunError: the folder holds no finished model.
-        WeightsError: the description names anything that is not a part of this package, or cannot be built from.
+        TrustError: the description names anything that no model of this package consists of.
+        WeightsError: it cannot be built from.
     """
     from subtext.building import build
+    from subtext.core.targets import check_targets
     from subtext.features.extractor import Extractor
 
     described = RunFolder(folder).model()
+    check_targets(described, RunFolder(folder).file("model.json"))
     extractors: dict[str, Extractor] = {}
     try:
         for modality, node in described["extractors"].items():
@@ -377,7 +382,7 @@ def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str,
             node = {**node, **({"allow_download": False} if "allow_download" in node else {})}
             if models is not None and "models" in node:
                 node["models"] = str(models)
-            extractors[modality] = build(node, Extractor, trusted=False)
+            extractors[modality] = build(node, Extractor)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "

@@ -17,6 +17,8 @@ from subtext.checkpoints import BEST
 from subtext.classifier import IncongruenceClassifier
 from subtext.clip_metadata import describe_clips
 from subtext.control_systems import Controls
+from subtext.core.offline import offline
+from subtext.core.targets import check_targets
 from subtext.corpora.audit import audit_training
 from subtext.data import ClipData, typical_clip
 from subtext.encoders.encoder import Encoder
@@ -38,6 +40,7 @@ from subtext.preparation import (
     take_backbones,
     usable_heads,
 )
+from subtext.privacy import write_csv
 from subtext.run_folder import MODEL_FORMAT, RunFolder, load_classifier
 from subtext.stages import ROWS, check_recordings, check_stage, check_unseen, with_stage_of_fold
 
@@ -50,7 +53,8 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
     Args:
         settings: the resolved configuration, plain values.
         folder: the run folder.
-        resume: go on with the run that was interrupted there; `settings` must be its own.
+        resume: go on with the run that was interrupted there; `settings` must be its own. The folder may be somebody
+            else's, so it has nothing built but what this package ships, and nothing fetched from the network.
 
     Returns:
         The run folder, complete.
@@ -60,8 +64,16 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
             has seen rows that this run is judged on.
         ManifestError: the corpus cannot be trained on.
         ConfigError: a setting cannot be used.
+        TrustError: a run to go on with names something that this package does not ship.
     """
-    run = RunFolder(folder)
+    if not resume:
+        return _train(settings, RunFolder(folder), resume=False)
+    check_targets(settings, RunFolder(folder).file("config.yaml"))
+    with offline():
+        return _train(settings, RunFolder(folder), resume=True)
+
+
+def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
     check_folds(settings)
     if settings.get("cv") is not None and settings.get("fold") is None:
         from subtext.cross_validation import train_folds
@@ -218,7 +230,7 @@ class _Run:
         fitted = self.fitter.fit(classifier, self.data, self.run.path)
         if is_main_process():
             with self.run.writing():
-                fitted.history.to_csv(self.run.file("history.csv"), index=False)
+                write_csv(fitted.history, self.run.file("history.csv"))
                 weights = {k: v.cpu().contiguous() for k, v in fitted.classifier.state_dict().items()}
                 beside = self.run.file("model.safetensors.part")
                 beside.write_bytes(save(weights))

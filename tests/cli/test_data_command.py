@@ -78,7 +78,7 @@ def test_an_export_is_read_again_word_for_word(mine: Path, kind: str, capfd: pyt
     out = mine.parent / "elsewhere" / f"mine.{kind}"
     code, _, error = run(capfd, "export", mine, "--out", out)
     assert (code, error) == (0, "")
-    again = ManifestCorpus(path=out, check_media=True).build()
+    again = ManifestCorpus(path=out, root=mine.parent, check_media=True).build()
     pd.testing.assert_frame_equal(again.table, ManifestCorpus(path=mine).build().table, check_dtype=False)
     if kind == "csv":
         text = out.read_text(encoding="utf-8")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from subtext.cli.hydra_app import conf_folder
+
 LIGHT = ("train", "evaluate", "compare", "predict", "extract", "robustness", "sweep")
 
 
@@ -61,6 +63,11 @@ def test_a_dry_run_and_the_part_of_a_slurm_array(tmp_path: Path) -> None:
         "workers=0",
     ]
     given += [f"paths.work={tmp_path / 'work'}", f"paths.runs={tmp_path / 'runs'}", "name=tiny"]
+    # A family of one's own is one file.
+    (tmp_path / "conf" / "vlm").mkdir(parents=True)
+    own = (conf_folder() / "vlm" / "smolvlm.yaml").read_text().replace("name: smolvlm", "name: mine")
+    (tmp_path / "conf" / "vlm" / "mine.yaml").write_text(own)
+    given = ["score", "--config-dir", str(tmp_path / "conf"), "vlm=mine", *given[2:]]
     done = run(*given, "--dry-run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "wording 1-mismatch-yes_first, 1 of 20 a clip" in " ".join(done.stdout.split())

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from subtext.data import load_clips
-from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.manifest import build_manifest
@@ -317,7 +317,7 @@ def test_unusable_run_folders_and_devices_say_what_to_do(untrained_run: Path, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"holds no model\.json"):
         Predictor(tmp_path / "empty")
-    with pytest.raises(WeightsError, match="not part of subtext"):
+    with pytest.raises(TrustError, match="nothing of it was run"):
         Predictor(altered(untrained_run, tmp_path / "evil", fusion={"_target_": "os.system", "command": "true"}))
     other = {"_target_": "subtext.fusion.concat.ConcatFusion"}
     with pytest.raises(WeightsError, match="does not fit"):

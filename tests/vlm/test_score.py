@@ -14,7 +14,7 @@ from scored_runs import SIZES, vlm_settings, write_talking_corpus
 
 from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
-from subtext.errors import ConfigError, RunError
+from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.compare_runs import cost_of
 from subtext.evaluation.prompted import calibrated
 from subtext.evaluation.systems import read_systems
@@ -112,11 +112,15 @@ def test_light_commands_take_the_run_beside_a_light_one(
     assert metrics["heads"]["incongruent"]["subsets"]["all"]["clips"] == SIZES[2]
     assert set(metrics["controls"]) == set(CONTROLS)
     assert metrics["ether_type"]["all"]["clips"] == SIZES[2]
+    assert any("incongruent: mean over 20 prompts (v1) by likelihood, sd over them" in n for n in metrics["notes"])
+    assert any("mass of the answer tokens" in note for note in metrics["notes"])
+    assert not any("controls that were not run" in note for note in metrics["notes"])
     runs = [str(scored), str(tmp_path / "light")]
     assert compare_command.main([*runs, "--out", str(tmp_path / "both"), "--bootstrap", "20", "--no-cost"]) == 0
     found = json.loads((tmp_path / "both" / "comparison.json").read_text())
     assert set(found["systems"]) == {"vlm=smolvlm", "light"}
     assert found["heads"]["incongruent"]["subsets"]["all"]["clips"] == SIZES[2]
+    assert any(note.startswith("vlm=smolvlm: incongruent: mean over 20 prompts") for note in found["notes"])
     assert "vlm=smolvlm" in capsys.readouterr().out
 
 
@@ -228,6 +232,7 @@ def test_the_floor_leaves_clips_unscored_and_says_why(corpus: Path, model: Path,
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["heads"]["incongruent"]["subsets"]["all"]["without_probability"] == SIZES[2]
     told = json.loads((tmp_path / "run" / "run.json").read_text())["vlm"]
+    assert f"incongruent: {SIZES[1] + SIZES[2]} clips not scored: mass" in " ".join(metrics["notes"])
     assert told["heads"]["incongruent"]["unscored"] == {"mass of the answers below 0.05": SIZES[1] + SIZES[2]}
 
 
@@ -289,6 +294,8 @@ def test_written_answers_are_parsed_strictly_and_counted(
     assert 0.3 < answers["parsed"].isna().mean() < 0.7
     assert predictions["unparsed_incongruent"].sum() == answers["parsed"].isna().sum()
     assert np.isfinite(predictions["logit_incongruent"]).all()
+    notes = json.loads((tmp_path / "run" / "metrics.json").read_text())["notes"]
+    assert f"incongruent: {answers['parsed'].isna().sum()} written answers could not be read" in notes
 
 
 @pytest.mark.parametrize(
@@ -395,3 +402,31 @@ def test_cost_of_a_run_stands_beside_the_light_models(scored: Path) -> None:
     assert cost["peak_memory_mb"] > 100
     system = read_systems([str(scored)])[0]
     assert cost_of(system, measured=True) == cost
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "answer=guess",
+        "floor=1",
+        "floor=low",
+        "max_new_tokens=0",
+        "heads=incongruent",
+        "heads=[]",
+        "heads=[mood]",
+        "controls=black",
+        "controls=[black]",
+        "shard=3/2",
+        "shard=9999/9999",
+        "cv=2",
+        "frames.view=side",
+        "vlm.dtype=float8",
+        "vlm.batch_size=many",
+        "vlm.path=nowhere",
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(override: str, corpus: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SubtextError) as caught:
+        score(vlm_settings(corpus, model, tmp_path / "run", override), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -92,12 +92,15 @@ def _im(image: str, video: str) -> str:
 
 
 def _idefics() -> tuple[Any, Any]:
-    tok = _tokenizer(["<fake_token_around_image>", "<image>", "<end_of_utterance>"], bos="<s>")
+    tok = _tokenizer([], bos="<s>")
     perceiver = {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 16}
     text = {k: v for k, v in _text("", tok).items() if k not in ("model_type", "num_key_value_heads")}
+    # As published: these come last, in rows of their own.
+    control = ["<fake_token_around_image>", "<image>", "<end_of_utterance>"]
+    tok.add_special_tokens({"additional_special_tokens": control})
     config = hf.IdeficsConfig(
         **text,
-        additional_vocab_size=0,
+        additional_vocab_size=len(control),
         # The default, zeros, shuts pictures out.
         alpha_initializer="ones",
         alpha_type="float",

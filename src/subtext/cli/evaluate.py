@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from subtext.cli.numbers import natural, positive
+from subtext.cli.arguments import natural, positive
 from subtext.cli.outcome import finish
 
 

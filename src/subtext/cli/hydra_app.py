@@ -90,7 +90,8 @@ def run(
     for group in _nothing_chosen(sys.argv[1:]):
         print(f"ConfigError: {group}=null: a group has a choice; ~{group} leaves it out", file=sys.stderr)
         sys.exit(UNUSABLE)
-    sys.argv = [name, *_with_overrides(sys.argv[1:], own)]
+    # The program stays as it was called: trainer=ddp starts its other processes by it.
+    sys.argv = [str(Path(sys.argv[0]).absolute()), *_with_overrides(sys.argv[1:], own)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(job)()
     except SystemExit as end:

@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         default="time",
         help="time: as spoken, each recording as soon as it is done (default); probability: the most incongruent first",
     )
+    parser.add_argument("--root", metavar="FOLDER", help="where a manifest's files are, if not in its own folder")
     parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -102,7 +103,7 @@ def _predict(options: argparse.Namespace) -> int:
     # Everything that can be wrong with the command line is found before anything expensive begins.
     given = words.read()
     found = find_inputs(options.inputs, words)
-    manifests = read_manifests(found)
+    manifests = read_manifests(found, None if options.root is None else Path(options.root))
     if options.out is not None:
         _check_out(Path(options.out), files_read(found, words, manifests), RunFolder(options.run))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _measure(options: argparse.Namespace) -> None:
 
     from subtext.evaluation.evaluate import BINARY_HEADS
     from subtext.evaluation.robustness import RobustnessCurves
+    from subtext.privacy import write_csv
     from subtext.report.robustness_figures import robustness_figure
     from subtext.report.table import HEAD_NAMES
     from subtext.robustness.measure import TABLE, measure_robustness
@@ -91,8 +92,7 @@ def _measure(options: argparse.Namespace) -> None:
 
         with run.writing():
             for name, tables in (("robustness.csv", points), ("robustness_areas.csv", areas)):
-                pd.concat(tables, ignore_index=True).to_csv(run.file(name), index=False, float_format="%.6g")
-                written.append(run.file(name))
+                written.append(write_csv(pd.concat(tables, ignore_index=True), run.file(name), "%.6g"))
     # Plain print, because a console would fold a long path.
     print(f"Written: {', '.join(map(str, written))}")
 

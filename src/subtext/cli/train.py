@@ -1,7 +1,5 @@
 """subtext-train: train and evaluate one run, or go on with an interrupted one."""
 
-import sys
-from pathlib import Path
 from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,8 +21,6 @@ def train_run(config: DictConfig) -> None:
     from subtext.run_folder import RunFolder
     from subtext.training import train
 
-    # trainer=ddp starts its other processes from this file and this process's arguments.
-    sys.argv[0] = str(Path(__file__).resolve())
     if config.resume is not None:
         others = [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in ("resume", "debug")]
         if others:

@@ -29,6 +29,7 @@ from subtext.corpora.ravdess import read_voices
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError, MediaError
 from subtext.labels import POLARITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule, emotion_polarity
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.privacy import write_csv
 
 GROUPS: Final = ("identity", "actor", "dialogue")
 """The units that are reused between examples."""
@@ -144,7 +145,7 @@ class Collage(Corpus):
                     table[["audio", "audio_source"]].set_axis(["part", "source"], axis=1),
                 ]
             )
-            sources.drop_duplicates().sort_values("part").to_csv(self.folder / "sources.csv", index=False)
+            write_csv(sources.drop_duplicates().sort_values("part"), self.folder / "sources.csv")
         manifest = build_manifest(
             table.drop(columns=["image_source", "audio_source"]),
             root=self.folder,

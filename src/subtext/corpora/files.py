@@ -21,7 +21,15 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
-from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS, Manifest, build_manifest, check_splits
+from subtext.manifest import (
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    TIME_COLUMNS,
+    Manifest,
+    build_manifest,
+    check_splits,
+    described_root,
+)
 from subtext.manifest_checks import REJECT_COLUMNS, OnError
 from subtext.privacy import ESCAPED, unescaped
 from subtext.transcripts import is_unicode, with_whole_characters
@@ -41,7 +49,7 @@ class ManifestCorpus(Corpus):
     Args:
         path: the table; its ending (.csv, .tsv, .parquet, .jsonl) says how to read it.
         root: folder that the paths in it are relative to; by default the one that a description beside a Parquet file
-            names (see `subtext.manifest.write_manifest`), else the table's own folder.
+            names (see `subtext.manifest.write_manifest`) where it lies in the table's own folder, else that folder.
         name: the corpus's name; by default the one in that description, else the file's.
         columns: our column name -> the file's, for those that differ; null values are ignored.
         values: our column name -> {cell of the file: what it stands for}, for labels spelled otherwise, such as
@@ -105,6 +113,7 @@ class ManifestCorpus(Corpus):
 
         Raises:
             ManifestError: the file is missing or cannot be read, or a cell of it cannot be used.
+            TrustError: its description looks for files outside of the table's folder, and `root` does not say so.
         """
         unread: list[_Unread] | None = [] if self.on_error == "skip" else None
         table = read_table(self.path, unread)
@@ -118,7 +127,7 @@ class ManifestCorpus(Corpus):
         self._tell_near_misses(table)
         root = self.root
         if root is None:
-            root = self.path.parent / str(beside.get("root", ""))
+            root = described_root(self.path, str(beside.get("root", "")), table)
         if not root.is_dir():
             raise ManifestError(f"{name}: the root {root} is not a folder; set corpus.root to where the files are")
         groups = self.groups

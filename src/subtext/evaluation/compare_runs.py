@@ -3,16 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pandas as pd
 
-from subtext.errors import ConfigError, RunError, SubtextError
+from subtext.core.targets import CORPORA
+from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
-from subtext.evaluation.run import read_parquet
+from subtext.evaluation.run import answer_notes_of, read_parquet
 from subtext.evaluation.systems import System, TrainedRun, read_systems
 from subtext.robustness.conditions import CLEAN
 from subtext.run_folder import RunFolder, check_out
@@ -82,6 +83,10 @@ def compare_runs(
     found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
     found["robustness"], notes = robustness_of(systems, units, list(found["heads"]))
     found["notes"] += notes
+    for system in systems:
+        folder = system.runs[0].folder
+        answers = [] if folder is None else answer_notes_of(RunFolder(folder), _facts(system.runs[0]))
+        found["notes"] += [f"{system.name}: {note}" for note in answers]
     target = RunFolder(out)
     target.make()
     target.write_json(COMPARISON, found)
@@ -329,15 +334,11 @@ def _description(run: TrainedRun) -> "Description | None":
     if run.folder is None or not RunFolder(run.folder).is_begun:
         return None
     target = str((RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", ""))
-    # Somebody else's code is not run.
-    if not target.startswith("subtext.corpora."):
+    if target not in CORPORA:  # somebody else's code is not run
         return None
     from subtext.building import locate
 
-    try:
-        return getattr(locate(target), "description", None)
-    except ConfigError:
-        return None
+    return cast("Description", locate(target).description)
 
 
 def _audit_files(run: TrainedRun) -> list[Path]:

@@ -8,11 +8,10 @@ import pandas as pd
 
 from subtext.errors import RunError
 from subtext.evaluation.prompted import calibrated, spread_over_wordings, summary
-from subtext.evaluation.run import CONTROLS, PREDICTIONS, flat, read_parquet, read_tables
+from subtext.evaluation.run import ANSWERS, CONTROLS, PREDICTIONS, WORDINGS, flat, read_parquet, read_tables
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder, check_out
 
-ANSWERS: Final = "answers.parquet"
-WORDINGS: Final = "wordings.csv"
 _FREE: Final = ("shard", "folder", "overwrite", "workers", "debug", "paths")
 """Settings in which parts of one run may differ."""
 
@@ -60,7 +59,7 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
         about[count] = sum(fact["vlm"][count] for fact in facts)
     target.add_facts({**shared, "rows": len(rows), "vlm": about, "shards": facts})
     with target.writing():
-        spread_over_wordings(answers, predictions).to_csv(target.file(WORDINGS), index=False)
+        write_csv(spread_over_wordings(answers, predictions), target.file(WORDINGS))
     target.write_table(PREDICTIONS, predictions)
     return target
 

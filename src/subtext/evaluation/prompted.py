@@ -118,6 +118,31 @@ def summary(predictions: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
     return {"heads": heads, "tokens": _mean(own["tokens"]), "vision_tokens": _mean(own["vision_tokens"])}
 
 
+def answer_notes(about: Mapping[str, Any], wordings: pd.DataFrame) -> list[str]:
+    """Sentences that belong beside the figures of a model that was asked.
+
+    Args:
+        about: a run's facts of its model, with what `summary` gives.
+        wordings: what `spread_over_wordings` gives.
+    """
+    notes = [f"{about['family']} is given {about['note']}"] if about.get("note") else []
+    for head, told in about["heads"].items():
+        own = wordings.loc[wordings["head"] == head]
+        if len(own):
+            areas = own["auroc"].dropna()
+            spread = "n/a" if told["spread"] is None else f"{told['spread']:.3f}"
+            notes.append(
+                f"{head}: mean over {len(own)} prompts ({about['prompts']}) by {about['answer']}, sd over them {spread}"
+                + (f", AUROC of single ones {areas.min():.2f} to {areas.max():.2f}" if len(areas) else "")
+            )
+        if told["mass"] is not None and about["answer"] == "likelihood":
+            notes.append(f"{head}: mass of the answer tokens {told['mass']:.3f}, floor {about['floor']:g}")
+        if about["answer"] == "generation":
+            notes.append(f"{head}: {told['unparsed']} written answers could not be read")
+        notes += [f"{head}: {count} clips not scored: {why}" for why, count in told["unscored"].items()]
+    return notes
+
+
 def _mean(values: pd.Series) -> float | None:
     mean = values.astype("float64").mean()
     return None if np.isnan(mean) else float(mean)

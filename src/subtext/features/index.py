@@ -12,6 +12,7 @@ import pandas as pd
 
 from subtext.errors import CacheError
 from subtext.labels import MODALITIES
+from subtext.privacy import write_csv
 
 INDEX_COLUMNS: Final = ("id", "modality", "key", "status", "reason", "n_steps", "step_shape")
 """The columns that every index has; figures about quality, such as `face_share`, follow."""
@@ -92,7 +93,7 @@ class FeatureIndex:
             with TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
                 unfinished = Path(name)
                 self.table.to_parquet(unfinished / _TABLE, index=False)
-                self.table.to_csv(unfinished / _FOR_PEOPLE, index=False)
+                write_csv(self.table, unfinished / _FOR_PEOPLE)
                 (unfinished / _DESCRIBED).write_text(described, "utf-8")
                 for file in (_TABLE, _FOR_PEOPLE, _DESCRIBED):
                     os.replace(unfinished / file, folder / file)

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from subtext.errors import ConfigError, MediaError, WeightsError
+from subtext.core.hub import COMMIT, hub_folder
+from subtext.core.offline import offline
+from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
 from subtext.features.stream import Stream
-from subtext.hub import COMMIT, hub_folder, offline
 from subtext.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -47,6 +48,25 @@ _BOOKKEEPING: Final = (
 _UNSTATED_LENGTH: Final = 512
 """Tokens at once for a model that does not say how many it reads."""
 _QUIET: Final = {"show_progress_bar": False}
+_MODULES: Final = {
+    f"sentence_transformers.{place}.{kind}": kind
+    for kind, places in {
+        "Transformer": ("models", "base.modules.transformer"),
+        "Pooling": ("models", "sentence_transformer.modules.pooling"),
+        "Dense": ("models", "base.modules.dense"),
+        "Normalize": ("models", "base.modules.normalize"),
+    }.items()
+    for place in places
+}
+"""What a model folder may be made of, by the names of sentence-transformers 2 to 5 and of 6."""
+_ACTIVATIONS: Final = frozenset(
+    {
+        "torch.nn.modules.activation.GELU",
+        "torch.nn.modules.activation.ReLU",
+        "torch.nn.modules.activation.Tanh",
+        "torch.nn.modules.linear.Identity",
+    }
+)
 
 
 class TextExtractor(Extractor):
@@ -114,10 +134,13 @@ class TextExtractor(Extractor):
 
         Raises:
             WeightsError: nowhere, or only as a pickle.
+            TrustError: they ask for more than the modules of sentence-transformers that text models consist of.
         """
         if self._folder is None:
-            self._folder = _find(self.model, self.models, self.revision, self.allow_download)
-            _refuse_pickle(self._folder)
+            folder = _find(self.model, self.models, self.revision, self.allow_download)
+            _refuse_pickle(folder)
+            _refuse_code(folder)
+            self._folder = folder
         return self._folder
 
     def fingerprint(self) -> str:
@@ -284,6 +307,42 @@ def _refuse_pickle(folder: Path) -> None:
         raise WeightsError(f"{pickled[0]}: weights as a pickle are not read; save the model again as safetensors")
     if not tensors:
         raise WeightsError(f"{folder}: the model has no weights (*.safetensors); fetch it again")
+
+
+def _refuse_code(folder: Path) -> None:
+    """Compare what a model folder names with what a text model consists of: the library would import any of it."""
+    beside = list(folder.rglob("adapter_config.json"))
+    if beside:
+        raise TrustError(
+            f"{beside[0]}: an adapter names another model to load, which is not followed; merge it into the model"
+        )
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        named = [(module["type"], module.get("path", "")) for module in modules]
+        for kind, path in named:
+            place = folder / path
+            if kind not in _MODULES or not place.resolve().is_relative_to(folder.resolve()):
+                raise TrustError(
+                    f"{folder / 'modules.json'} names {kind!r} in {path!r}, which is none of the modules that are "
+                    "built from a folder; nothing of it was run. Choose a text model of Transformer, Pooling, Dense "
+                    "and Normalize"
+                )
+            if _MODULES[kind] == "Dense":
+                _refuse_activation(place / "config.json")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"{folder}: its list of modules cannot be read ({type(error).__name__}: {reason}); fetch the model again"
+        ) from error
+
+
+def _refuse_activation(config: Path) -> None:
+    name = json.loads(config.read_text(encoding="utf-8")).get("activation_function")
+    if name is not None and name not in _ACTIVATIONS:
+        raise TrustError(
+            f"{config} names {name!r}, which is none of the activations that are built from a folder; nothing of it "
+            f"was run. Those are {', '.join(sorted(_ACTIVATIONS))}"
+        )
 
 
 def _folder_digest(folder: Path) -> str:

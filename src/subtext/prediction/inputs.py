@@ -172,15 +172,24 @@ def _recordings_in(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_manifests(found: Sequence[tuple[str, Path]]) -> dict[Path, Manifest]:
+def read_manifests(found: Sequence[tuple[str, Path]], root: Path | None = None) -> dict[Path, Manifest]:
     """The manifests among inputs.
+
+    Args:
+        found: as `find_inputs` gives them.
+        root: where the manifests' files are; None for the folder of each, or one in it that a description names.
 
     Raises:
         ManifestError: one cannot be used.
+        TrustError: a description names another folder.
     """
     from subtext.corpora.files import ManifestCorpus
 
-    return {path: ManifestCorpus(path=path, groups=(), disjoint=()).build() for _, path in found if is_manifest(path)}
+    return {
+        path: ManifestCorpus(path=path, root=root, groups=(), disjoint=()).build()
+        for _, path in found
+        if is_manifest(path)
+    }
 
 
 def files_read(found: Sequence[tuple[str, Path]], words: Words, manifests: Mapping[Path, Manifest]) -> Iterator[Path]:

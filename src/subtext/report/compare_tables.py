@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from subtext.privacy import write_csv
+
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "systems": (
         "head",
@@ -117,8 +119,7 @@ def write_tables(folder: Path, comparison: Mapping[str, Any]) -> list[Path]:
         if table.empty:
             path.unlink(missing_ok=True)
             continue
-        table.reindex(columns=list(columns)).to_csv(path, index=False, float_format="%.6g")
-        written.append(path)
+        written.append(write_csv(table.reindex(columns=list(columns)), path, "%.6g"))
     return written
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from subtext.privacy import write_csv
 from subtext.report.sweep_figures import (
     FIGURES,
     best_first,
@@ -108,9 +109,7 @@ def write_trials(path: Path, study: Study) -> Path:
     `counted` is False for what stands for no point of its own: a repeat, or a trial that runs again under another
     number.
     """
-    table = trials_table(study)
-    _write(path, table.to_csv(index=False))
-    return path
+    return write_csv(trials_table(study), path)
 
 
 def trials_table(study: Study) -> "pd.DataFrame":

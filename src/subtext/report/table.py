@@ -21,6 +21,12 @@ SYSTEM_NAMES: Final[Mapping[str, str]] = {
     "posterior_product": "posterior product",
     "permuted": "permuted streams",
     "shuffled": "shuffled pairs",
+    "words_only": "words only",
+    "frames_only": "frames only",
+    "black_frames": "black frames",
+    "other_frames": "other frames",
+    "shuffled_frames": "shuffled frames",
+    "content_free": "content-free",
 }
 HEAD_NAMES: Final[Mapping[str, str]] = {
     "incongruent": "words against face",

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.targets import check_targets
 from subtext.cross_validation import fold_of
 from subtext.data import ClipData, load_clips
 from subtext.errors import ConfigError, ManifestError, RunError
@@ -83,12 +84,14 @@ def measure_robustness(
         RunError: the folder holds no finished run, its corpus or streams are no longer those that it was tested on, or
             the file that is there came from another model or seed.
         ConfigError: a condition or strength cannot be used with this run.
+        TrustError: the run names something that this package does not ship.
     """
     run = RunFolder(folder)
     predictions, _ = read_tables(run)
     if not run.is_finished:
         raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
     settings = run.settings()
+    check_targets(settings, run.file("config.yaml"))
     if settings["task"].get("rows", "clips") != "clips":
         raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
     parts = _parts(run, settings)
@@ -202,6 +205,7 @@ class _TestClips:
     def __init__(self, run: RunFolder, workers: int | None, models: Path | None) -> None:
         self.run = run
         self.settings = run.settings()
+        check_targets(self.settings, run.file("config.yaml"))
         self.workers = int(self.settings["workers"]) if workers is None else workers
         self.described = run.model()
         self.modalities: list[str] = list(self.described["modalities"])

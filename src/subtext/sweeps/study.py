@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from subtext.building import build, locate
 from subtext.errors import ConfigError
+from subtext.sweeps.cma_state import check_state
 from subtext.sweeps.grid import GridSampler
 from subtext.sweeps.leases import is_alive, own_lease
 from subtext.sweeps.space import Point, Space, point_key, suggest
@@ -107,6 +108,9 @@ class Sweep:
                 load_if_exists=True,
             )
             self._agree()
+            if isinstance(sampler, CmaEsSampler):
+                for trial in self.study.get_trials(deepcopy=False):
+                    check_state(trial.system_attrs, self.storage.shown)
 
     def _mine(self) -> Any:
         return json.loads(json.dumps(dict(self.definition), default=str))

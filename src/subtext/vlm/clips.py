@@ -129,7 +129,8 @@ class FrameReader:
             log.warning("%s: the face's place beside the picture is black", face)
             crops = [np.zeros((height, height, 3), np.uint8) for _ in whole]
         else:
-            crops = [cv2.resize(crop, (height, height), interpolation=cv2.INTER_AREA) for crop in face[0]]
+            how = cv2.INTER_AREA if height < len(face[0][0]) else cv2.INTER_LINEAR
+            crops = [cv2.resize(crop, (height, height), interpolation=how) for crop in face[0]]
         sides = [np.concatenate([picture, crop], axis=1) for picture, crop in zip(whole, crops, strict=True)]
         return Frames(np.stack(sides), tuple(times), duration)
 

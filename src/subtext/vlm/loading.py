@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.core.hub import hub_folder
+from subtext.core.offline import offline
 from subtext.errors import ConfigError, WeightsError
 from subtext.features.content import DigestMemory
-from subtext.hub import hub_folder, offline
 from subtext.vlm.spec import VlmSpec
 
 if TYPE_CHECKING:
@@ -208,10 +209,11 @@ def free_memory(device: "torch.device") -> int | None:
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         found.append(1024 * int(re.findall(r"MemAvailable:\s+(\d+) kB", text)[0]))
-        group = Path("/sys/fs/cgroup")  # a container's own limit
-        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        group = Path("/sys/fs/cgroup")  # a container's own limit; files that were read can be dropped again
+        limit, used, stat = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))
         if limit != "max":
-            found.append(int(limit) - int(used))
+            files = int(re.findall(r"^inactive_file (\d+)$", stat, re.MULTILINE)[0])
+            found.append(int(limit) - int(used) + files)
     except (OSError, IndexError, ValueError):
         pass
     return min(found, default=None)
@@ -256,7 +258,9 @@ def _loaded(auto: Any, folder: Path, what: str, settings: Mapping[str, Any]) -> 
 
 def _check_agreement(folder: Path, model: "PreTrainedModel", processor: Any) -> None:
     """Whether the tokenizer's numbers are rows of the model's table, and both mean the same by a picture."""
-    rows, tokens = model.get_input_embeddings().num_embeddings, len(processor.tokenizer)
+    table, tokens = model.get_input_embeddings(), len(processor.tokenizer)
+    # IDEFICS keeps the rows of its control tokens apart.
+    rows = table.num_embeddings + getattr(table, "num_additional_embeddings", 0)
     if tokens > rows:
         raise WeightsError(
             f"{folder}: the tokenizer has {tokens} tokens and the model {rows}; they are not of one model: fetch the "

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from subtext.corpora.splits import fold_as_test
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
+from subtext.evaluation.run import ANSWERS, WORDINGS
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source
@@ -28,6 +30,7 @@ from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.preparation import check_folds, read_corpus
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder
 from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
@@ -45,7 +48,6 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 """Raised whenever the code makes another answer of the same input."""
-ANSWERS: Final = "answers.parquet"
 AT_ONCE: Final = 16
 """Rows whose frames are in memory together."""
 
@@ -161,7 +163,9 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     clips = Clips(settings, manifest)
     name = clips.order(judged["id"].tolist())[0]
     read, reasons = clips.read([name])
-    asked = next(iter(scoring.prompts(read[name], "")))
+    asked = next(scoring.prompts(read[name], ""), None)
+    if asked is None:
+        raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
     remote = isinstance(scoring.vlm, RemoteVlm)
     encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
@@ -192,6 +196,7 @@ class _Scoring:
         check_folds(settings)
         self.seed = int(settings["seed"])
         self.shard = None if settings["shard"] is None else Shard.parse(str(settings["shard"]))
+        _check_settings(settings)
         self.questions = Questions(settings["prompts"], settings["heads"])
         deaf = [head for head in settings["heads"] if head in OF_THE_VOICE]
         if deaf and not settings["voice"]:
@@ -200,10 +205,6 @@ class _Scoring:
             raise ConfigError("voice=true: what is usual is another thing in each fold; score fold=0, fold=1 ... apart")
         self.controls = chosen_controls(settings["controls"])
         self.written = settings["answer"] == "generation"
-        if settings["answer"] not in ("likelihood", "generation"):
-            raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
-        if not 0 <= settings["floor"] < 1:
-            raise ConfigError(f"floor={settings['floor']} must be at least 0 and below 1")
         self.tokens = int(settings["max_new_tokens"]) if self.written else 1
         self.vlm = make_vlm(settings)
         work = Path(settings["paths"]["work"]) / "vlm"
@@ -216,6 +217,7 @@ class _Scoring:
         self.counts: Counter[str] = Counter()
         self.records: list[dict[str, Any]] = []
         self.example: _Asked | None = None
+        self._libraries = [version(package) for package in ("torch", "transformers")]
         self._tokens: dict[tuple[str, ...], Mapping[str, Sequence[int]]] = {}
 
     def rows(self) -> tuple[Manifest, pd.DataFrame]:
@@ -290,12 +292,10 @@ class _Scoring:
                 yield _Asked(clip.name, control, wording, sample, self._key(sample, wording))
 
     def _key(self, sample: Sample, wording: Wording) -> str:
-        from importlib.metadata import version
-
         spec = self.vlm.spec
         return key_of(
             version=VERSION,
-            libraries=[version("torch"), version("transformers")],
+            libraries=self._libraries,
             model=self.digest,
             run=[spec.dtype, spec.device.partition(":")[0], spec.attention],
             family=[spec.frames, dict(spec.processor), spec.chat_template, spec.interleaved, list(spec.stop)],
@@ -494,7 +494,7 @@ class _Scoring:
         if controls:
             self.run.write_table("controls.parquet", pd.concat(controls, ignore_index=True))
         with self.run.writing():
-            spread_over_wordings(answers, predictions).to_csv(self.run.file("wordings.csv"), index=False)
+            write_csv(spread_over_wordings(answers, predictions), self.run.file(WORDINGS))
         self.run.write_table("predictions.parquet", predictions)
         if self.shard is None:
             from rich.console import Console
@@ -587,6 +587,19 @@ class _Scoring:
         return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
 
 
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    if settings["answer"] not in ("likelihood", "generation"):
+        raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
+    if not isinstance(settings["floor"], (int, float)) or not 0 <= settings["floor"] < 1:
+        raise ConfigError(f"floor={settings['floor']} must be a number from 0 to below 1")
+    if not isinstance(settings["max_new_tokens"], int) or settings["max_new_tokens"] < 1:
+        raise ConfigError(f"max_new_tokens={settings['max_new_tokens']} must be a whole number from 1")
+    if not isinstance(settings["heads"], list) or not settings["heads"]:
+        raise ConfigError(f"heads={settings['heads']}: write a list, such as heads=[incongruent]")
+    if not isinstance(settings["controls"], (list, bool)):
+        raise ConfigError(f"controls={settings['controls']}: write true, false or a list")
+
+
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     free = ("overwrite", "debug", "workers", "dry_run")
     return {k: v for k, v in ours.items() if k not in free} == {k: v for k, v in theirs.items() if k not in free}
@@ -595,7 +608,9 @@ def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
 def is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc" in str(error)
+    told = str(error)
+    marks = ("not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(mark in told for mark in marks)
 
 
 def _progress(chunks: Sequence[list[str]]) -> Iterator[list[str]]:

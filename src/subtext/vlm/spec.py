@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from subtext.core.hub import COMMIT
 from subtext.errors import ConfigError
-from subtext.hub import COMMIT
 
 FrameMode = Literal["images", "video", "tiled"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -1,9 +1,7 @@
-"""Model folders on the hub: only a pinned commit, only where asked for, and never while a folder on disk is read."""
+"""Model folders on the hub: only a pinned commit, and only where asked for."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,21 +50,3 @@ def hub_folder(
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{what} {repository} cannot be fetched ({type(error).__name__}: {reason})") from error
-
-
-@contextmanager
-def offline() -> Iterator[None]:
-    """Keep sentence-transformers and transformers from asking the hub about a folder on disk."""
-    from huggingface_hub import constants
-
-    known, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = known
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
