@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", metavar="N", type=positive, default=8, help="default 8")
     parser.add_argument("--learning-rate", metavar="RATE", type=float, default=2e-4, help="default 2e-4")
     parser.add_argument("--rank", metavar="N", type=positive, default=8, help="default 8")
+    parser.add_argument("--device", default="cpu", help="such as cuda; default cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default float32")
     parser.add_argument(
         "--seed", metavar="N", type=natural, default=0, help="draws replies and first weights; default 0"
     )
