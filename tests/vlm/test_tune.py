@@ -20,7 +20,9 @@ from transformers import AutoModelForImageTextToText
 
 from subtext.checkpoints import LAST, Checkpoints, read_checkpoint
 from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
+from subtext.evaluation.systems import settings_of
 from subtext.preparation import read_corpus
+from subtext.run_folder import RunFolder
 from subtext.vlm.adapters import CONFIG, WEIGHTS, adapter_parameters, add_adapter, load_adapter, targets, write_adapter
 from subtext.vlm.answers import first_log_probs
 from subtext.vlm.inputs import Sample, Vlm
@@ -345,3 +347,17 @@ def test_adapters_are_trained_in_float32_on_a_base_in_bfloat16(
     assert loss.dtype == torch.float32
     write_adapter(vlm.model, tmp_path, rank=2, alpha=4.0)
     assert {weight.dtype for weight in load_file(tmp_path / WEIGHTS).values()} == {torch.float32}
+
+
+def test_seeds_of_one_arm_are_one_system_and_arms_are_several(corpus: Path, tmp_path: Path) -> None:
+    settings = {}
+    for arm in ("incongruence", "placebo"):
+        for seed in (0, 1):
+            run = RunFolder(tmp_path / f"{arm}-{seed}")
+            adapter = f"runs/smolvlm-tuned/{arm}/seed-{seed}/adapter"
+            run.begin(
+                vlm_settings(corpus, tmp_path, run.path, f"seed={seed}", f"vlm.adapter={adapter}"), overwrite=False
+            )
+            settings[arm, seed] = settings_of(run.path)
+    assert settings["placebo", 0] == settings["placebo", 1]
+    assert settings["incongruence", 0] != settings["placebo", 0]
