@@ -358,6 +358,6 @@ def test_seeds_of_one_arm_are_one_system_and_arms_are_several(corpus: Path, tmp_
             run.begin(
                 vlm_settings(corpus, tmp_path, run.path, f"seed={seed}", f"vlm.adapter={adapter}"), overwrite=False
             )
-            settings[arm, seed] = settings_of(run.path)
+            settings[arm, seed] = settings_of(run)
     assert settings["placebo", 0] == settings["placebo", 1]
     assert settings["incongruence", 0] != settings["placebo", 0]
