@@ -175,6 +175,8 @@ def test_another_machine_is_refused(url: str) -> None:
         "http://a:b@127.0.0.1/v1",
         "http://127.0.0.1:99999/",
         "http://[::1/v1",
+        "http://127.0.0.1/v1 x",
+        "http://127.0.0.1/ü",
     ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
@@ -277,3 +279,13 @@ def test_a_model_behind_a_server_is_not_tuned(server: str, corpus: Path, tmp_pat
     settings = vlm_settings(corpus, Path("no"), tmp_path, f"endpoint.url={server}/v1", "endpoint.model=m")
     with pytest.raises(ConfigError, match="cannot be tuned"):
         tune(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "setting", ["timeout=0", "timeout=soon", "retries=-1", "retries=1.5", "model=null", "key_variable=[]"]
+)
+def test_settings_of_a_server_that_cannot_be_used_are_one_line(setting: str, corpus: Path, tmp_path: Path) -> None:
+    own = ["endpoint.url=http://127.0.0.1:9/v1", "endpoint.model=m", f"endpoint.{setting}"]
+    with pytest.raises(ConfigError) as caught:
+        score(vlm_settings(corpus, Path("no"), tmp_path, *own), tmp_path / "run")
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Fine-tuning: adapters in the text model alone, loss on answers alone, arms that differ in labels, exact resume."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tiny_models import BUILDERS, random_frames, tiny_vlm
 from transformers import AutoModelForImageTextToText
 
 from subtext.checkpoints import LAST, Checkpoints, read_checkpoint
-from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
+from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, SubtextError, WeightsError
 from subtext.evaluation.systems import settings_of
 from subtext.preparation import read_corpus
 from subtext.run_folder import RunFolder
@@ -345,7 +346,7 @@ def test_adapters_are_trained_in_float32_on_a_base_in_bfloat16(
     loss = task.training_step([batch], 0)
     loss.backward()
     assert loss.dtype == torch.float32
-    write_adapter(vlm.model, tmp_path, rank=2, alpha=4.0)
+    write_adapter(vlm.model, tmp_path, rank=2, alpha=4.0, base="x")
     assert {weight.dtype for weight in load_file(tmp_path / WEIGHTS).values()} == {torch.float32}
 
 
@@ -361,3 +362,61 @@ def test_seeds_of_one_arm_are_one_system_and_arms_are_several(corpus: Path, tmp_
             settings[arm, seed] = settings_of(run)
     assert settings["placebo", 0] == settings["placebo", 1]
     assert settings["incongruence", 0] != settings["placebo", 0]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "tune.rank=0",
+        "tune.steps=many",
+        "tune.steps=5",
+        "tune.every=0",
+        "tune.batch_size=1.5",
+        "tune.learning_rate=-1",
+        "tune.dropout=1",
+        "labels=truth",
+        "labels=null",
+        "cv=3",
+        "vlm.adapter=somewhere",
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(
+    setting: str, corpus: Path, tiny_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(SubtextError) as caught:
+        tuned(corpus, tiny_folder("smolvlm"), tmp_path / "run", setting)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_run_that_ends_badly_says_so_in_one_line(
+    corpus: Path, tiny_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_folder("smolvlm")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.nn.functional, "cross_entropy", lambda *a, **k: a[0].sum() * float("nan"))
+        with pytest.raises(NotFiniteError, match=r"lower tune\.learning_rate"):
+            tuned(corpus, model, tmp_path / "nan")
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VlmTask, "training_step", full)
+        with pytest.raises(RunError, match=r"out of memory with 3 prompts a step; lower tune\.batch_size") as caught:
+            tuned(corpus, model, tmp_path / "full")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "full" / LAST).write_bytes(b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    with pytest.raises(WeightsError, match="it was not loaded"):
+        tuned(corpus, model, tmp_path / "full")
+
+
+def test_an_adapter_of_another_base_is_refused(
+    arms: dict[str, Path], corpus: Path, tiny_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_folder("smolvlm"), tmp_path / "other")
+    state = load_file(other / "model.safetensors")
+    save_file({key: weight + 0.01 for key, weight in state.items()}, other / "model.safetensors", {"format": "pt"})
+    adapter = arms["placebo"] / "adapter"
+    with pytest.raises(WeightsError, match="trained on another base"):
+        score(vlm_settings(corpus, other, tmp_path / "run", f"vlm.adapter={adapter}"), tmp_path / "run")

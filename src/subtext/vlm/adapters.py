@@ -21,6 +21,7 @@ CONFIG: Final = "adapter_config.json"
 ADAPTED: Final = r".*(q_proj|v_proj)"
 """Which layers of the text model are adapted."""
 NOT_TEXT: Final = re.compile(r"vision|visual|image|video|perceiver|resampler|connector|projector|cross", re.IGNORECASE)
+_BASE: Final = "base_sha256"
 _PREFIX: Final = "base_model.model."
 """What peft puts before a layer's name in a file."""
 _KEY: Final = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_([AB])\.weight")
@@ -103,14 +104,22 @@ def adapter_state(model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
     }
 
 
-def write_adapter(model: "torch.nn.Module", folder: Path, *, rank: int, alpha: float) -> None:
-    """Write the adapters of a model in peft's format: safetensors and a configuration that names no base."""
+def write_adapter(model: "torch.nn.Module", folder: Path, *, rank: int, alpha: float, base: str) -> None:
+    """Write the adapters of a model in peft's format: safetensors and a configuration that names no base.
+
+    Args:
+        model: with adapters.
+        folder: made if need be.
+        rank: of the adapters.
+        alpha: of the adapters.
+        base: sha256 of the base's folder, kept beside the numbers.
+    """
     from safetensors.torch import save_file
 
     state = {_PREFIX + name.replace(".default.", "."): weight for name, weight in adapter_state(model).items()}
     names = sorted({match[1] for key in state if (match := _KEY.fullmatch(key))})
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / f"{WEIGHTS}.part", metadata={"format": "pt"})
+    save_file(state, folder / f"{WEIGHTS}.part", metadata={"format": "pt", _BASE: base})
     (folder / f"{WEIGHTS}.part").replace(folder / WEIGHTS)
     about: dict[str, Any] = {
         "peft_type": "LORA",
@@ -162,6 +171,28 @@ def load_adapter(spec: VlmSpec, model: "torch.nn.Module", folder: Path) -> None:
         for key, weight in state.items():
             own[key.removeprefix(_PREFIX).removesuffix(".weight") + ".default.weight"].copy_(weight)
     model.requires_grad_(False).eval()
+
+
+def adapter_numbers(folder: Path) -> int:
+    """Numbers in the adapter of a folder."""
+    return sum(weight.numel() for weight in read_adapter(folder)[1].values())
+
+
+def check_base(folder: Path, base: str) -> None:
+    """Whether an adapter was trained on a base, where it says so; a base's shapes alone don't tell.
+
+    Raises:
+        WeightsError: it was trained on another.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            known = (file.metadata() or {}).get(_BASE, base)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{folder / WEIGHTS} is not a readable safetensors file ({error}); take another") from error
+    if known != base:
+        raise WeightsError(f"{folder}: the adapter was trained on another base than vlm.path; name that one")
 
 
 def read_adapter(folder: Path) -> "tuple[Mapping[str, Any], dict[str, torch.Tensor]]":

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from subtext.errors import ConfigError, WeightsError
+from subtext.vlm.adapters import adapter_numbers, adapter_parameters
 from subtext.vlm.inputs import Frames, Sample, Vlm
 from subtext.vlm.spec import VlmSpec
 
@@ -137,11 +138,14 @@ def folder_cost(spec: VlmSpec, folder: Path, tensors: "Mapping[str, torch.Tensor
 
 
 def prompt_cost(vlm: Vlm, sample: Sample) -> dict[str, Any]:
-    """Of reading one prompt: `parameters`, `flops`, and the most memory that this process has held so far (MiB)."""
+    """Of reading one prompt: `parameters`, `adapter_parameters`, `flops` of the base, and `peak_memory_mb`, the most that
+    this process has held so far.
+    """
     encoded = vlm.encode([sample])
     found = folder_cost(vlm.spec, vlm.folder, encoded.tensors, encoded.vision_tokens[0])
     return {
         "parameters": found.parameters,
+        "adapter_parameters": 0 if vlm.spec.adapter is None else adapter_numbers(Path(vlm.spec.adapter)),
         "flops": found.flops_per_prompt,
         "peak_memory_mb": _peak_memory(vlm.spec.device),
     }
@@ -163,7 +167,7 @@ def clip_cost(prompt: Mapping[str, Any], answers: pd.DataFrame, device: str) -> 
     prompts = float(by_clip.size().mean())
     took = by_clip["ms"].sum(min_count=1).mean()
     return {
-        "parameters": {"trainable": 0, "frozen": prompt["parameters"]},
+        "parameters": {"trainable": prompt["adapter_parameters"], "frozen": prompt["parameters"]},
         "flops_per_clip": round(prompt["flops"] * prompts),
         "prompts_per_clip": prompts,
         "tokens_per_clip": float(by_clip["tokens"].sum().mean()),
@@ -219,8 +223,6 @@ def _cost(
     name: str,
     source: str,
 ) -> Cost:
-    from subtext.vlm.adapters import adapter_parameters
-
     parameters = sum(weight.numel() for weight in model.parameters())
     flops = count_flops(model, tensors)
     return Cost(

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
+from types import NoneType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -64,8 +66,10 @@ class EndpointSpec:
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
-        if not self.model or not self.timeout > 0 or self.retries < 0:
-            raise ConfigError("endpoint: model must be named, timeout above 0 and retries 0 or more")
+        if not isinstance(self.url, str) or not isinstance(self.key_variable, (str, NoneType)):
+            raise ConfigError("endpoint: url and key_variable must be texts")
+        if not self.model or not 0 < self.timeout < math.inf or not isinstance(self.retries, int) or self.retries < 0:
+            raise ConfigError("endpoint: model must be named, timeout above 0 and retries a whole number from 0")
 
 
 class Refused(RunError):
@@ -104,7 +108,14 @@ class Endpoint:
             self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError as error:
             raise ConfigError(f"endpoint.url={spec.url}: no address ({error})") from error
-        if parts.scheme not in ("http", "https") or not self._host or parts.username or parts.query or parts.fragment:
+        if (
+            parts.scheme not in ("http", "https")
+            or not self._host
+            or parts.username
+            or parts.query
+            or parts.fragment
+            or not re.fullmatch(r"[!-~]*", spec.url)
+        ):
             raise ConfigError(f"endpoint.url={spec.url}: write http://HOST:PORT/v1, without user, key or query")
         self._secure, self._path = parts.scheme == "https", parts.path.rstrip("/") + "/chat/completions"
         self._local = self._address() is not None

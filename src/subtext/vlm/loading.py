@@ -320,9 +320,12 @@ def model_digest(folder: Path, adapter: str | None, memory: DigestMemory) -> str
     """sha256 of a model with its adapter, where it has one.
 
     Raises:
-        WeightsError: a file cannot be read.
+        WeightsError: a file cannot be read, or the adapter is of another base.
     """
     base = folder_digest(folder, memory)
     if adapter is None:
         return base
+    from subtext.vlm.adapters import check_base
+
+    check_base(Path(adapter), base)
     return hashlib.sha256(f"{base} {folder_digest(Path(adapter), memory)}".encode()).hexdigest()

@@ -73,7 +73,8 @@ def make_vlm(settings: Mapping[str, Any]) -> Vlm:
     spec = build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec)
     if settings["endpoint"]["url"] is None:
         return Vlm(spec)
-    return RemoteVlm(spec, Endpoint(EndpointSpec(**settings["endpoint"])))
+    endpoint = build({"_target_": "subtext.vlm.endpoint.EndpointSpec", **settings["endpoint"]}, EndpointSpec)
+    return RemoteVlm(spec, Endpoint(endpoint))
 
 
 class Clips:
@@ -583,7 +584,12 @@ class _Scoring:
             return {"reason": "no clip has frames"}
         key = key_of(cost=self.example.key)
         if self.store.get(key) is None:
-            self.store.add({key: {"log_probs": {}, "cost": prompt_cost(self.vlm, self.example.sample)}})
+            try:
+                counted = prompt_cost(self.vlm, self.example.sample)
+            except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+                # Answers that took days are worth more than what they cost.
+                return {"reason": f"operations cannot be counted ({type(error).__name__}: {str(error)[:200]})"}
+            self.store.add({key: {"log_probs": {}, "cost": counted}})
         return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
 
 

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from subtext.building import build
 from subtext.checkpoints import Checkpoints, SafeCheckpointIO, resumable
 from subtext.data import mix
-from subtext.errors import ConfigError, ManifestError, RunError, WeightsError
+from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, WeightsError
 from subtext.features.content import DigestMemory
-from subtext.fitting import quiet_lightning
+from subtext.fitting import interruptible, quiet_lightning
 from subtext.manifest import Manifest
 from subtext.preparation import read_corpus
 from subtext.run_folder import RunFolder
@@ -33,7 +34,7 @@ from subtext.vlm.adapters import add_adapter, targets, write_adapter
 from subtext.vlm.inputs import Encoded, Sample, Vlm
 from subtext.vlm.loading import folder_digest
 from subtext.vlm.questions import Questions, Wording
-from subtext.vlm.score import Clips, make_vlm
+from subtext.vlm.score import Clips, is_out_of_memory, make_vlm
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -47,6 +48,39 @@ NEEDED: Final = ("incongruent", "verbal_polarity", "visual_polarity")
 """Labels of a row that any arm learns from, so that all learn from the same rows."""
 _IGNORED: Final = -100
 _FREE: Final = ("overwrite", "debug", "workers", "dry_run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSpec:
+    """How an adapter is trained.
+
+    Attributes:
+        rank: of the adapter.
+        alpha: its weight, times the rank.
+        dropout: on what an adapter reads.
+        batch_size: prompts a step.
+        steps: of the whole training.
+        learning_rate: at the first step; it falls to 0 along a line.
+        every: steps between two checkpoints.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    batch_size: int
+    steps: int
+    learning_rate: float
+    every: int
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "batch_size", "steps", "every"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"tune.{name}={value} must be a whole number from 1")
+        if not (0 < self.learning_rate < 1 and self.alpha > 0 and 0 <= self.dropout < 1):
+            raise ConfigError("tune: learning_rate from above 0, dropout from 0, both below 1, and alpha above 0")
+        if self.steps % self.every:
+            raise ConfigError(f"tune.steps={self.steps} must be a multiple of tune.every={self.every}")
 
 
 @dataclass(frozen=True)
@@ -277,11 +311,9 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
         WeightsError: the model cannot be used.
         RunError: another run is in the folder.
     """
-    node, seed, run = settings["tune"], int(settings["seed"]), RunFolder(folder)
-    if min(int(node[name]) for name in ("rank", "batch_size", "steps", "every")) < 1 or not node["learning_rate"] > 0:
-        raise ConfigError("tune.rank, batch_size, steps, every and learning_rate must be above 0")
-    if int(node["steps"]) % int(node["every"]):
-        raise ConfigError(f"tune.steps={node['steps']} must be a multiple of tune.every={node['every']}")
+    node = {key: value for key, value in settings["tune"].items() if key != "folder"}
+    spec: TuneSpec = build({"_target_": f"{__name__}.TuneSpec", **node}, TuneSpec)
+    seed, run = int(settings["seed"]), RunFolder(folder)
     if settings["vlm"].get("adapter"):
         raise ConfigError("vlm.adapter: tuning begins with a fresh adapter; leave it out")
     if settings["cv"] is not None and settings["fold"] is None:
@@ -299,37 +331,36 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
         log.info("going on with %s", folder)
     else:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
-    stream = Stream(len(examples), int(node["every"]) * int(node["batch_size"]), seed)
-    taught = _taught(examples, stream, int(node["steps"]) * int(node["batch_size"]))
+    stream = Stream(len(examples), spec.every * spec.batch_size, seed)
+    taught = _taught(examples, stream, spec.steps * spec.batch_size)
     with run.writing():
         taught.to_csv(run.file(EXAMPLES), index=False)
+    base = folder_digest(vlm.folder, DigestMemory(Path(settings["paths"]["work"]) / "vlm" / "files.sqlite"))
     model = vlm.model
-    rank, alpha = int(node["rank"]), float(node["alpha"])
     torch.manual_seed(mix(seed, 3))  # of the adapters' first numbers
-    add_adapter(model, names := targets(vlm.spec, model), rank=rank, alpha=alpha, dropout=float(node["dropout"]))
-    task = VlmTask(model, learning_rate=float(node["learning_rate"]), steps=int(node["steps"]), seed=seed)
+    names = targets(vlm.spec, model)
+    add_adapter(model, names, rank=spec.rank, alpha=spec.alpha, dropout=spec.dropout)
+    task = VlmTask(model, learning_rate=spec.learning_rate, steps=spec.steps, seed=seed)
     shown = Shown(examples, Clips(settings, corpus.manifest), questions, vlm.spec.frames)
+    loader = DataLoader(shown, spec.batch_size, sampler=stream, collate_fn=encoder)
     began = time.perf_counter()
-    losses = _fit(
-        task, DataLoader(shown, int(node["batch_size"]), sampler=stream, collate_fn=encoder), settings, folder
-    )
+    losses = _fit(task, loader, spec, torch.device(vlm.spec.device), folder)
     with run.writing():
         losses.to_csv(run.file("history.csv"), index=False)
-        write_adapter(model, run.file(f"{ADAPTER}.part"), rank=rank, alpha=alpha)
-    work = Path(settings["paths"]["work"]) / "vlm"
+        write_adapter(model, run.file(f"{ADAPTER}.part"), rank=spec.rank, alpha=spec.alpha, base=base)
     run.add_facts(
         {
             "tuning": {
                 "labels": settings["labels"],
                 "family": vlm.spec.name,
                 "base": vlm.folder.name,
-                "base_sha256": folder_digest(vlm.folder, DigestMemory(work / "files.sqlite")),
+                "base_sha256": base,
                 "layers": len(names),
                 "trainable_parameters": sum(w.numel() for w in model.parameters() if w.requires_grad),
                 "parameters": sum(w.numel() for w in model.parameters()),
                 "rows": int(taught["id"].nunique()),
                 "questions": len(taught),
-                "steps": int(node["steps"]),
+                "steps": spec.steps,
                 "seconds": round(time.perf_counter() - began, 1),
             }
         }
@@ -339,25 +370,34 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     return run
 
 
-def _fit(task: VlmTask, loader: "DataLoader[Any]", settings: Mapping[str, Any], folder: Path) -> pd.DataFrame:
+def _fit(task: VlmTask, loader: "DataLoader[Any]", spec: TuneSpec, device: torch.device, folder: Path) -> pd.DataFrame:
     """Train to the last step, from the newest checkpoint where there is one."""
-    node, device = settings["tune"], torch.device(settings["vlm"]["device"])
     checkpoints = Checkpoints(folder)
-    with quiet_lightning():
-        trainer = _trainer(node, device, checkpoints, folder)
-        trainer.fit(task, loader, ckpt_path=resumable(folder), weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if trainer.global_step != int(node["steps"]):
-        raise RunError(f"{folder}: training ended at step {trainer.global_step} of {node['steps']}; run it again")
+    try:
+        with quiet_lightning():
+            trainer = _trainer(spec, device, checkpoints, folder)
+            with interruptible(trainer):
+                trainer.fit(task, loader, ckpt_path=resumable(folder), weights_only=True)
+    except NotFiniteError:
+        raise NotFiniteError(
+            "the loss is not a number any more; lower tune.learning_rate, and overwrite=true"
+        ) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"out of memory with {spec.batch_size} prompts a step; lower tune.batch_size or frames.count"
+        ) from error
+    if trainer.global_step != spec.steps:
+        raise RunError(f"{folder}: training ended at step {trainer.global_step} of {spec.steps}; run it again")
     return pd.DataFrame(checkpoints.history)
 
 
-def _trainer(node: Mapping[str, Any], device: torch.device, checkpoints: Checkpoints, folder: Path) -> pl.Trainer:
+def _trainer(spec: TuneSpec, device: torch.device, checkpoints: Checkpoints, folder: Path) -> pl.Trainer:
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=int(node["steps"]) // int(node["every"]),  # with max_steps, a resumed run takes an epoch for begun
+        max_epochs=spec.steps // spec.every,  # with max_steps, a resumed run takes an epoch for begun
         gradient_clip_val=1.0,
         callbacks=[checkpoints],
         plugins=[SafeCheckpointIO()],
