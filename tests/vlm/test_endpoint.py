@@ -282,7 +282,7 @@ def test_a_model_behind_a_server_is_not_tuned(server: str, corpus: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "setting", ["timeout=0", "timeout=soon", "retries=-1", "retries=1.5", "model=null", "key_variable=[]"]
+    "setting", ["timeout=0", "timeout=soon", "retries=-1", "retries=1.5", "model=null", "key_variable=[]", "url=7"]
 )
 def test_settings_of_a_server_that_cannot_be_used_are_one_line(setting: str, corpus: Path, tmp_path: Path) -> None:
     own = ["endpoint.url=http://127.0.0.1:9/v1", "endpoint.model=m", f"endpoint.{setting}"]

@@ -138,8 +138,8 @@ def folder_cost(spec: VlmSpec, folder: Path, tensors: "Mapping[str, torch.Tensor
 
 
 def prompt_cost(vlm: Vlm, sample: Sample) -> dict[str, Any]:
-    """Of reading one prompt: `parameters`, `adapter_parameters`, `flops` of the base, and `peak_memory_mb`, the most that
-    this process has held so far.
+    """Of reading one prompt: `parameters`, `adapter_parameters`, `flops` of the base, and `peak_memory_mb`, the most
+    that this process has held so far.
     """
     encoded = vlm.encode([sample])
     found = folder_cost(vlm.spec, vlm.folder, encoded.tensors, encoded.vision_tokens[0])
