@@ -15,10 +15,10 @@ usage: subtext-vlm MODE vlm=FAMILY vlm.path=FOLDER [--dry-run] [KEY=VALUE ...]
 
 Modes:
   score   ask the model about every validation and test clip, and evaluate it
-  tune    train a LoRA adapter on the training clips; labels=incongruence, polarity
-          or placebo; scored by: score vlm.adapter=FOLDER/adapter
-  reply   write the counsellor's next reply to every client's turn of the test clips,
-          as subtext-replies reads it; reply.hint=none, told or placebo
+  tune    train a LoRA adapter on the training clips, labels=incongruence,
+          polarity or placebo; score it by vlm.adapter=FOLDER/adapter
+  reply   write the counsellor's next reply to every client's turn of the test
+          clips, as subtext-replies reads it; reply.hint=none, told or placebo
   cost    parameters, operations, tokens and memory, without weights; without
           vlm.path of the family's published model; light=RUN beside it
 

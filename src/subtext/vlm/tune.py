@@ -372,7 +372,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
 
 def _fit(task: VlmTask, loader: "DataLoader[Any]", spec: TuneSpec, device: torch.device, folder: Path) -> pd.DataFrame:
     """Train to the last step, from the newest checkpoint where there is one."""
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, lambda figures: log.info("step %(step)d: loss %(train_loss).4f", figures))
     try:
         with quiet_lightning():
             trainer = _trainer(spec, device, checkpoints, folder)
