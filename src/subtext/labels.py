@@ -46,6 +46,21 @@ INCONGRUENCE_TYPES: Final = (
     "unvoiced_warmth",
 )
 
+ETHER_TYPES: Final = ("minimizing", "contradiction", "none")
+"""The types of E-THER's own scheme, as far as its abstract and figure can be read."""
+
+ETHER_OF_TYPE: Final[Mapping[str, str]] = {
+    "congruent": "none",
+    "minimizing": "minimizing",
+    "masking": "contradiction",
+    "leakage": "contradiction",
+    "flat_positivity": "contradiction",
+    "unvoiced_warmth": "none",
+}
+"""Our types in that scheme. Minimizing is distress in the words under a face that stays mostly neutral, as the paper's
+figure says; every other pattern that the default rule counts as incongruent is taken for a contradiction, which is this
+project's reading."""
+
 EMOTION_POLARITY: Final[Mapping[str, int | None]] = {
     "happiness": POSITIVE,
     "happy": POSITIVE,

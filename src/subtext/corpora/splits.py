@@ -202,7 +202,7 @@ def _allocate(manifest: Manifest, by: Sequence[str], label: str | None, shares: 
         raise ConfigError(f"the seed is {seed}; use 0 or more")
     by_id = np.argsort(manifest.table["id"].to_numpy(dtype=object), kind="stable")
     table = manifest.table.iloc[by_id].reset_index(drop=True)  # the order of the rows changes nothing
-    blocks = _blocks(table, by)
+    blocks = shared_blocks(table, by)
     n_blocks = int(blocks.max()) + 1
     if n_blocks < len(shares):
         what = " and ".join(by) or "row"
@@ -243,7 +243,7 @@ def _classes(values: pd.Series) -> pd.Series:
     return values.astype("string")
 
 
-def _blocks(table: pd.DataFrame, by: Sequence[str]) -> Ints:
+def shared_blocks(table: pd.DataFrame, by: Sequence[str]) -> Ints:
     """Number of the block of each row: rows that share any unit, directly or through others, have the same."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

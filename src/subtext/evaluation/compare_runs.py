@@ -13,7 +13,7 @@ from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
-from subtext.evaluation.run import read_parquet
+from subtext.evaluation.run import answer_notes_of, read_parquet
 from subtext.evaluation.systems import System, TrainedRun, read_systems
 from subtext.robustness.conditions import CLEAN
 from subtext.run_folder import RunFolder, check_out
@@ -83,6 +83,10 @@ def compare_runs(
     found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
     found["robustness"], notes = robustness_of(systems, units, list(found["heads"]))
     found["notes"] += notes
+    for system in systems:
+        folder = system.runs[0].folder
+        answers = [] if folder is None else answer_notes_of(RunFolder(folder), _facts(system.runs[0]))
+        found["notes"] += [f"{system.name}: {note}" for note in answers]
     target = RunFolder(out)
     target.make()
     target.write_json(COMPARISON, found)

@@ -41,6 +41,8 @@ from subtext.evaluation.metrics import (
 from subtext.labels import (
     EMOTION_COLUMN,
     EMOTIONS,
+    ETHER_OF_TYPE,
+    ETHER_TYPES,
     INCONGRUENCE_TYPES,
     MODALITIES,
     POLARITIES,
@@ -131,6 +133,7 @@ def evaluate(
         else:
             result["notes"].append(f"{head}: no predictions or no labels")
     result["type"] = {name: _type(test, mask, scorer) for name, mask in masks.items()}
+    result["ether_type"] = {name: _ether_type(test, mask, scorer) for name, mask in masks.items()}
     result["polarity"] = {modality: _polarity(test, modality, scorer) for modality in MODALITIES}
     emotions = {m: _emotion(test, m, scorer) for m in MODALITIES if f"prob_{EMOTION_COLUMN[m]}_{EMOTIONS[0]}" in test}
     if emotions:
@@ -141,7 +144,8 @@ def evaluate(
         for name, rows in controls.groupby("control", sort=False):
             result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
     absent = [name for name in CONTROLS if name not in result["controls"]]
-    if absent and result["heads"]:
+    # A model that was asked and not trained has controls of its own.
+    if absent and result["heads"] and not set(result["controls"]) - set(CONTROLS):
         result["notes"].append(f"controls that were not run: {', '.join(absent)}")
     return result
 
@@ -411,6 +415,24 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[st
 def _type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
     columns = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
     return _choice(test.loc[mask], "incongruence_type", INCONGRUENCE_TYPES, columns, INCONGRUENCE_TYPES, scorer)
+
+
+def _ether_type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
+    """The same in E-THER's own view: as the model was asked for it, else summed from our types."""
+    rows = test.loc[mask]
+    columns = {kind: f"prob_ether_type_{kind}" for kind in ETHER_TYPES}
+    if "incongruence_type" in rows:
+        rows = rows.assign(ether_type=rows["incongruence_type"].map(ETHER_OF_TYPE))
+    ours = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
+    if not set(columns.values()) <= set(rows) and set(ours) <= set(rows):
+        summed = {
+            column: rows[[f"prob_type_{own}" for own, theirs in ETHER_OF_TYPE.items() if theirs == kind]].sum(
+                axis=1, skipna=False
+            )
+            for kind, column in columns.items()
+        }
+        rows = rows.assign(**summed)
+    return _choice(rows, "ether_type", ETHER_TYPES, list(columns.values()), ETHER_TYPES, scorer)
 
 
 def _polarity(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, Any]:

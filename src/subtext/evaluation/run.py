@@ -9,6 +9,7 @@ import pandas as pd
 
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
+from subtext.evaluation.prompted import answer_notes
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
 from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder, check_out
@@ -16,10 +17,12 @@ from subtext.run_folder import RunFolder, check_out
 PREDICTIONS: Final = "predictions.parquet"
 CONTROLS: Final = "controls.parquet"
 HISTORY: Final = "history.csv"
+ANSWERS: Final = "answers.parquet"
+WORDINGS: Final = "wordings.csv"
 METRICS: Final = "metrics.json"
 REPORT: Final = "report.md"
 CONFIG: Final = "config.yaml"
-_FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "logger")
+_FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "folder", "logger")
 """Settings in which pooled runs may differ."""
 
 
@@ -57,6 +60,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
+    metrics["notes"] += answer_notes_of(run, facts)
     metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
@@ -177,13 +181,22 @@ def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | Non
     return list(units)
 
 
+def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
+    """What a run says of its answers, where its model was asked and not trained."""
+    if "vlm" not in facts or not run.file(WORDINGS).is_file():
+        return []
+    return answer_notes(facts["vlm"], _read_csv(run.file(WORDINGS)))
+
+
 def _history(run: RunFolder) -> pd.DataFrame | None:
-    if not run.file(HISTORY).is_file():
-        return None
+    return _read_csv(run.file(HISTORY)) if run.file(HISTORY).is_file() else None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(run.file(HISTORY))
+        return pd.read_csv(path)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read {run.file(HISTORY)}: {error}; remove it to do without its figure") from error
+        raise RunError(f"cannot read {path}: {error}; remove it to do without what it tells") from error
 
 
 def _best_epoch(run: RunFolder) -> int | None:

@@ -56,8 +56,9 @@ def figures_of(metrics: Mapping[str, Any]) -> pd.DataFrame:
             for kind in ("contradiction", "zero_cell"):
                 if kind in entry:
                     add(FUSED, f"{head}:{kind}", subset, {"auroc": entry[kind]["auroc"]}, entry[kind].get("clips"))
-    for subset, entry in metrics["type"].items():
-        add(FUSED, "type", subset, entry.get("metrics", {}), entry["clips"])
+    for view in ("type", "ether_type"):
+        for subset, entry in metrics.get(view, {}).items():
+            add(FUSED, view, subset, entry.get("metrics", {}), entry["clips"])
     for modality, entry in metrics["polarity"].items():
         add(FUSED, f"polarity:{modality}", "present", entry.get("metrics", {}), entry["clips"])
     for modality, entry in metrics.get("emotion", {}).items():

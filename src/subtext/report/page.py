@@ -285,6 +285,8 @@ def _choices(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for subset in subsets_to_show(metrics):
         yield _choice_row(f"type, {SUBSET_NAMES[subset]}", metrics["type"][subset])
+        if "ether_type" in metrics:
+            yield _choice_row(f"type in E-THER's view, {SUBSET_NAMES[subset]}", metrics["ether_type"][subset])
     for modality, entry in metrics["polarity"].items():
         yield _choice_row(f"polarity of the {MODALITY_NAMES[modality]}, where present", entry)
     for modality, entry in metrics.get("emotion", {}).items():

@@ -21,6 +21,12 @@ SYSTEM_NAMES: Final[Mapping[str, str]] = {
     "posterior_product": "posterior product",
     "permuted": "permuted streams",
     "shuffled": "shuffled pairs",
+    "words_only": "words only",
+    "frames_only": "frames only",
+    "black_frames": "black frames",
+    "other_frames": "other frames",
+    "shuffled_frames": "shuffled frames",
+    "content_free": "content-free",
 }
 HEAD_NAMES: Final[Mapping[str, str]] = {
     "incongruent": "words against face",
@@ -170,7 +176,9 @@ def _fused_table(metrics: Mapping[str, Any], digits: int) -> "Table":
             add(f"  {name}", result["subsets"], "metrics", metric)
         add("  AUROC, contradiction", result["subsets"], "contradiction", "auroc")
         add("  AUROC, mismatch with 0", result["subsets"], "zero_cell", "auroc", last=True)
-    add("type, macro-F1", metrics["type"], "metrics", "macro_f1", last=True)
+    add("type, macro-F1", metrics["type"], "metrics", "macro_f1", last="ether_type" not in metrics)
+    if "ether_type" in metrics:
+        add("  in E-THER's view", metrics["ether_type"], "metrics", "macro_f1", last=True)
     table.add_row("polarity, macro-F1", *[""] * (len(subsets) - 1), "where present", style="bold")
     for modality, entry in metrics["polarity"].items():
         figure = interval_text(figure_at(entry, "metrics", "macro_f1"), digits=digits)

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 
 NAME = "coder"
 HELP = "train the coder of behaviour (reflection, question, input, other) on AnnoMI"

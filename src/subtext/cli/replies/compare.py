@@ -7,7 +7,7 @@ and comparison.csv.
 import argparse
 from pathlib import Path
 
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 
 NAME = "compare"
 HELP = "paired differences of systems, with intervals over dialogues and Holm's correction"

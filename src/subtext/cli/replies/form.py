@@ -9,7 +9,7 @@ FOLDER_key.json says who wrote what: keep it from the raters, and give it to
 import argparse
 from pathlib import Path
 
-from subtext.cli.numbers import natural, positive
+from subtext.cli.arguments import natural, positive
 
 NAME = "form"
 HELP = "a blinded pairwise rating form (HTML, Label Studio)"

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import natural, positive
+from subtext.cli.arguments import natural, positive
 
 NAME = "generate"
 HELP = "the counsellor's next reply: plain, told of the incongruence, or by a tuned adapter"

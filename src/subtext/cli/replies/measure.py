@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 
 NAME = "measure"
 HELP = "engagement, artificial language, person-centred cues of each reply"

@@ -8,7 +8,7 @@ apart, with how often it says what most people say, and count nowhere else.
 import argparse
 from pathlib import Path
 
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 
 NAME = "ratings"
 HELP = "agreement and Bradley-Terry strengths from ratings of the form"

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import natural, positive
+from subtext.cli.arguments import natural, positive
 
 NAME = "tune"
 HELP = "a LoRA adapter of a text model, from replies of high quality"

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
-from subtext.cli.numbers import natural
+from subtext.cli.arguments import natural
 
 NAME = "validate"
 HELP = "which measures tell high from low quality on AnnoMI, and how good the coder is"

@@ -1,0 +1,1 @@
+"""Full vision-language models on the same clips and tables. Nothing here is imported by the light path."""

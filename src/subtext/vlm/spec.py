@@ -1,0 +1,64 @@
+"""What sets one family of vision-language models apart from another: a file of `conf/vlm`, and no Python."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from subtext.core.hub import COMMIT
+from subtext.errors import ConfigError
+
+FrameMode = Literal["images", "video", "tiled"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VlmSpec:
+    """One model: its family's settings, and where it is and how it is run.
+
+    Attributes:
+        name: the family.
+        path: a folder, or a hub id, which needs a `revision`.
+        revision: commit on the hub (40 hexadecimal digits).
+        allow_download: fetch the model from the hub where its local cache lacks it.
+        device: `cpu`, `cuda` or `cuda:1`; never chosen silently.
+        dtype: precision of weights and activations; log-probabilities are float32 whatever it is.
+        attention: `sdpa` or `eager`.
+        batch_size: prompts at once; halved where memory runs out.
+        frames: how frames are given: as several images, as one video, or tiled into one image.
+        max_frames: most frames that the family takes; None = as many as its context holds.
+        processor: settings of the processor's parts for pictures and video, such as `do_image_splitting: false`.
+        chat_template: a Jinja template for a family whose processor has none.
+        interleaved: the processor takes a list of texts and pictures as a prompt (IDEFICS).
+        text_modules: regular expression of the text model's modules, for adapters.
+        stop: tokens that end an answer besides the tokenizer's own.
+        note: what a reader of the tables must know of this family.
+    """
+
+    name: str
+    path: str
+    revision: str | None = None
+    allow_download: bool = False
+    device: str
+    dtype: Precision
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    batch_size: int = 8
+    frames: FrameMode
+    max_frames: int | None = None
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    chat_template: str | None = None
+    interleaved: bool = False
+    text_modules: str
+    stop: Sequence[str] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("frames", FrameMode), ("dtype", Precision)):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise ConfigError(f"vlm.{name}={value} is not known; use one of {', '.join(get_args(kind))}")
+        if self.attention not in ("sdpa", "eager"):
+            raise ConfigError(f"vlm.attention={self.attention} is not known; use sdpa or eager")
+        if self.batch_size < 1:
+            raise ConfigError(f"vlm.batch_size={self.batch_size} must be 1 or more")
+        if self.revision is not None and not COMMIT.fullmatch(self.revision):
+            raise ConfigError(f"vlm.revision={self.revision} is not a commit; use its 40 hexadecimal digits")
