@@ -26,7 +26,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ConfigError("several runs are pooled into a folder of their own; name it with --out FOLDER")
     if len(options.runs) == 1 and options.out is not None:
         raise ConfigError("--out pools several runs; one run is evaluated in its own folder")
-    console = Console()
+    console = Console(markup=False)
     if options.out is None:
         folder = options.runs[0]
         metrics = evaluate_run(folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
