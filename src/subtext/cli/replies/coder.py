@@ -8,8 +8,8 @@ judge replies to the others.
 import argparse
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 from subtext.cli.arguments import natural
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "coder"
 HELP = "train the coder of behaviour (reflection, question, input, other) on AnnoMI"

@@ -10,8 +10,8 @@ command again.
 import argparse
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 from subtext.cli.arguments import natural, positive
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "generate"
 HELP = "the counsellor's next reply: plain, told of the incongruence, or by a tuned adapter"

@@ -8,8 +8,8 @@ with `generate --adapter`.
 import argparse
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 from subtext.cli.arguments import natural, positive
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "tune"
 HELP = "a LoRA adapter of a text model, from replies of high quality"

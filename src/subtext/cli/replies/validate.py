@@ -9,8 +9,8 @@ are judged.
 import argparse
 from pathlib import Path
 
-from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 from subtext.cli.arguments import natural
+from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "validate"
 HELP = "which measures tell high from low quality on AnnoMI, and how good the coder is"
