@@ -275,6 +275,26 @@ def test_parts_that_do_not_fit_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_parts_of_other_weights_or_unfinished_are_refused(
+    scored: Path, corpus: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = f"paths.work={scored.parent / 'work'}"
+    parts = [tmp_path / "1", tmp_path / "2"]
+    for number, part in enumerate(parts, 1):
+        score(vlm_settings(corpus, model, part, work, f"shard={number}/2"), part)
+    merge = [*map(str, parts), "--out", str(tmp_path / "out"), "--bootstrap", "20"]
+    facts = json.loads((parts[1] / "run.json").read_text())
+    for about, said in (({**facts["vlm"], "sha256": "0"}, "different weights"), ([], "does not describe the model")):
+        (parts[1] / "run.json").write_text(json.dumps({**facts, "vlm": about}))
+        assert evaluate_command.main(merge) == 2
+        assert said in capsys.readouterr().err
+    (parts[1] / "run.json").write_text(json.dumps(facts))
+    (parts[1] / "predictions.parquet").unlink()
+    assert evaluate_command.main(merge) == 2
+    assert "holds no predictions.parquet" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_written_answers_are_parsed_strictly_and_counted(
     corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Put the parts of a run together that several processes or machines did, each for its own recordings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,16 +35,18 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
     """
     runs = [RunFolder(folder) for folder in folders]
     settings = _settings(runs)
-    check_out(out)
-    target = RunFolder(out)
-    merged_before = target.file("run.json").is_file() and "shards" in target.run()
-    target.begin({**settings, "shard": None, "folder": str(out)}, overwrite=merged_before)
     tables = [read_tables(run) for run in runs]
+    answers = pd.concat([read_parquet(run.file(ANSWERS)) for run in runs], ignore_index=True)
+    facts = [run.run() for run in runs]
+    about = _about(runs, facts)
     rows = pd.concat([predictions for predictions, _ in tables], ignore_index=True)
     repeated = rows["id"][rows[["id", "split", "fold"]].astype("string").duplicated()]
     if len(repeated):
         raise RunError(f"two parts hold the clip '{repeated.iloc[0]}'; score them again with this version")
-    answers = pd.concat([read_parquet(run.file(ANSWERS)) for run in runs], ignore_index=True)
+    check_out(out)
+    target = RunFolder(out)
+    merged_before = target.file("run.json").is_file() and "shards" in target.run()
+    target.begin({**settings, "shard": None, "folder": str(out)}, overwrite=merged_before)
     predictions = calibrated(rows)
     controls = [table for _, table in tables if table is not None]
     if controls:
@@ -52,16 +54,25 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
         parts = [calibrated(part) for _, part in together.groupby("control", sort=False)]
         target.write_table(CONTROLS, pd.concat(parts, ignore_index=True))
     target.write_table(ANSWERS, answers)
-    facts = [run.run() for run in runs]
-    shared: dict[str, Any] = {key: facts[0][key] for key in ("groups", "labels", "question", "nature")}
-    about = {**facts[0]["vlm"], **summary(predictions, answers)}
-    for count in ("prompts_asked", "prompts_known"):
-        about[count] = sum(fact["vlm"][count] for fact in facts)
-    target.add_facts({**shared, "rows": len(rows), "vlm": about, "shards": facts})
+    shared = {key: facts[0].get(key) for key in ("groups", "labels", "question", "nature")}
+    target.add_facts({**shared, "rows": len(rows), "vlm": about | summary(predictions, answers), "shards": facts})
     with target.writing():
         write_csv(spread_over_wordings(answers, predictions), target.file(WORDINGS))
     target.write_table(PREDICTIONS, predictions)
     return target
+
+
+def _about(runs: Sequence[RunFolder], facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of the one model of all parts."""
+    try:
+        told = [dict(fact["vlm"]) for fact in facts]
+        other = next((n for n, one in enumerate(told) if one["sha256"] != told[0]["sha256"]), None)
+        counts = {count: sum(int(one[count]) for one in told) for count in ("prompts_asked", "prompts_known")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"a run.json does not describe the model ({error}); score the part again") from None
+    if other is not None:
+        raise RunError(f"{runs[0].path} and {runs[other].path} were answered by different weights; score one again")
+    return told[0] | counts
 
 
 def _settings(runs: Sequence[RunFolder]) -> dict[str, Any]:
@@ -73,11 +84,8 @@ def _settings(runs: Sequence[RunFolder]) -> dict[str, Any]:
         for key in sorted(first.keys() | ours.keys()):
             if key.split(".")[0] not in _FREE and first.get(key) != ours.get(key):
                 raise RunError(f"{runs[0].path} and {run.path} differ in {key}, so they are not parts of one run")
-    numbers = [str(settings["shard"]).partition("/") for settings in found]
-    of = {total for _, _, total in numbers}
-    given = sorted(int(number) for number, _, _ in numbers)
-    wanted = list(range(1, int(next(iter(of))) + 1))
-    if len(of) > 1 or given != wanted:
+    given = sorted(str(settings["shard"]) for settings in found)
+    if given != sorted(f"{number}/{len(runs)}" for number in range(1, len(runs) + 1)):
         shown = ", ".join(str(settings["shard"]) for settings in found)
         raise RunError(f"the parts given are {shown}; give each part of one division once")
     return found[0]

@@ -135,11 +135,13 @@ def answer_notes(about: Mapping[str, Any], wordings: pd.DataFrame) -> list[str]:
                 f"{head}: mean over {len(own)} prompts ({about['prompts']}) by {about['answer']}, sd over them {spread}"
                 + (f", AUROC of single ones {areas.min():.2f} to {areas.max():.2f}" if len(areas) else "")
             )
-        if told["mass"] is not None and about["answer"] == "likelihood":
-            notes.append(f"{head}: mass of the answer tokens {told['mass']:.3f}, floor {about['floor']:g}")
         if about["answer"] == "generation":
             notes.append(f"{head}: {told['unparsed']} written answers could not be read")
         notes += [f"{head}: {count} clips not scored: {why}" for why, count in told["unscored"].items()]
+    masses = {head: told["mass"] for head, told in about["heads"].items() if told["mass"] is not None}
+    if masses and about["answer"] == "likelihood":
+        each = ", ".join(f"{head} {mass:.3f}" for head, mass in masses.items())
+        notes.append(f"mass of the answer tokens (floor {about['floor']:g}): {each}")
     return notes
 
 

@@ -186,7 +186,10 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
     """What a run says of its answers, where its model was asked and not trained."""
     if "vlm" not in facts or not run.file(WORDINGS).is_file():
         return []
-    return answer_notes(facts["vlm"], _read_csv(run.file(WORDINGS)))
+    try:
+        return answer_notes(facts["vlm"], _read_csv(run.file(WORDINGS)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:
