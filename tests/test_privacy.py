@@ -33,6 +33,13 @@ def test_escaping_keeps_texts_apart(one: str, other: str) -> None:
     assert (escape(one) == escape(other)) == (one == other)
 
 
+def test_whole_numbers_beside_nulls_stay_as_they_are(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": pd.Series([2**60 + 1, None, "=1", True], dtype=object), "b": [None, 7, None, None]})
+    table["b"] = pd.Series([None, 2**60 + 1, None, None], dtype=object)
+    write_csv(table, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().split() == ["a,b", f"{2**60 + 1},", f",{2**60 + 1}", "'=1,", "True,"]
+
+
 @pytest.mark.parametrize(
     ("text", "cell"),
     [

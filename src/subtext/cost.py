@@ -43,7 +43,8 @@ def measure_cost(run: Path | str) -> dict[str, Any]:
     # One thread must be asked for before torch is loaded.
     single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     done = subprocess.run(
-        [sys.executable, "-m", "subtext.cost", os.fspath(run)],
+        # -P, or modules of the folder that the command is called in, perhaps somebody's run, would come first.
+        [sys.executable, "-P", "-m", "subtext.cost", os.fspath(run)],
         env={**os.environ, **single},
         capture_output=True,
         text=True,

@@ -78,7 +78,7 @@ def train_folds(
             run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
     run.add_facts({key: facts[key] for key in ("groups", "labels", "question", "nature", "metadata") if key in facts})
-    print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console())
+    print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console(markup=False))
     return run
 
 

@@ -103,7 +103,9 @@ def unescaped(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _each_text(cells: pd.Series, change: Callable[[str], str]) -> pd.Series:
-    return cells.astype(object).map(lambda cell: change(cell) if isinstance(cell, str) else cell)
+    # Not by map(), which would make floats of whole numbers beside nulls.
+    changed = [change(cell) if isinstance(cell, str) else cell for cell in cells]
+    return pd.Series(changed, cells.index, dtype=object)
 
 
 def read_key(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
-from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,25 @@ class RunFolder:
         """Whether a path is, or would be, a file that a run writes here, whatever links lead to it."""
         real = Path(os.path.realpath(path))  # unlike resolve(), it bears links in a circle and names of any length
         return any(real.is_relative_to(os.path.realpath(self.file(name))) for name in _WRITTEN)
+
+    def check_links(self) -> None:
+        """Refuse a folder whose links lead elsewhere what is written into it: it may be somebody else's.
+
+        The run's own files may be links, since they are never written into but replaced.
+
+        Raises:
+            TrustError: naming the first such link.
+        """
+        top, inside = os.fspath(self.path), os.path.realpath(self.path)
+        for place, folders, files in os.walk(top):
+            for name in (*folders, *files):
+                path = os.path.join(place, name)
+                replaced = place == top and name in _WRITTEN and os.path.isfile(path)
+                if os.path.islink(path) and not replaced and not Path(os.path.realpath(path)).is_relative_to(inside):
+                    raise TrustError(
+                        f"{path} is a link that leads out of {self.path}, where what is written would go elsewhere; "
+                        "nothing was written. Remove the link, or put in its place what it leads to"
+                    )
 
     @property
     def is_trained(self) -> bool:
@@ -204,6 +223,7 @@ class RunFolder:
         with self.writing():
             place = self.file(name)
             beside = place.with_name(f"{name}.part")
+            beside.unlink(missing_ok=True)  # a link would be written through
             with beside.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()

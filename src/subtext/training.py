@@ -69,6 +69,7 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
     if not resume:
         return _train(settings, RunFolder(folder), resume=False)
     check_targets(settings, RunFolder(folder).file("config.yaml"))
+    RunFolder(folder).check_links()
     with offline():
         return _train(settings, RunFolder(folder), resume=True)
 
@@ -315,7 +316,7 @@ class _Run:
         from subtext.evaluation.run import evaluate_run
         from subtext.report.table import print_results
 
-        print_results(evaluate_run(self.run.path, seed=self.seed), Console())
+        print_results(evaluate_run(self.run.path, seed=self.seed), Console(markup=False))
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from subtext.annotation.codebook_file import default_codebook_path
 from subtext.cli.data import main
 
 RATINGS = """session,turn,rater,label,value
@@ -35,6 +36,16 @@ def test_agreement_writes_report_figures_and_what_to_adjudicate(ratings, tmp_pat
     assert "0.444" in (tmp_path / "out" / "agreement.md").read_text()
     differing = pd.read_csv(tmp_path / "out" / "disagreements.csv")
     assert differing[["session", "turn", "rater ann", "rater bob"]].to_numpy().tolist() == [["s1", 2, 0, 1]]
+
+
+def test_the_name_of_a_codebook_is_no_markup(ratings, tmp_path, capsys):
+    codebook = tmp_path / "mine.yaml"
+    codebook.write_text(default_codebook_path().read_text().replace("name: ether", "name: my[/b]"))
+    assert (
+        main(["agreement", str(ratings), "--codebook", str(codebook), "--out", str(tmp_path), "--bootstrap", "200"])
+        == 0
+    )
+    assert "my[/b]" in capsys.readouterr().out
 
 
 def test_spreadsheet_formulas_are_escaped_in_what_is_written(tmp_path):

@@ -164,11 +164,12 @@ def test_a_read_only_cache_serves_what_it_has(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    for name, age in {"old": 2 * 86400, "new": 60}.items():
+    old, new = (f"{KEY}.{digit * 32}" for digit in "ab")
+    for name, age in {old: 2 * 86400, new: 60, "somebody's thesis.doc": 2 * 86400}.items():
         (unfinished / name).write_bytes(b"half")
         os.utime(unfinished / name, (time.time() - age, time.time() - age))
     FeatureCache(tmp_path).write(KEY, crops())
-    assert [p.name for p in unfinished.iterdir()] == ["new"]
+    assert {p.name for p in unfinished.iterdir()} == {new, "somebody's thesis.doc"}
 
 
 def test_a_key_depends_on_content_segment_and_settings() -> None:

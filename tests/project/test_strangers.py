@@ -19,14 +19,19 @@ import pytest
 import yaml
 
 from subtext.cli import compare, evaluate, predict, robustness
+from subtext.cli.hydra_app import FolderFirst
 from subtext.core.targets import SLOTS, check_targets
 from subtext.corpora.files import ManifestCorpus
-from subtext.errors import TrustError, WeightsError
+from subtext.cost import measure_cost
+from subtext.errors import CacheError, SessionError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.manifest import build_manifest, read_manifest, write_manifest
+from subtext.prediction.focus import focus_of_run
 from subtext.run_folder import RunFolder, load_classifier, load_extractors
+from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state
 from subtext.training import train
+from sweep_commands import Commands
 from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -237,6 +242,102 @@ def test_a_configuration_nested_without_end_is_refused(number: int) -> None:
         check_targets(content, "config.yaml")
 
 
+@pytest.mark.parametrize("setting", ["name", "version", "sub_dir"])
+@pytest.mark.parametrize("value", ["../../elsewhere", "{}/elsewhere"])
+def test_a_logger_writes_nowhere_but_in_the_run(setting: str, value: str, tmp_path: Path) -> None:
+    node = {"_target_": "pytorch_lightning.loggers.TensorBoardLogger", setting: value.format(tmp_path)}
+    with pytest.raises(TrustError, match="leads out of the run's logs"):
+        check_targets({"logger": {"x": node}}, "config.yaml")
+    check_targets({"logger": {"x": node | {setting: "mine/v1.2"}}}, "config.yaml")
+
+
+@pytest.mark.parametrize(
+    "link", ["metrics.json.part", "figures/roc_pr_incongruent.png", "figures", "subtext-train.log"]
+)
+def test_nothing_is_written_through_a_link_of_a_folder(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], link: str
+) -> None:
+    folder, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(run, folder)
+    mine.mkdir()
+    for name in ("file", "roc_pr_incongruent.png"):
+        (mine / name).write_text("mine")
+    place = folder / link
+    if link == "figures":
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    place.symlink_to(mine if link == "figures" else mine / "file")
+    before = sorted(mine.iterdir())
+    assert evaluate.main([str(folder)]) == 2
+    assert robustness.main([str(folder), "--conditions", "drop"]) == 2
+    with pytest.raises(TrustError, match="leads out of"):
+        train(RunFolder(folder).settings(), folder, resume=True)
+    with pytest.raises(SystemExit):
+        FolderFirst()._make(str(folder))  # before Hydra opens the log
+    assert sorted(mine.iterdir()) == before
+    assert {path.read_text() for path in before} == {"mine"}
+    assert capsys.readouterr().err.count("leads out of") == 3
+
+
+def test_links_inside_and_links_to_files_that_are_replaced_do_no_harm(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    for name in ("predictions.parquet", "report.md", "metrics.json"):
+        (folder / name).replace(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+    (folder / "again").symlink_to("figures")
+    (tmp_path / "report.md").write_text("mine")
+    assert evaluate.main([str(folder)]) == 0
+    assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_what_a_run_says_of_itself_is_no_markup(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    RunFolder(tmp_path / "run").add_facts({"question": "is [/red] it"})
+    assert evaluate.main([str(tmp_path / "run")]) == 0
+    assert "[/red]" in capsys.readouterr().out
+
+
+def test_a_key_of_a_table_is_no_path(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    table = pd.read_parquet(tmp_path / "run" / "extraction.parquet")
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(b"12345678mine")
+    table.loc[table["key"].notna(), "key"] = str(mine.with_suffix(""))
+    table.to_parquet(tmp_path / "run" / "extraction.parquet")
+    with pytest.raises(CacheError, match="no stream has the key"):
+        focus_of_run(tmp_path / "run")
+    assert mine.exists()
+
+
+def test_measuring_cost_imports_nothing_of_the_folder_it_is_called_in(
+    run: Path, canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "torch.py").write_text((tmp_path / "modules" / "canary_module.py").read_text())
+    monkeypatch.chdir(tmp_path / "run")
+    assert measure_cost(".")["parameters"]
+
+
+WORKER = """
+from subtext.features.cache import MemoryCache
+from subtext.features.workers import _Worker
+
+if __name__ == "__main__":
+    worker = _Worker({}, MemoryCache())
+    assert worker.pipe.recv() == "ready"
+    worker.end()
+"""
+
+
+def test_a_worker_imports_nothing_of_the_folder_it_is_started_in(canary: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(WORKER)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pickle.py").write_text((tmp_path / "modules" / "canary_module.py").read_text())
+    subprocess.run([sys.executable, str(tmp_path / "script.py")], cwd=tmp_path / "here", timeout=120, check=True)
+
+
 # -- text models ---------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +387,28 @@ def test_a_text_model_does_not_name_another_one_to_load(text_model: Path, canary
         TextExtractor(model=str(text_model)).fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [
+        ("sentence_bert_config.json", {"model_kwargs": {"device_map": {"": "disk"}, "offload_folder": "elsewhere"}}),
+        ("sentence_roberta_config.json", {"model_args": {"gguf_file": "../x.gguf"}}),
+        ("sentence_bert_config.json", {"tokenizer_name_or_path": "somebody/tokenizer"}),
+        ("config.json", {"attn_implementation": "somebody/kernel"}),
+        ("config.json", {"text_config": {"_attn_implementation": "somebody/kernel"}}),
+    ],
+)
+def test_a_text_model_sets_nothing_that_loads_more_or_writes(
+    text_model: Path, canary: Path, file: str, entries: dict[str, Any]
+) -> None:
+    (text_model / "modules.json").write_text(modules(TRANSFORMER))
+    (text_model / "sentence_bert_config.json").write_text('{"max_seq_length": 256, "model_kwargs": {}}')
+    (text_model / "config.json").write_text('{"_name_or_path": "somebody/model", "attn_implementation": "sdpa"}')
+    assert TextExtractor(model=str(text_model)).folder == text_model
+    (text_model / file).write_text(json.dumps(entries))
+    with pytest.raises(TrustError, match="is not followed"):
+        TextExtractor(model=str(text_model)).fingerprint()
+
+
 # -- tables --------------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +444,16 @@ def test_a_table_without_files_needs_no_root(tmp_path: Path) -> None:
     assert ManifestCorpus(path=path).build().root == path.parent
 
 
+@pytest.mark.parametrize("kind", ["turns", "words"])
+@pytest.mark.parametrize("named", ["../mine.csv", "{}/mine.csv"])
+def test_a_session_names_no_file_outside_of_its_folder(kind: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("start,end,speaker,transcript\n0,1,client,mine\n")
+    (tmp_path / "S01").mkdir()
+    (tmp_path / "S01" / "session.yaml").write_text(f"{kind}: {named.format(tmp_path)}\n")
+    with pytest.raises(SessionError, match=f"{kind}: .* is not in"):
+        the_file(tmp_path / "S01", read_settings(tmp_path / "S01"), kind, [".csv"])
+
+
 # -- studies -------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +469,19 @@ def test_a_study_does_not_bring_a_pickle(tmp_path: Path, canary: Path) -> None:
     attributes = {"cma:optimizer:0": pickle.dumps(Trap(canary)).hex(), "cma:generation": 1}
     with pytest.raises(TrustError, match="was not loaded"):
         check_state(attributes, "study.journal")
+
+
+def test_a_study_does_not_bring_values_from_outside_the_space(tmp_path: Path, canary: Path) -> None:
+    commands = Commands(tmp_path)
+    commands.here("trials=1")
+    journal = tmp_path / "runs" / "sweeps" / "mine-manifest" / "study.journal"
+    node = {"_target_": "canary_module.Thing"}
+    text = journal.read_text()
+    honest = r"\"choices\": [16, 32]"
+    assert honest in text
+    journal.write_text(text.replace(honest, rf"\"choices\": [{json.dumps(json.dumps([node] * 2))[2:-2]}]"))
+    assert "not of the space" in commands.here("trials=1", code=2)
+    assert "canary_module" not in "".join(p.read_text() for p in tmp_path.rglob("winner.yaml"))
 
 
 @pytest.mark.parametrize("kind", [{}, {"with_margin": True}, {"use_separable_cma": True}, {"lr_adapt": True}])

@@ -27,7 +27,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ConfigError("several runs are pooled into a folder of their own; name it with --out FOLDER")
     if len(options.runs) == 1 and options.out is not None:
         raise ConfigError("--out pools several runs; one run is evaluated in its own folder")
-    console = Console()
+    console = Console(markup=False)
     folder = options.runs[0] if options.out is None else options.out
     if options.out is not None and are_shards(options.runs):
         merge_shards(options.runs, folder)

@@ -45,7 +45,8 @@ class FolderFirst(Callback):
 
     def _make(self, folder: str) -> None:
         # Hydra lets nothing out of a callback but the end of the program.
-        code = finish(RunFolder(folder).make)
+        place = RunFolder(folder)
+        code = finish(place.check_links) or finish(place.make)
         if code:
             sys.exit(code)
 

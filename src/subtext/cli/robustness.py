@@ -78,7 +78,7 @@ def _measure(options: argparse.Namespace) -> None:
         points.append(point.assign(head=head))
         areas.append(area.assign(head=head))
         asked = question if head == "incongruent" else HEAD_NAMES[head]
-        _print(curves, asked, Console())
+        _print(curves, asked, Console(markup=False))
         with run.writing():
             figure = robustness_figure(
                 {"fused": point},

@@ -6,7 +6,7 @@ more: not another part of the package, and no other class of the libraries that 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from subtext.errors import TrustError
@@ -107,6 +107,13 @@ def check_targets(content: Mapping[str, Any], source: Path | str) -> None:
                     "that there; nothing of it was run. A folder may be somebody else's: only what subtext ships is "
                     "built from it. To use parts of your own, train from a configuration of your own"
                 )
+        for place, value in _texts(content.get("logger"), ("logger",)):
+            # A logger joins what it is given to the folder that it writes to.
+            if PurePath(value).is_absolute() or ".." in PurePath(value).parts:
+                raise TrustError(
+                    f"{source}: {'.'.join(place)!r} is {value[:100]!r}, which leads out of the run's logs; nothing of "
+                    "it was run. Write a name"
+                )
     except RecursionError as error:
         raise TrustError(f"{source}: nested too deeply to be a configuration; nothing of it was run") from error
 
@@ -120,6 +127,14 @@ def _targets(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for number, inner in enumerate(value):
             yield from _targets(inner, (*place, str(number)))
+
+
+def _texts(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, (*place, str(key)))
 
 
 def _slot(place: tuple[str, ...]) -> tuple[str, ...]:

@@ -303,6 +303,7 @@ def _check_out(out: Path) -> None:
     check_out(out)
     if out.is_dir() and any(out.iterdir()) and not (out / COMPARISON).is_file():
         raise RunError(f"{out} holds other files than a comparison; name another folder with --out")
+    RunFolder(out).check_links()
 
 
 def _facts(run: TrainedRun) -> dict[str, Any]:

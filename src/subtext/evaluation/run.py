@@ -55,6 +55,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     from subtext.report.page import write_page
 
     run = RunFolder(folder)
+    run.check_links()
     predictions, controls = read_tables(run)
     facts = run.run() if run.file("run.json").is_file() else {}
     units = _units(run, facts, groups)
@@ -109,7 +110,7 @@ def evaluate_seeds(
         write_csv(per_seed_rows(runs), target.file("per_seed.csv"), "%.6g")
         write_seeds_page(target.file(REPORT), pooled)
         if RunFolder(folders[0]).is_begun:
-            target.file(CONFIG).write_bytes(RunFolder(folders[0]).file(CONFIG).read_bytes())
+            target.write_text(CONFIG, RunFolder(folders[0]).file(CONFIG).read_text(encoding="utf-8"))
     target.write_json(
         "runs.json", {run.name: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ _MAX_HEADER: Final = 1 << 20
 _INTACT: Final = "intact"
 _STALE: Final = 24 * 3600
 """Age in s after which an unfinished file is taken for left over."""
+_UNFINISHED: Final = re.compile(r"[0-9A-Za-z]+\.[0-9a-f]{32}")
 
 
 def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False, side: str = "") -> str:
@@ -128,7 +130,13 @@ class FeatureCache(Cache):
         self._swept = False
 
     def path(self, key: str) -> Path:
-        """The file of a stream."""
+        """The file of a stream.
+
+        Raises:
+            CacheError: it is no key of ours; what a table says may be a path to anywhere.
+        """
+        if not key.isalnum():
+            raise CacheError(f"no stream has the key {key[:100]!r}; run subtext-extract for this corpus again")
         return self.folder / "streams" / key[:2] / f"{key}.safetensors"
 
     def contents(self, paths: Iterable[Path]) -> dict[Path, str | OSError]:
@@ -220,7 +228,8 @@ class FeatureCache(Cache):
         self._swept = True
         for left in folder.iterdir():
             try:
-                if time.time() - left.stat().st_mtime > _STALE:
+                # What stands there under other names, or where a link leads, is somebody else's.
+                if _UNFINISHED.fullmatch(left.name) and time.time() - left.stat().st_mtime > _STALE:
                     left.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue

@@ -329,6 +329,8 @@ def _refuse_code(folder: Path) -> None:
                 )
             if _MODULES[kind] == "Dense":
                 _refuse_activation(place / "config.json")
+            if _MODULES[kind] == "Transformer":
+                _refuse_settings(place)
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(
@@ -343,6 +345,26 @@ def _refuse_activation(config: Path) -> None:
             f"{config} names {name!r}, which is none of the activations that are built from a folder; nothing of it "
             f"was run. Those are {', '.join(sorted(_ACTIVATIONS))}"
         )
+
+
+def _refuse_settings(place: Path) -> None:
+    """What a Transformer hands on to the library, by which that would load code or another model, or write files."""
+    for file in (*place.glob("sentence_*_config.json"), *place.glob("config.json")):
+        handed_on = ("_args", "_kwargs", "_name_or_path") if file.name != "config.json" else ()
+        for name, value in _entries(json.loads(file.read_text(encoding="utf-8"))):
+            kernel = name.endswith("attn_implementation") and value not in ("eager", "sdpa")
+            if value and (kernel or name.endswith(handed_on)):
+                raise TrustError(
+                    f"{file} sets {name!r}, which is not followed: it may name code, another model or a place to write "
+                    "to; nothing of it was run. Take that entry out if the model is the same without it"
+                )
+
+
+def _entries(described: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(described, dict):
+        for name, value in described.items():
+            yield name, value
+            yield from _entries(value)
 
 
 def _folder_digest(folder: Path) -> str:
@@ -374,7 +396,7 @@ def _load(folder: Path) -> _Embedder:
 
     try:
         return BertEmbedder(folder) if is_plain_bert(folder) else _LibraryEmbedder(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{folder}: the text model cannot be loaded ({type(error).__name__}: {reason})") from error
 

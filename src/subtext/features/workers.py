@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
 
+from subtext.core.safe_path import safe_path
 from subtext.errors import ConfigError, MediaError, SubtextError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
@@ -125,7 +126,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # forking a process that holds threads of torch may hang
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(other, dict(extractors), cache), daemon=True)
-        with interrupts_ignored():
+        with interrupts_ignored(), safe_path():
             self.process.start()
         other.close()
         self.started = False

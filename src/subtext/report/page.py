@@ -64,6 +64,7 @@ def write_page(
         provenance: how the run was made, label -> text, in the order to print.
         figures: PNG files under the page's folder.
     """
+    path.unlink(missing_ok=True)  # a link would be written through
     path.write_text("\n".join(_page(metrics, title, provenance or {}, figures, path.parent)) + "\n", encoding="utf-8")
     return path
 

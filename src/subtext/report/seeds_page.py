@@ -18,6 +18,7 @@ from subtext.report.table import (
 
 def write_seeds_page(path: Path, pooled: Mapping[str, Any]) -> Path:
     """Write what `pool_seeds` gave as Markdown."""
+    path.unlink(missing_ok=True)  # a link would be written through
     path.write_text("\n".join(_page(pooled)) + "\n", encoding="utf-8")
     return path
 

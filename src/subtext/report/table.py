@@ -106,7 +106,7 @@ def print_results(metrics: Mapping[str, Any], console: "Console | None" = None) 
     from rich.console import Console
     from rich.markup import escape
 
-    console = console or Console()
+    console = console or Console(markup=False)
     _print_labels(metrics, console)
     for table in result_tables(metrics, console.width):
         console.print(table)
@@ -218,7 +218,7 @@ def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) ->
     from rich.console import Console
     from rich.markup import escape
 
-    console = console or Console()
+    console = console or Console(markup=False)
     _print_labels(pooled, console)
     for head, subsets in pooled["auroc"].items():
         for subset in ("all_streams", "all"):

@@ -92,6 +92,7 @@ def measure_robustness(
         raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
     settings = run.settings()
     check_targets(settings, run.file("config.yaml"))
+    run.check_links()
     if settings["task"].get("rows", "clips") != "clips":
         raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
     parts = _parts(run, settings)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.errors import SessionError
+from subtext.manifest_paths import bad_paths
 from subtext.strict_yaml import read_yaml
 
 EVERYBODY: Final = "all"
@@ -116,6 +117,8 @@ def the_file(folder: Path, settings: Mapping[str, Any], kind: str, suffixes: Seq
     named = settings.get(kind)
     if named is not None:
         path = folder / str(named)
+        if bad_paths([str(named)], folder.resolve(), allow_links=True):
+            raise SessionError(f"{folder / SETTINGS}: {kind}: '{named}' is not in {folder}; put the file there")
         if not path.is_file():
             raise SessionError(f"{folder / SETTINGS}: {kind}: no file '{named}' in {folder}; correct the name")
         return path

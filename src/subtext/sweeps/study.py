@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from subtext.building import build, locate
-from subtext.errors import ConfigError
+from subtext.errors import ConfigError, TrustError
 from subtext.sweeps.cma_state import check_state
 from subtext.sweeps.grid import GridSampler
 from subtext.sweeps.leases import is_alive, own_lease
@@ -108,9 +108,19 @@ class Sweep:
                 load_if_exists=True,
             )
             self._agree()
-            if isinstance(sampler, CmaEsSampler):
-                for trial in self.study.get_trials(deepcopy=False):
-                    check_state(trial.system_attrs, self.storage.shown)
+            for trial in self.study.get_trials(deepcopy=False):
+                check_state(trial.system_attrs, self.storage.shown)
+                self._check_point(trial)
+
+    def _check_point(self, trial: FrozenTrial) -> None:
+        """Refuse values from elsewhere than the space: the winner's become settings, and those may be code."""
+        own = {entry.name: entry.distribution for entry in self.space.entries}
+        strange = [name for name, distribution in trial.distributions.items() if own.get(name) != distribution]
+        if strange:
+            raise TrustError(
+                f"{self.storage.shown}: trial {trial.number} has values of '{strange[0]}' that are not of the space; "
+                "nothing of it was used. Begin another study by name="
+            )
 
     def _mine(self) -> Any:
         return json.loads(json.dumps(dict(self.definition), default=str))

@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol, cast
 import optuna
 
 from subtext.building import locate
+from subtext.core.safe_path import safe_path
 from subtext.errors import ConfigError, SubtextError
 from subtext.features.workers import interrupts_ignored
 from subtext.stages import with_stage_of_fold
@@ -300,7 +301,7 @@ class _Process:
         self.pipe, other = context.Pipe()
         # Not a daemon, which could start no processes of its own to load data with.
         self.process: BaseProcess = context.Process(target=_work, args=(other, plan))
-        with interrupts_ignored():
+        with interrupts_ignored(), safe_path():
             self.process.start()
         other.close()
         self.trial: int | None = None

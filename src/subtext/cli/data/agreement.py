@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compute, show and write."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from subtext.annotation.agreement import agreement
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     found = agreement(ratings.table, codebook, n_bootstrap=options.bootstrap, seed=options.seed)
     differing = disagreements(ratings.table, codebook)
     shown = overview(found)
-    table = Table(title=f"Agreement ({found.codebook})", title_justify="left")
+    table = Table(title=f"Agreement ({escape(found.codebook)})", title_justify="left")
     for column in ("label, coefficient", "figure [95 % interval]", "rests on"):
         table.add_column(column.replace("[", "\\["), overflow="fold")
     for label, rows in shown.groupby("label", sort=False):

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import pandas as pd
 
+from subtext.core.safe_path import safe_path
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
@@ -291,7 +292,7 @@ def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
     """Render in processes of their own; an error or Ctrl-C ends it after the clips in work."""
     # Spawned, not forked: a fork of a process that has threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+    with safe_path(), ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
             for future in _progress([pool.submit(job) for job in jobs]):
                 future.result()
