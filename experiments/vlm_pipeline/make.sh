@@ -9,12 +9,14 @@ runs=runs/vlm_pipeline/$(basename "$weights")
 families=(idefics idefics2 idefics3 smolvlm video_llava llava_next_video llava_onevision qwen2_5_vl qwen3_vl internvl)
 common=(corpus=studio corpus.size=tiny paths.runs=runs/vlm_pipeline)
 learnt=()
+brief=()
 asked=(frames.count=4 frames.face.detector=haar controls=true)
 if [ "$weights" = tiny ]; then
   weights=work/vlm_tiny
   [ -d "$weights/internvl" ] || python tests/vlm/tiny_models.py "$weights"
   echo "Random weights: floor=0, so that their answers are scored although no word of them means anything."
   asked+=(vlm.device=cpu vlm.dtype=float32 floor=0)
+  brief=("heads=[incongruent]" controls=false)
   learnt=(tune.steps=20 tune.every=10 tune.batch_size=4 tune.learning_rate=0.01)
 fi
 
@@ -35,7 +37,7 @@ for arm in incongruence polarity placebo; do
     folder=$runs/$tuned-tuned/$arm/seed-$seed
     [ -d "$folder/adapter" ] || subtext-vlm tune vlm=$tuned vlm.path="$weights/$tuned" "${common[@]}" "${asked[@]}" "${learnt[@]}" labels=$arm seed=$seed tune.folder="$folder"
     scored=$runs/$tuned-$arm/seed-$seed
-    [ -f "$scored/metrics.json" ] || subtext-vlm score vlm=$tuned vlm.path="$weights/$tuned" vlm.adapter="$folder/adapter" "${common[@]}" "${asked[@]}" seed=$seed folder="$scored"
+    [ -f "$scored/metrics.json" ] || subtext-vlm score vlm=$tuned vlm.path="$weights/$tuned" vlm.adapter="$folder/adapter" "${common[@]}" "${asked[@]}" "${brief[@]}" seed=$seed folder="$scored"
   done
   systems+=("$tuned-$arm=$runs/$tuned-$arm")
 done

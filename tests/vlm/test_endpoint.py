@@ -275,6 +275,11 @@ def test_a_server_that_dies_midway_loses_nothing(corpus: Path, tmp_path: Path) -
     assert len({line["key"] for line in lines}) == len(lines), "nothing was asked twice"
 
 
+def test_an_adapter_is_the_servers_affair(server: str, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a server puts adapters on its model itself"):
+        scored(corpus, f"{server}/v1", tmp_path / "run", "vlm.adapter=somewhere")
+
+
 def test_a_model_behind_a_server_is_not_tuned(server: str, corpus: Path, tmp_path: Path) -> None:
     settings = vlm_settings(corpus, Path("no"), tmp_path, f"endpoint.url={server}/v1", "endpoint.model=m")
     with pytest.raises(ConfigError, match="cannot be tuned"):

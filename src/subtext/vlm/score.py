@@ -73,6 +73,10 @@ def make_vlm(settings: Mapping[str, Any]) -> Vlm:
     spec = build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec)
     if settings["endpoint"]["url"] is None:
         return Vlm(spec)
+    if spec.adapter is not None:
+        raise ConfigError(
+            "vlm.adapter: a server puts adapters on its model itself; leave it out and set endpoint.model"
+        )
     endpoint = build({"_target_": "subtext.vlm.endpoint.EndpointSpec", **settings["endpoint"]}, EndpointSpec)
     return RemoteVlm(spec, Endpoint(endpoint))
 
