@@ -112,6 +112,8 @@ class IncongruenceTask(pl.LightningModule):
         """Loss of one batch: of the heads, and of the fusion where it has losses of its own."""
         # A resumed run must draw what the uninterrupted one would have drawn at this step.
         seed_draws(mix(self.seed, self.global_step, batch_idx, self.global_rank), self.device)
+        if self.trainer.world_size > 1:
+            _check_shares(batch)
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
         hidden = hide(present, self.modality_dropout) if self.modality_dropout else None
@@ -186,6 +188,22 @@ class IncongruenceTask(pl.LightningModule):
 
     def _metric(self, spec: HeadSpec) -> Metric:
         return cast(Metric, self.metrics[spec.key])
+
+
+def _check_shares(batch: Batch) -> None:
+    """Whether every process has every modality in its share of a batch; without, they would wait for each other.
+
+    Raises:
+        ConfigError: one has not; all processes know, and all end.
+    """
+    there = torch.stack([tokens.present.any() for tokens in batch.streams.values()]).int()
+    torch.distributed.all_reduce(there, torch.distributed.ReduceOp.MIN)
+    lacking = [modality for modality, has in zip(batch.streams, there.tolist(), strict=True) if not has]
+    if lacking:
+        raise ConfigError(
+            f"a process has a batch without any {lacking[0]}, and several processes learn together only where each "
+            "has some; set a larger task.batch_size, or train in one process: trainer=cpu or trainer=gpu"
+        )
 
 
 def seed_draws(seed: int, device: torch.device) -> None:

@@ -25,9 +25,9 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "task.batc
 ONE = ["task.batch_size=8"]
 
 
-def train(folder: Path, name: str, *overrides: str) -> Path:
+def run(folder: Path, name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
     command = Path(sysconfig.get_path("scripts")) / "subtext-train"
-    done = subprocess.run(
+    return subprocess.run(
         [command, *COMMON, *overrides, f"hydra.run.dir={name}"],
         cwd=folder,
         capture_output=True,
@@ -35,6 +35,10 @@ def train(folder: Path, name: str, *overrides: str) -> Path:
         timeout=240,
         check=False,
     )
+
+
+def train(folder: Path, name: str, *overrides: str) -> Path:
+    done = run(folder, name, *overrides)
     assert done.returncode == 0, done.stderr
     return folder / name
 
@@ -70,3 +74,16 @@ def test_two_epochs_end_in_the_predictions_of_one_process(place: Path) -> None:
     assert list(one.index) == list(two.index)
     assert one["prob_incongruent"].std() > 0.05
     pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-3)
+
+
+def test_a_process_without_a_modality_ends_them_all(place: Path, tmp_path: Path) -> None:
+    path = write_corpus(tmp_path / "corpus")
+    for number, name in enumerate(pd.read_csv(path)["features"]):
+        arrays = dict(np.load(path.parent / name))
+        if number % 8:
+            arrays.pop("prosody", None)
+        np.savez(path.parent / name, **arrays)
+    done = run(tmp_path, "rare", "trainer.max_epochs=1", *TWO)
+    assert done.returncode == 2
+    assert "ConfigError: a process has a batch without any prosody" in done.stderr
+    assert "Traceback" not in done.stderr
