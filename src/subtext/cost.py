@@ -77,7 +77,7 @@ def measure_here(run: Path) -> dict[str, Any]:
     classifier = load_classifier(run)
     clip = typical_clip(index, classifier.modalities, described["max_steps"])
     weights = sum(tensor.nbytes for tensor in classifier.state_dict().values()) / 2**20
-    before = _peak_memory()
+    before = peak_memory()
     milliseconds = {}
     wall = computed = 0.0
     with torch.inference_mode():
@@ -99,7 +99,7 @@ def measure_here(run: Path) -> dict[str, Any]:
             computed += time.process_time() - at_work
             wall += sum(passes)
             milliseconds[str(batch)] = 1000 * statistics.median(passes) / batch
-    after = _peak_memory()
+    after = peak_memory()
     return {
         "parameters": classifier.counts(),
         # After memory was read, because counting loads much that computing does not need.
@@ -113,7 +113,7 @@ def measure_here(run: Path) -> dict[str, Any]:
     }
 
 
-def _peak_memory() -> float | None:
+def peak_memory() -> float | None:
     """The most memory that this process has held, in MiB."""
     try:
         # Not what getrusage gives, which begins with what the process held that started this one.

@@ -105,7 +105,7 @@ class Fitter:
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
         began = time.perf_counter()
-        with _interruptible(trainer), SyncedBatchNorm() if trainer.world_size > 1 else nullcontext():
+        with interruptible(trainer), SyncedBatchNorm() if trainer.world_size > 1 else nullcontext():
             trainer.fit(
                 module,
                 loader(
@@ -247,7 +247,7 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
     """Let Ctrl-C end training as it ends everything else; Lightning would turn it into exit code 1."""
     main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

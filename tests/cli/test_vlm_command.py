@@ -1,6 +1,7 @@
 """subtext-vlm from the command line: modes, one-line errors, a dry run, the part that a SLURM array asks for."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,17 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
     done = run("score", "--help", folder=tmp_path)
     assert done.returncode == 0
     assert "vlm: idefics, idefics2" in done.stdout
+
+
+def test_cost_needs_neither_weights_nor_a_folder(tmp_path: Path) -> None:
+    done = run("cost", "vlm=internvl", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"parameters +│ +7,94\d,\d{3},\d{3}", done.stdout)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+    done = run("cost", "vlm=internvl", "light=nowhere", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("RunError: no run folder nowhere")
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ from scored_runs import SIZES, vlm_settings, write_talking_corpus
 from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
 from subtext.errors import ConfigError, RunError, SubtextError
+from subtext.evaluation.compare_runs import cost_of
 from subtext.evaluation.prompted import calibrated
+from subtext.evaluation.systems import read_systems
 from subtext.training import train
 from subtext.vlm import score as score_module
 from subtext.vlm.answers import parse
@@ -407,6 +409,19 @@ def test_faces_can_be_sent(view: str, corpus: Path, model: Path, tmp_path: Path)
     with Image.open(picture) as opened:
         width, height = opened.size
     assert (width, height) == ((2 * 224, 224) if view == "face" else (2 * (160 + 72), 72))
+
+
+def test_cost_of_a_run_stands_beside_the_light_models(scored: Path) -> None:
+    cost = json.loads((scored / "run.json").read_text())["vlm"]["cost"]
+    answers = table(scored, "answers")
+    own = answers[answers["control"] == ""]
+    assert cost["prompts_per_clip"] == 30
+    assert cost["tokens_per_clip"] == pytest.approx(own["tokens"].sum() / own["id"].nunique())
+    assert cost["ms_per_clip"]["cpu"] == pytest.approx(own["ms"].sum() / own["id"].nunique())
+    assert cost["flops_per_clip"] > 30 * 2 * cost["parameters"]["frozen"]
+    assert cost["peak_memory_mb"] > 100
+    system = read_systems([str(scored)])[0]
+    assert cost_of(system, measured=True) == cost
 
 
 @pytest.mark.parametrize(

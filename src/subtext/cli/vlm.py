@@ -15,6 +15,12 @@ usage: subtext-vlm MODE vlm=FAMILY vlm.path=FOLDER [--dry-run] [KEY=VALUE ...]
 
 Modes:
   score   ask the model about every validation and test clip, and evaluate it
+  tune    train a LoRA adapter on the training clips, labels=incongruence,
+          polarity or placebo; score it by vlm.adapter=FOLDER/adapter
+  reply   write the counsellor's next reply to every client's turn of the test
+          clips, as subtext-replies reads it; reply.hint=none, told or placebo
+  cost    parameters, operations, tokens and memory, without weights; without
+          vlm.path of the family's published model; light=RUN beside it
 
 subtext-vlm MODE --help shows every setting."""
 
@@ -31,7 +37,8 @@ def main() -> NoReturn:
         sys.exit(UNUSABLE)
     sys.argv[1:] = ["dry_run=true" if a == "--dry-run" else a for a in sys.argv[2:]]
     register_resolvers()
-    run(MODES[mode], "subtext-vlm", config_name="vlm_run", run_folder="${folder}")
+    task, folder = MODES[mode]
+    run(task, "subtext-vlm", config_name="vlm_run", has_run_folder=folder is not None, run_folder=folder)
 
 
 def score_run(config: DictConfig) -> None:
@@ -54,8 +61,56 @@ def score_run(config: DictConfig) -> None:
     print(f"Run folder: {folder}")
 
 
-MODES: Final[Mapping[str, Callable[[DictConfig], int | None]]] = {"score": score_run}
-"""Mode -> what it does; each is a Hydra task."""
+def tune_run(config: DictConfig) -> None:
+    """Train an adapter as configured."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from subtext.vlm.tune import ADAPTER, tune
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    tune(OmegaConf.to_container(config, resolve=True), folder)
+    print(f"Adapter: {folder / ADAPTER}")
+
+
+def write_reply(config: DictConfig) -> None:
+    """Write replies as configured."""
+    from subtext.vlm.reply import reply
+
+    path, made = reply(OmegaConf.to_container(config, resolve=True))
+    print(f"{made} replies made. Written: {path}")
+
+
+def show_cost(config: DictConfig) -> None:
+    """Print what a family costs, and the light model beside it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from subtext.vlm.cost import configured_cost
+    from subtext.vlm.light import light_cost
+
+    settings = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("vlm", "frames")}
+    found = configured_cost(settings, int(config.tune.rank))
+    table = Table(title=f"{found.model} ({found.source})")
+    for heading in ("", config.vlm.name, *(["light model"] if config.light else [])):
+        table.add_column(heading, justify="right" if heading else "left")
+    light = light_cost(Path(config.light), Path(config.paths.models))["total"] if config.light else {}
+    beside = {"parameters": light.get("parameters"), "flops_per_prompt": light.get("flops")}
+    for name, value in found.as_dict().items():
+        if not isinstance(value, str):
+            own = [beside.get(name)] if config.light else []
+            table.add_row(
+                name, *("" if v is None else f"{v:,.2f}" if isinstance(v, float) else f"{v:,}" for v in (value, *own))
+            )
+    Console().print(table)
+
+
+MODES: Final[Mapping[str, tuple[Callable[[DictConfig], int | None], str | None]]] = {
+    "score": (score_run, "${folder}"),
+    "tune": (tune_run, "${tune.folder}"),
+    "reply": (write_reply, None),
+    "cost": (show_cost, None),
+}
+"""Mode -> what it does, as a Hydra task, and the folder that it writes."""
 
 
 def register_resolvers() -> None:

@@ -172,6 +172,7 @@ def _page(corpus: Corpus, manifest: Manifest, sections: list[CardSection]) -> It
     yield ""
     yield f"- corpus: `{manifest.name}`, {len(manifest):,} segments ({about.nature})"
     yield f"- licence: {about.licence}"
+    yield f"- may be sent to a server on another machine: {'yes' if about.may_leave_machine else 'no'}"
     yield f"- citation: {about.citation}"
     yield f"- source: {about.source}"
     layout = about.layout if about.verified else f"**unverified**: {about.layout}"

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import pandas as pd
 
+_YES_NO: Final = ("verified", "may_leave_machine")
 Nature = Literal["natural", "acted", "constructed", "your own", "several"]
 
 
@@ -21,10 +22,11 @@ class Description:
         citation: the paper, in one line, with an identifier.
         source: where its official files are to be had.
         labels: which label columns the manifest fills, and from which of the corpus's own fields.
-        question: what `incongruent` asks in this corpus, as headings say it.
         layout: where the official layout that the module expects was read.
         verified: whether that layout could be read at its source; where not, the card says `unverified`.
         cautions: known traps, a sentence each.
+        question: what `incongruent` asks in this corpus, as headings say it.
+        may_leave_machine: whether licence and consent allow sending recordings and words to another machine.
     """
 
     title: str
@@ -37,6 +39,7 @@ class Description:
     verified: bool = True
     cautions: tuple[str, ...] = ()
     question: str = "words against face"
+    may_leave_machine: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """For the file beside a manifest; `from_json` reads it."""
@@ -53,10 +56,13 @@ class Description:
             raise ValueError(f"a {type(content).__name__}, not an object")
         found = {part.name: content[part.name] for part in fields(cls) if part.name in content}
         cautions = found.get("cautions", [])
-        if not isinstance(cautions, (list, tuple)) or not isinstance(found.get("verified", True), bool):
-            raise ValueError("its cautions are no list, or verified is neither true nor false")
+        if not isinstance(cautions, (list, tuple)):
+            raise ValueError("its cautions are no list")
+        for name in _YES_NO:
+            if not isinstance(found.get(name, True), bool):
+                raise ValueError(f"{name} is neither true nor false")
         found["cautions"] = tuple(cautions)
-        texts = [value for name, value in found.items() if name not in ("verified", "cautions")]
+        texts = [value for name, value in found.items() if name not in (*_YES_NO, "cautions")]
         if not all(isinstance(text, str) for text in (*texts, *cautions)) or found.get("nature") not in get_args(
             Nature
         ):
@@ -85,6 +91,7 @@ def joined(parts: Mapping[str, Description]) -> Description:
         layout=each("layout"),
         verified=all(about.verified for about in parts.values()),
         question=questions.pop() if len(questions) == 1 else "the label of each corpus",
+        may_leave_machine=all(about.may_leave_machine for about in parts.values()),
         cautions=(
             "A column of labels may mean another thing in each corpus: read what is said of the labels.",
             *(f"{name}: {caution}" for name, about in parts.items() for caution in about.cautions),

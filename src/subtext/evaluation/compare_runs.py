@@ -190,6 +190,9 @@ def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
     folder = system.runs[0].folder
     if folder is None:
         return {"reason": "no run folder"}
+    if RunFolder(folder).file("run.json").is_file() and "vlm" in (facts := RunFolder(folder).run()):
+        scored: dict[str, Any] = facts["vlm"].get("cost", {})
+        return scored
     model = folder
     if not RunFolder(folder).is_trained and (folder / "folds" / "0").is_dir():
         model = folder / "folds" / "0"

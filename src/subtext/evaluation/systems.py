@@ -1,5 +1,6 @@
 """Runs sorted into systems: which differ in their seed only, in what the others differ, and what to call them."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +28,14 @@ IGNORED: Final = (
     "controls",
     "audit",
     "strict",
+    "labels",
+    "tune",
+    "reply",
+    "light",
 )
 """Settings that don't make another system: they follow from the seed, or change no prediction."""
 
+_OF_A_SEED: Final = re.compile(r"seed-\d+")
 _NOT_IN_NAMES: Final = "|<>`*\n\r"
 """Signs that would break the tables of a page."""
 FAMILY: Final = "vlm.name"
@@ -165,6 +171,10 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
     settings = {key: value for key, value in run.settings().items() if key not in IGNORED}
     # Seeds may each have an encoder stage of their own; that there is one is what counts.
     settings["encoders"] = None if settings.get("encoders") is None else "given"
+    adapter = (settings.get("vlm") or {}).get("adapter")
+    if adapter is not None:
+        # So may adapters, as subtext-vlm tune calls its folders: .../placebo/seed-0/adapter.
+        settings["vlm"] = {**settings["vlm"], "adapter": _OF_A_SEED.sub("seed-*", str(adapter))}
     return flat(settings)
 
 

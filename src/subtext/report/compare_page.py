@@ -505,6 +505,9 @@ def _cost(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "Of encoders, fusion and heads, of each system's first seed, for a clip of median length. What comes before"
     yield "(finding faces, the sentence model, measuring prosody) is not in it."
+    if "prompts_per_clip" in columns:
+        yield "Of vision-language models the whole model, for all questions about a clip: operations are counted on"
+        yield "shapes, `ms_per_clip` is by device and as the run's batches were, memory is that of the scoring process."
     if "ms_per_clip.1" in columns:
         yield "`ms_per_clip`: milliseconds on one thread of this machine's CPU, median, at 1 and at 64 clips at once."
         yield "`core_share`: for how much of that time the measuring process had a core. Memory is in MiB."

@@ -37,13 +37,17 @@ def answer_tokens(vlm: Vlm, options: Sequence[str]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     vocabulary = vlm.tokenizer.get_vocab()
     for option in options:
-        fold = str.casefold if len(option) > 1 else str
-        wanted = fold(option)
-        near = [number for token, number in vocabulary.items() if wanted in fold(token)]
-        found[option] = sorted(n for n in near if fold(vlm.tokenizer.decode([n]).strip()) == wanted)
+        wanted = folded(option, option)
+        near = [number for token, number in vocabulary.items() if wanted in folded(token, option)]
+        found[option] = sorted(n for n in near if folded(vlm.tokenizer.decode([n]).strip(), option) == wanted)
         if not found[option]:
             raise ConfigError(f"{vlm.folder}: its tokenizer has no token for the answer '{option}'; word it otherwise")
     return found
+
+
+def folded(text: str, option: str) -> str:
+    """A text as it's compared with an option: of a letter the capital one alone counts."""
+    return text.casefold() if len(option) > 1 else text
 
 
 def generate(vlm: Vlm, encoded: Encoded, tokens: int) -> "tuple[Tensor, list[str]]":

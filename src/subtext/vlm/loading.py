@@ -150,6 +150,10 @@ def load_model(spec: VlmSpec, folder: Path, processor: Any) -> "PreTrainedModel"
     model = model.eval().requires_grad_(False)
     _check_agreement(folder, model, processor)
     _plain_generation(spec, model, processor.tokenizer)
+    if spec.adapter is not None:
+        from subtext.vlm.adapters import load_adapter
+
+        load_adapter(spec, model, Path(spec.adapter))
     return model.to(device)
 
 
@@ -310,3 +314,18 @@ def folder_digest(folder: Path, memory: DigestMemory) -> str:
         raise WeightsError(f"{folder}: {bad.filename or 'a file'} cannot be read: {bad.strerror or bad}")
     told = "".join(f"{path.relative_to(folder).as_posix()} {digests[path]}\n" for path in files)
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def model_digest(folder: Path, adapter: str | None, memory: DigestMemory) -> str:
+    """sha256 of a model with its adapter, where it has one.
+
+    Raises:
+        WeightsError: a file cannot be read, or the adapter is of another base.
+    """
+    base = folder_digest(folder, memory)
+    if adapter is None:
+        return base
+    from subtext.vlm.adapters import check_base
+
+    check_base(Path(adapter), base)
+    return hashlib.sha256(f"{base} {folder_digest(Path(adapter), memory)}".encode()).hexdigest()

@@ -88,6 +88,32 @@ class Questions:
                 parts.append(self._parts[name].replace(f"{{{name}}}", " ".join(value.split())))
         return "\n".join([*parts, wording.text])
 
+    def polarity(self) -> list[Wording]:
+        """Yes-no questions about the polarity of words and face, as many as about incongruence.
+
+        Each wording's `head` is the column of the label; an answer stands for `negative` or `other`.
+
+        Raises:
+            ConfigError: the prompts' file lacks them, or has another number.
+        """
+        try:
+            made = [
+                Wording(
+                    f"{'verbal' if channel == 'words' else 'visual'}_polarity",
+                    f"{n}-{channel}-{first}_first",
+                    f"{wording[channel]} {how}",
+                    {"yes": wording["asks"], "no": "other" if wording["asks"] == "negative" else "negative"},
+                )
+                for n, wording in enumerate(self._prompts["polarity_yes_no"], 1)
+                for channel in ("words", "face")
+                for first, how in zip(("yes", "no"), self._prompts["orders"], strict=True)
+            ]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"prompts {self.version}: '{error}' is missing or of another form than in v1") from error
+        if len(made) != len(self._made("incongruent")):
+            raise ConfigError(f"prompts {self.version}: as many questions must ask for polarity as for incongruence")
+        return made
+
     def _made(self, head: str) -> list[Wording]:
         if head in BINARY_HEADS:
             made = self._yes_no(head)

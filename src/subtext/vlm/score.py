@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +32,13 @@ from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.preparation import check_folds, read_corpus
 from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder
-from subtext.vlm.answers import answer, answer_tokens, parse
+from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
+from subtext.vlm.cost import clip_cost, prompt_cost
+from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, RemoteVlm
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
-from subtext.vlm.loading import folder_digest, parameter_count
+from subtext.vlm.loading import model_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
 from subtext.vlm.spec import VlmSpec
 from subtext.vlm.store import AnswerStore, key_of
@@ -67,7 +70,15 @@ def make_vlm(settings: Mapping[str, Any]) -> Vlm:
         WeightsError: its folder cannot be used.
         ConfigError: a setting cannot be used.
     """
-    return Vlm(build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec))
+    spec = build({"_target_": "subtext.vlm.spec.VlmSpec", **settings["vlm"]}, VlmSpec)
+    if settings["endpoint"]["url"] is None:
+        return Vlm(spec)
+    if spec.adapter is not None:
+        raise ConfigError(
+            "vlm.adapter: a server puts adapters on its model itself; leave it out and set endpoint.model"
+        )
+    endpoint = build({"_target_": "subtext.vlm.endpoint.EndpointSpec", **settings["endpoint"]}, EndpointSpec)
+    return RemoteVlm(spec, Endpoint(endpoint))
 
 
 class Clips:
@@ -160,14 +171,17 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     asked = next(scoring.prompts(read[name], ""), None)
     if asked is None:
         raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
-    encoded = scoring.vlm.encode([asked.sample])
+    remote = isinstance(scoring.vlm, RemoteVlm)
+    encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
     per_clip = sum(len(wordings) for wordings in scoring.questions.wordings.values())
     told = [
         scoring.vlm.render(asked.sample),
         "",
         f"clip {name}, question {asked.wording.head}, wording {asked.wording.name}, 1 of {per_clip} a clip",
-        f"{encoded.tokens[0]} tokens, {encoded.vision_tokens[0]} of them placeholders for vision",
+        "tokens are the server's affair"
+        if encoded is None
+        else f"{encoded.tokens[0]} tokens, {encoded.vision_tokens[0]} of them placeholders for vision",
     ]
     if frames is None:
         return "\n".join([*told, f"no frames: {reasons.get(name, 'none are sent')}"]), None
@@ -199,11 +213,15 @@ class _Scoring:
         self.tokens = int(settings["max_new_tokens"]) if self.written else 1
         self.vlm = make_vlm(settings)
         work = Path(settings["paths"]["work"]) / "vlm"
-        self.digest = folder_digest(self.vlm.folder, DigestMemory(work / "files.sqlite"))
+        if isinstance(self.vlm, RemoteVlm):
+            self.digest = self.vlm.digest
+        else:
+            self.digest = model_digest(self.vlm.folder, self.vlm.spec.adapter, DigestMemory(work / "files.sqlite"))
         self.store = AnswerStore(work / "answers" / self.digest[:16])
         self.batch_size = self.vlm.spec.batch_size
         self.counts: Counter[str] = Counter()
         self.records: list[dict[str, Any]] = []
+        self.example: _Asked | None = None
         self._libraries = [version(package) for package in ("torch", "transformers")]
         self._tokens: dict[tuple[str, ...], Mapping[str, Sequence[int]]] = {}
 
@@ -212,6 +230,8 @@ class _Scoring:
         whole = self.settings["cv"] is not None and self.settings["fold"] is None
         corpus = read_corpus({**self.settings, **({"fold": 0} if whole else {})})
         self.description = corpus.description
+        if isinstance(self.vlm, RemoteVlm):
+            self.vlm.endpoint.check(self.description)
         table = corpus.manifest.table
         wanted = table["fold"].notna() if whole else table["split"].isin(["val", "test"])
         self.folds = range(self.settings["cv"]) if whole else None
@@ -252,6 +272,7 @@ class _Scoring:
                 for control in self.controls:
                     changed = CONTROLS[control](clip, other, self.questions.content_free)
                     asked += self.prompts(changed, control)
+            self.example = self.example or next((one for one in asked if one.sample.frames is not None), None)
             self._answer(asked)
         for reason, count in without.most_common(3):
             log.warning("%d clips without frames: %s", count, reason)
@@ -312,6 +333,8 @@ class _Scoring:
         """Ask the model and keep what it says; gives why a prompt could not be asked."""
         import torch
 
+        if isinstance(self.vlm, RemoteVlm):
+            return self._server_answers(self.vlm, batch)
         try:
             encoded = self.vlm.encode([one.sample for one in batch])
             most = self.vlm.context
@@ -321,9 +344,11 @@ class _Scoring:
                 tokens = encoded.tokens[0] + self.tokens
                 return {batch[0].key: f"{tokens} tokens do not fit into a context of {most}; lower frames.count"}
             options = [self._options(one.wording) for one in batch]
+            began = time.perf_counter()
             answers = answer(self.vlm, encoded, options, self.tokens)
+            took = 1000 * (time.perf_counter() - began) / len(batch)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             return self._halved(batch)
         self.store.add(
@@ -334,6 +359,7 @@ class _Scoring:
                     "tokens": tokens,
                     "vision_tokens": vision,
                     "batch": len(batch),
+                    "ms": took,
                 }
                 for one, given, tokens, vision in zip(
                     batch, answers, encoded.tokens, encoded.vision_tokens, strict=True
@@ -341,6 +367,34 @@ class _Scoring:
             }
         )
         return {}
+
+    def _server_answers(self, vlm: RemoteVlm, batch: Sequence[_Asked]) -> dict[str, str]:
+        """As many questions at once as a batch has; each answer is kept as it comes, whatever becomes of the others."""
+        refused: dict[str, str] = {}
+        failed: Exception | None = None
+        listed = not self.written
+
+        def ask(one: _Asked) -> tuple[Answer, int | None, float]:
+            began = time.perf_counter()
+            return *vlm.answer(
+                one.sample, tuple(one.wording.options), self.tokens, listed=listed
+            ), time.perf_counter() - began
+
+        with ThreadPoolExecutor(len(batch)) as pool:
+            asked = {pool.submit(ask, one): one.key for one in batch}
+            for done in as_completed(asked):
+                try:
+                    given, tokens, took = done.result()
+                except Refused as error:
+                    refused[asked[done]] = str(error)
+                except (RunError, ConfigError) as error:
+                    failed = error
+                else:
+                    counted = {"tokens": tokens, "vision_tokens": None, "batch": len(batch), "ms": 1000 * took}
+                    self.store.add({asked[done]: {"log_probs": dict(given.log_probs), "raw": given.raw, **counted}})
+        if failed is not None:
+            raise failed
+        return refused
 
     def _halved(self, batch: Sequence[_Asked]) -> dict[str, str]:
         import torch
@@ -380,11 +434,13 @@ class _Scoring:
         }
         nothing = {"raw": None, "parsed": None, "log_probs": None, "mass": np.nan, "score": np.nan}
         if given is None:
-            return row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "reason": refused}
+            return (
+                row | nothing | {"tokens": None, "vision_tokens": None, "batch": None, "ms": np.nan, "reason": refused}
+            )
         own = {name: np.exp(value) for name, value in given["log_probs"].items()}
         mass = float(sum(own.values()))
         parsed = parse(given["raw"], tuple(one.wording.options))
-        counted = {k: given[k] for k in ("raw", "tokens", "vision_tokens", "batch")}
+        counted = {k: given.get(k) for k in ("raw", "tokens", "vision_tokens", "batch", "ms")}
         shares = self._shares(one.wording, given, parsed)
         return (
             row
@@ -508,8 +564,9 @@ class _Scoring:
         return {
             "family": spec.name,
             "model": Path(spec.path).name,
+            "adapter": None if spec.adapter is None else Path(spec.adapter).resolve().parent.name,
             "sha256": self.digest,
-            "parameters": parameter_count(self.vlm.folder),
+            "parameters": None if isinstance(self.vlm, RemoteVlm) else parameter_count(self.vlm.folder),
             "dtype": spec.dtype,
             "device": spec.device,
             "frames": spec.frames,
@@ -519,8 +576,25 @@ class _Scoring:
             "floor": self.settings["floor"],
             "prompts_asked": int(self.counts["asked"]),
             "prompts_known": len(answers) - int(self.counts["asked"]),
+            "cost": self._cost(answers),
             **summary(table, answers),
         }
+
+    def _cost(self, answers: pd.DataFrame) -> dict[str, Any]:
+        """What a clip costs, for `subtext-compare`; counted once, like an answer."""
+        if isinstance(self.vlm, RemoteVlm):
+            return {"reason": "the model is behind a server, which does not say what it costs"}
+        if self.example is None:
+            return {"reason": "no clip has frames"}
+        key = key_of(cost=self.example.key)
+        if self.store.get(key) is None:
+            try:
+                counted = prompt_cost(self.vlm, self.example.sample)
+            except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+                # Answers that took days are worth more than what they cost.
+                return {"reason": f"operations cannot be counted ({type(error).__name__}: {str(error)[:200]})"}
+            self.store.add({key: {"log_probs": {}, "cost": counted}})
+        return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
@@ -541,7 +615,7 @@ def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     return {k: v for k, v in ours.items() if k not in free} == {k: v for k, v in theirs.items() if k not in free}
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     told = str(error)

@@ -18,6 +18,7 @@ class VlmSpec:
     Attributes:
         name: the family.
         path: a folder, or a hub id, which needs a `revision`.
+        adapter: folder of a LoRA adapter that is put on it.
         revision: commit on the hub (40 hexadecimal digits).
         allow_download: fetch the model from the hub where its local cache lacks it.
         device: `cpu`, `cuda` or `cuda:1`; never chosen silently.
@@ -36,6 +37,7 @@ class VlmSpec:
 
     name: str
     path: str
+    adapter: str | None = None
     revision: str | None = None
     allow_download: bool = False
     device: str
