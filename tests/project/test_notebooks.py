@@ -225,9 +225,12 @@ def check_models(names: dict[str, Any]) -> None:
     assert names["heads"].set_index("head").loc["incongruent", ["clips", "unscored"]].to_list() == [18, 0]
     assert 0 < names["heads"]["mass"].item() < 0.05, "random weights answer something else"
     costs = names["costs"]
-    assert costs.loc["light", "FLOPs a clip"] > 0
-    assert costs.loc["run of smolvlm", "parameters frozen"] > costs.loc["light", "parameters trained"]
-    assert costs.loc["run of smolvlm", "tokens a clip"] > 20 * names["about"]["vision_tokens"] > 0
+    assert list(costs.index) == ["light", "vlm", "SUBTEXT_VLM_RUN"]
+    assert costs.loc["vlm"].equals(costs.loc["SUBTEXT_VLM_RUN"].rename("vlm"))
+    assert costs.loc["vlm", "parameters frozen"] == names["about"]["parameters"] > 0
+    assert costs.loc["vlm", "FLOPs a clip"] > costs.loc["light", "FLOPs a clip"] > 0
+    assert costs.loc["vlm", "tokens a clip"] == pytest.approx(20 * names["about"]["tokens"])
+    assert {path.stem for path in names["drawn"].glob("*.png")} == {"systems", "differences", "cost"}
 
 
 def check_replies(names: dict[str, Any]) -> None:
