@@ -1,23 +1,40 @@
-"""Notebooks run as they stand, on a small evaluated run and what a tiny studio corpus gave, and hold no outputs."""
+"""Notebooks run as they stand, on small runs of constructed clips and on constructed replies, and hold no outputs."""
 
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
 from prediction_tables import run_tables
 from studio_runs import build_studio, compare_studio, corpus_of, sweep_studio, train_studio
 from subtext.corpora.audit import audit_corpus
 from subtext.corpora.card import write_card
+from subtext.evaluation.compare_runs import compare_runs
+from subtext.evaluation.metrics import auroc
 from subtext.evaluation.run import evaluate_run
+from subtext.replies import pages
+from subtext.replies.compare import compare_systems
+from subtext.replies.measures import CLAIMS, MEASURES
+from subtext.replies.validate import validate
 from subtext.report.audit_page import write_audit
+from subtext.training import train
+from tiny_runs import settings as light_settings
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-SHOWN = {"read_a_run": "found", "01_corpora": "told", "02_fusion_comparison": "systems", "03_error_analysis": "errors"}
+SHOWN = {
+    "read_a_run": "found",
+    "01_corpora": "told",
+    "02_fusion_comparison": "systems",
+    "03_error_analysis": "errors",
+    "05_vlm_and_replies": "controls",
+}
 """Notebook -> a table in it that holds at least five rows once it has run."""
 
 
@@ -69,6 +86,64 @@ def results(studio: Path, trained: dict[str, Path]) -> Path:
     return studio
 
 
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of a tiny vision-language model, with all controls, and of a light one on the same clips; compared."""
+    folder = tmp_path_factory.mktemp("asked")
+    with pytest.MonkeyPatch.context() as patch:
+        # Its helpers stand beside the tests of the models.
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "vlm"))
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
+        from scored_runs import vlm_settings, write_talking_corpus
+        from tiny_models import write_tiny
+
+        from subtext.vlm.score import score
+
+        (folder / "corpus").mkdir()
+        corpus = write_talking_corpus(folder / "corpus")
+        model = write_tiny("smolvlm", folder / "model")
+        score(vlm_settings(corpus, model, folder / "vlm", "controls=true"), folder / "vlm")
+        light = light_settings(folder, corpus, heads=["incongruent"])
+        light["trainer"]["max_epochs"] = 1
+        train(light, folder / "light")
+        runs = [f"{name}={folder / name}" for name in ("light", "vlm")]
+        compare_runs(runs, folder / "comparison", reference="light", cost=False, n_bootstrap=20)
+    return folder
+
+
+def constructed_replies() -> pd.DataFrame:
+    """Four turns of each of 40 sessions by three systems, all measures noise; the good sessions give less advice and
+    invite more, and `plain` gives more advice than the others. Nobody said any of it.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for session, turn, system in np.ndindex(40, 4, 3):
+        name, high = ("counsellor", "plain", "placebo")[system], session // 2 % 3 > 0
+        row = {measure.name: rng.normal() for measure in MEASURES}
+        row["advice"] += 3 * (name == "plain") - high
+        row["invitation"] += high
+        told = {"mi_quality": "high" if high else "low", "source": f"film {session // 2}", "status": "scored"}
+        rows.append(row | told | {"id": f"{session}-{turn}", "session": str(session), "system": name, "seed": "0"})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def replies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `experiments/replies` holds, of constructed replies."""
+    folder = tmp_path_factory.mktemp("replies")
+    measured = constructed_replies()
+    found = validate(None, measured[measured["system"] == "counsellor"]).as_dict()
+    pages.validation_table(found).to_csv(folder / "validation.csv", index=False)
+    figure = {"value": 0.6, "low": 0.5, "high": 0.7}
+    parts = ("coder", "reference", "difference", "people", "coder_as_annotator", "less_people")
+    checks = {head: {"replies": 90, "ties": 2, **dict.fromkeys(parts, figure)} for head in pages.HEAD_TITLES}
+    pages.coder_table({"coder": checks}).to_csv(folder / "coder.csv", index=False)
+    for reference in ("counsellor", "placebo"):
+        content = compare_systems(measured, reference, found).as_dict()
+        pages.comparison_table(content).to_csv(folder / f"against_{reference}.csv", index=False)
+    return folder
+
+
 @pytest.fixture
 def places(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names to a notebook what it reads, and has it made."""
@@ -84,6 +159,11 @@ def places(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.Monke
         case "03_error_analysis":
             monkeypatch.setenv("SUBTEXT_RUN", str(request.getfixturevalue("trained")["crossmodal"] / "seed-0"))
             monkeypatch.setenv("SUBTEXT_FEATURES", str(request.getfixturevalue("studio") / "features"))
+        case "05_vlm_and_replies":
+            folder = request.getfixturevalue("asked")
+            monkeypatch.setenv("SUBTEXT_COMPARISON", str(folder / "comparison"))
+            monkeypatch.setenv("SUBTEXT_VLM_RUN", str(folder / "vlm"))
+            monkeypatch.setenv("SUBTEXT_REPLIES", str(request.getfixturevalue("replies")))
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +200,75 @@ def test_every_cell_runs(path: Path) -> None:
         assert set(names["focus"]["id"]) == set(names["test"]["id"])  # type: ignore[index]
         assert names["agreement"].to_numpy().sum() == 40  # type: ignore[attr-defined]
         assert "face_height" in names["quality"]  # type: ignore[operator]
+    if path.stem == "05_vlm_and_replies":
+        check_models(names)
+        check_replies(names)
+
+
+def check_models(names: dict[str, Any]) -> None:
+    """What the first part says of the tiny model is what its tables hold."""
+    controls, systems = names["controls"], names["systems"]
+    kinds = ["", "words_only", "frames_only", "black_frames", "other_frames", "shuffled_frames", "content_free"]
+    assert list(controls["control"]) == kinds
+    table = pd.read_parquet(names["run"] / "predictions.parquet").query("split == 'test'")
+    area = auroc(table["incongruent"].to_numpy(bool), table["logit_incongruent"].to_numpy(float)).value
+    assert controls.loc["as asked", "AUROC"] == pytest.approx(area)
+    assert list(systems.loc[systems["control"] == "", "system"]) == ["light", "vlm"]
+    assert controls.loc["content-free", "AUROC"] == 0.5
+    gaps = controls.loc["as asked", "AUROC"] - controls["AUROC"]
+    assert np.allclose(controls["gap"][1:], gaps[1:])
+    assert controls.loc["content-free", "sd of P(yes)"] == pytest.approx(0, abs=1e-9)
+    assert names["prior"] == controls.loc["content-free", "P(yes)"]
+    assert (controls["p (Holm)"] >= controls["p"])[controls["p"].notna()].all()
+    assert list(names["differences"]["system"]) == ["vlm"]
+    assert len(names["asking"]) == 20
+    assert names["heads"].set_index("head").loc["incongruent", ["clips", "unscored"]].to_list() == [18, 0]
+    assert 0 < names["heads"]["mass"].item() < 0.05, "random weights answer something else"
+    costs = names["costs"]
+    assert list(costs.index) == ["light", "vlm", "SUBTEXT_VLM_RUN"]
+    assert costs.loc["vlm"].equals(costs.loc["SUBTEXT_VLM_RUN"].rename("vlm"))
+    assert costs.loc["vlm", "parameters frozen"] == names["about"]["parameters"] > 0
+    assert costs.loc["vlm", "FLOPs a clip"] > costs.loc["light", "FLOPs a clip"] > 0
+    assert costs.loc["vlm", "tokens a clip"] == pytest.approx(20 * names["about"]["tokens"])
+    assert {path.stem for path in names["drawn"].glob("*.png")} == {"systems", "differences", "cost"}
+
+
+def check_replies(names: dict[str, Any]) -> None:
+    """What was put into the constructed replies is found, in its direction; only what held in validation counts."""
+    measures, claims = names["measures"].set_index("measure"), names["claims"].set_index(["pair", "name"])
+    assert names["held"] == {"advice", "invitation"} == set(measures.index[measures["enters a claim"]])
+    assert len(measures) == len(MEASURES)
+    assert list(names["sums"]["claim"]) == list(CLAIMS)
+    assert len(names["coder"]) == 3
+    assert len(claims) == 3 * len(names["pairs"]) == 12
+    assert set(claims.index.get_level_values("name")) == set(CLAIMS.values())
+    fidelity = claims.xs(CLAIMS["person_centred"], level="name")["verdict"]
+    assert fidelity.to_dict() == {
+        "plain less counsellor": "worse",
+        "placebo less counsellor": "tie",
+        "counsellor less placebo": "tie",
+        "plain less placebo": "worse",
+    }
+    singles = names["singles"].set_index(["pair", "name"])
+    assert singles.loc[("plain less placebo", "advice"), "difference"] == pytest.approx(3, abs=0.6)
+
+
+@pytest.mark.slow
+def test_what_is_not_there_is_said_in_a_line(
+    replies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither models nor a comparison, and of the replies the validation alone."""
+    shutil.copy(replies / "validation.csv", tmp_path)
+    for name in ("SUBTEXT_COMPARISON", "SUBTEXT_VLM_RUN"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("SUBTEXT_REPLIES", str(tmp_path))
+    names = execute(next(path for path in NOTEBOOKS if path.stem == "05_vlm_and_replies"))
+    said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line]
+    beginnings = ("no comparison in", "no predictions in", f"no {tmp_path / 'coder.csv'}", "no against_*.csv in")
+    assert [line.startswith(beginning) for line, beginning in zip(said, beginnings, strict=True)] == [True] * 4
+    assert names["held"]
+    for name in ("systems", "differences", "controls", "heads", "costs", "coder", "claims", "singles"):
+        assert names[name].empty, name  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow  # shares the runs of the test above
