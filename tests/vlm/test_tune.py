@@ -406,7 +406,7 @@ def test_a_run_that_ends_badly_says_so_in_one_line(
         with pytest.raises(RunError, match=r"out of memory with 3 prompts a step; lower tune\.batch_size") as caught:
             tuned(corpus, model, tmp_path / "full")
     assert "\n" not in str(caught.value)
-    (tmp_path / "full" / LAST).write_bytes(b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    (tmp_path / "full" / LAST).write_bytes(b"\x80\x04cos\nsystem\n(S'exit 1'\ntR.")
     with pytest.raises(WeightsError, match="it was not loaded"):
         tuned(corpus, model, tmp_path / "full")
 

@@ -28,6 +28,7 @@ from subtext.features.content import DigestMemory
 from subtext.fitting import interruptible, quiet_lightning
 from subtext.manifest import Manifest
 from subtext.preparation import read_corpus
+from subtext.privacy import write_csv
 from subtext.run_folder import RunFolder
 from subtext.task import seed_draws
 from subtext.vlm.adapters import add_adapter, targets, write_adapter
@@ -334,7 +335,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     stream = Stream(len(examples), spec.every * spec.batch_size, seed)
     taught = _taught(examples, stream, spec.steps * spec.batch_size)
     with run.writing():
-        taught.to_csv(run.file(EXAMPLES), index=False)
+        write_csv(taught, run.file(EXAMPLES))
     base = folder_digest(vlm.folder, DigestMemory(Path(settings["paths"]["work"]) / "vlm" / "files.sqlite"))
     model = vlm.model
     torch.manual_seed(mix(seed, 3))  # of the adapters' first numbers
@@ -346,7 +347,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     began = time.perf_counter()
     losses = _fit(task, loader, spec, torch.device(vlm.spec.device), folder)
     with run.writing():
-        losses.to_csv(run.file("history.csv"), index=False)
+        write_csv(losses, run.file("history.csv"))
         write_adapter(model, run.file(f"{ADAPTER}.part"), rank=spec.rank, alpha=spec.alpha, base=base)
     run.add_facts(
         {

@@ -1,49 +1,21 @@
 """`subtext-data COMMAND ...`: build, describe, check and divide corpora. One module a command."""
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 
-from subtext import __version__
+from subtext.cli.commands import commands_parser, run_command
 from subtext.cli.data import aggregate, agreement, audit, behaviour, build, card, codebook, export, join, split
-from subtext.cli.outcome import finish
 
 COMMANDS = (build, card, split, join, export, audit, behaviour, codebook, agreement, aggregate)
-"""In the order in which `--help` lists them. Each has NAME, HELP, `add_arguments(parser)` and `run(options)`."""
+"""In the order in which `--help` lists them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    top = parser()
-    options, rest = top.parse_known_args(arguments)
-    # argparse takes KEY=VALUE in one place only; people also put it behind the options.
-    if rest and not (hasattr(options, "settings") and all("=" in part and part[0] != "-" for part in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.settings = [*options.settings, *rest]
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return finish(lambda: options.run(options), debug=options.debug)
+    return run_command(parser(), arguments)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with every command's own options."""
-    top = argparse.ArgumentParser(
-        prog="subtext-data",
-        description="Corpora: from official files or your own recordings and rater files to a checked, split table.",
-        allow_abbrev=False,
-    )
-    top.add_argument("--version", action="version", version=f"subtext {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        sub = commands.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.add_arguments(sub)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(run=command.run)
-    return top
+    about = "Corpora: from official files or your own recordings and rater files to a checked, split table."
+    return commands_parser("subtext-data", about, COMMANDS)
