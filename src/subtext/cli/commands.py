@@ -28,8 +28,8 @@ def commands_parser(program: str, description: str, commands: Sequence[ModuleTyp
     Args:
         program: as it is called.
         description: what `--help` says of it.
-        commands: modules with NAME, HELP, `add_arguments(parser)` and `run(options)`, whose docstring is their `--help`; in
-            the order in which `--help` lists them.
+        commands: modules with NAME, HELP, `add_arguments(parser)` and `run(options)`, in the order in which `--help`
+            lists them; the docstring of each is its own `--help`.
     """
     top = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"subtext {__version__}")
