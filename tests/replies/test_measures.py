@@ -139,6 +139,7 @@ def test_words_and_sentences() -> None:
         ("Это очень тяжело", "language: ru"),
         ("Mm-hmm.", "scored"),
         ("Cuénteme.", "scored"),
+        ("No, " + "no, " * 40 + "no.", "scored"),
     ],
 )
 def test_what_is_not_scored_is_said(reply: str | None, status: str) -> None:

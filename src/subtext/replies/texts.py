@@ -14,7 +14,7 @@ LONGEST: Final = 10_000
 """Characters beyond which a reply is not scored: no reply in a conversation, and every measure would be its length."""
 ENGLISH: Final = "en"
 _SURE: Final = 8
-"""Words from which on the language of a text can be told: of AnnoMI's shorter ones one in five looks foreign."""
+"""Different words from which on a text's language can be told: of AnnoMI's shorter ones one in five looks foreign."""
 _WORD: Final = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?\u2026])\s+")
 _VOWELS: Final = re.compile(r"[aeiouy]+")
@@ -75,12 +75,12 @@ def _ordered(found: Iterable[str]) -> list[str]:
 
 
 def language(text: str) -> str:
-    """The language's code (ISO 639-1) by py3langid; English where there are too few words to tell.
+    """The language's code (ISO 639-1) by py3langid; English where too few different words tell.
 
     Raises:
         ConfigError: py3langid is not installed.
     """
-    if len(words_of(text)) < _SURE:
+    if len(set(words_of(text))) < _SURE:
         # Letters of other scripts tell a language even in a few words.
         letters = [letter for letter in text if letter.isalpha()]
         if sum(letter.isascii() for letter in letters) >= len(letters) / 2:
