@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_batches() -> None:
 def test_processes_share_the_order_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("subtext.data._processes", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("subtext.data.rank_and_count", lambda rank=rank: (rank, 3))
         sampler = EpochSampler(32, 0)
         shares.append(list(sampler))
         assert len(shares[-1]) == len(sampler) == 10

@@ -394,13 +394,13 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.rows // _processes()[1] if self.shuffle else -(-self.rows // _processes()[1])
+        return self.rows // rank_and_count()[1] if self.shuffle else -(-self.rows // rank_and_count()[1])
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         order = torch.randperm(self.rows, generator=generator) if self.shuffle else torch.arange(self.rows)
-        rank, processes = _processes()
-        return iter(order[rank::processes][: len(self)].tolist())
+        rank, number = rank_and_count()
+        return iter(order[rank::number][: len(self)].tolist())
 
 
 def loader(
@@ -439,7 +439,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _processes() -> tuple[int, int]:
+def rank_and_count() -> tuple[int, int]:
     """This process's rank, and how many there are."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -13,7 +13,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError
 
 from subtext.classifier import AUXILIARY, IncongruenceClassifier
-from subtext.data import Batch, mix
+from subtext.data import Batch, mix, rank_and_count
 from subtext.errors import ConfigError
 from subtext.heads import HEADS, HeadSpec
 from subtext.losses import ClassWeights, HeadLoss, balanced_weights, visible_targets
@@ -112,7 +112,7 @@ class IncongruenceTask(pl.LightningModule):
         """Loss of one batch: of the heads, and of the fusion where it has losses of its own."""
         # A resumed run must draw what the uninterrupted one would have drawn at this step.
         seed_draws(mix(self.seed, self.global_step, batch_idx, self.global_rank), self.device)
-        if self.trainer.world_size > 1:
+        if rank_and_count()[1] > 1:
             _check_shares(batch)
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
