@@ -8,7 +8,7 @@ import yaml
 
 from compared_runs import write_run, write_system
 from subtext.errors import RunError
-from subtext.evaluation.systems import check_seeds, read_systems, run_folders, shared_clips, system_names
+from subtext.evaluation.systems import _differing, check_seeds, read_systems, run_folders, shared_clips, system_names
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,13 @@ def test_a_stream_is_there_if_any_run_has_it(runs: Path, tmp_path: Path) -> None
     table.assign(present_visual=False).to_parquet(blind / "predictions.parquet")
     found = shared_clips(read_systems([str(blind), str(runs / "late")]), ["identity"])
     assert found["present_visual"].sum() == table.loc[table["split"] == "test", "present_visual"].sum() > 0
+
+
+def test_a_light_model_and_a_vision_language_model_differ_in_their_kind_and_not_in_every_setting() -> None:
+    light = {"fusion._target_": "subtext.fusion.late.Fusion", "task.lr": 0.1, "corpus.size": "tiny"}
+    asked = {"vlm.name": "smolvlm", "vlm.batch_size": 8, "prompts": "v1 (0a)", "corpus.size": "tiny"}
+    assert _differing([light, asked]) == ["vlm.name"]
+    other = asked | {"prompts": "v2 (1b)", "corpus.size": "demo"}
+    assert _differing([light, asked, other]) == ["corpus.size", "prompts", "vlm.name"]
+    # What one of two light models lacks is a difference, as ever.
+    assert "cv" in _differing([light, light | {"cv": 5}])

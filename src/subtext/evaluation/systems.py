@@ -1,8 +1,10 @@
 """Runs sorted into systems: which differ in their seed only, in what the others differ, and what to call them."""
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,6 +173,9 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
     settings = {key: value for key, value in run.settings().items() if key not in IGNORED}
     # Seeds may each have an encoder stage of their own; that there is one is what counts.
     settings["encoders"] = None if settings.get("encoders") is None else "given"
+    if "prompts" in settings:
+        words = json.dumps(settings["prompts"], sort_keys=True)
+        settings["prompts"] = f"{settings['prompts']['version']} ({sha256(words.encode()).hexdigest()[:8]})"
     adapter = (settings.get("vlm") or {}).get("adapter")
     if adapter is not None:
         # So may adapters, as subtext-vlm tune calls its folders: .../placebo/seed-0/adapter.
@@ -357,10 +362,18 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(sorted(set().union(*described))) if described else {}
     # A node that is off in one system and a class in another differs in its class.
     off = {key for key in keys if f"{key}._target_" in keys}
+    # A light model has no prompts and a vision-language model no fusion: such systems differ in their kind.
+    mixed = len({FAMILY in found for found in described}) > 1
+    parts = [{key.partition(".")[0] for key in found} for found in described]
     different = []
     for key in keys:
         owner = _owner(key, keys)
-        having = [found for found in described if owner is None or f"{owner}._target_" in found]
+        having = [
+            found
+            for found, own in zip(described, parts, strict=True)
+            if (owner is None or f"{owner}._target_" in found)
+            and (not mixed or key == FAMILY or key.partition(".")[0] in own)
+        ]
         if key not in off and any(_value(found, key) != _value(having[0], key) for found in having):
             different.append(key)
     return sorted(different, key=_rank)
