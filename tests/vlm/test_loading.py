@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -306,3 +307,30 @@ def test_the_digest_is_of_contents_and_names(folder: Path, tmp_path: Path) -> No
     next(iter(weights.values())).add_(1e-3)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert loading.folder_digest(folder, memory) != before
+
+
+def test_four_bits_need_their_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "pip install bitsandbytes" in refused(folder, four_bit=True)
+
+
+def test_in_four_bits_a_model_answers_as_with_its_rounded_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes, which is no part of the extra, is not installed")
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    # Its fast path on CPUs wants layers of at least 64 numbers; a tiny model's are narrower.
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    whole, packed = asked(folder), asked(folder, four_bit=True)
+    sample = [Sample(QUESTION, random_frames())]
+    exact, found = (first_log_probs(vlm, vlm.encode(sample))[0] for vlm in (whole, packed))
+    layers = {name: part for name, part in packed.model.named_modules() if isinstance(part, Linear4bit)}
+    assert any("text_model" in name for name in layers)
+    with torch.no_grad():
+        for name, layer in layers.items():
+            rounded = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            whole.model.get_submodule(name).weight.copy_(rounded)
+    torch.testing.assert_close(found, first_log_probs(whole, whole.encode(sample))[0], atol=1e-4, rtol=0)
+    assert not torch.allclose(found, exact, atol=1e-2)

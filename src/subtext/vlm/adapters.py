@@ -61,7 +61,8 @@ def targets(spec: VlmSpec, model: "torch.nn.Module") -> list[str]:
 def adapter_parameters(model: "torch.nn.Module", spec: VlmSpec, rank: int) -> int:
     """Numbers in an adapter of this rank."""
     parts = dict(model.named_modules())
-    return sum(rank * sum(parts[name].weight.shape) for name in targets(spec, model))
+    # Not by the weight, which is packed in a layer of four bits.
+    return sum(rank * (parts[name].in_features + parts[name].out_features) for name in targets(spec, model))
 
 
 def add_adapter(

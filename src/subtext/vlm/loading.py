@@ -90,7 +90,9 @@ def _check_folder(folder: Path) -> None:
         raise WeightsError(f"{folder}: it has no processor (preprocessor_config.json); fetch the model again")
     config = _json(folder / "config.json")
     if "quantization_config" in config:
-        raise WeightsError(f"{folder}: the weights are quantised; take the model's own weights in vlm.dtype")
+        raise WeightsError(
+            f"{folder}: the weights are quantised; take the model's own weights in vlm.dtype, or vlm.four_bit=true"
+        )
     if config.get("transformers_weights") is not None:
         raise WeightsError(f"{folder}: config.json names other weight files; save the model as model.safetensors")
     weight_files(folder)
@@ -140,6 +142,8 @@ def load_model(spec: VlmSpec, folder: Path, processor: Any) -> "PreTrainedModel"
     device = check_device(spec.device)
     check_memory(spec, folder, device)
     settings = {"use_safetensors": True, "dtype": getattr(torch, spec.dtype), "attn_implementation": spec.attention}
+    if spec.four_bit:
+        settings |= _four_bit(getattr(torch, spec.dtype), device)
     told = {**settings, "output_loading_info": True}
     model, info = _loaded(AutoModelForImageTextToText, folder, "model", told)
     missing = sorted(info["missing_keys"])
@@ -154,7 +158,18 @@ def load_model(spec: VlmSpec, folder: Path, processor: Any) -> "PreTrainedModel"
         from subtext.vlm.adapters import load_adapter
 
         load_adapter(spec, model, Path(spec.adapter))
-    return model.to(device)
+    return model if spec.four_bit else model.to(device)  # which a model in four bits is on already
+
+
+def _four_bit(dtype: "torch.dtype", device: "torch.device") -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise ConfigError("vlm.four_bit needs a package that is not installed; pip install bitsandbytes") from None
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return {"quantization_config": quantised, "device_map": {"": device}}
 
 
 def check_device(name: str) -> "torch.device":
@@ -185,11 +200,13 @@ def check_memory(spec: VlmSpec, folder: Path, device: "torch.device") -> None:
     Raises:
         ConfigError: the weights in `vlm.dtype` need more than is free.
     """
-    needed = parameter_count(folder) * _BYTES[spec.dtype] * _HEADROOM
+    # In four bits tables of words keep their precision, and layers pass through it: a byte a number is enough for both.
+    needed = parameter_count(folder) * (1 if spec.four_bit else _BYTES[spec.dtype]) * _HEADROOM
     free = free_memory(device)
     if free is not None and needed > free:
+        precision = "four bits" if spec.four_bit else spec.dtype
         raise ConfigError(
-            f"{folder.name} in {spec.dtype} needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on "
+            f"{folder.name} in {precision} needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on "
             f"{device}; use a smaller model, vlm.dtype=bfloat16, or another device"
         )
 

@@ -23,6 +23,8 @@ class VlmSpec:
         allow_download: fetch the model from the hub where its local cache lacks it.
         device: `cpu`, `cuda` or `cuda:1`; never chosen silently.
         dtype: precision of weights and activations; log-probabilities are float32 whatever it is.
+        four_bit: load the linear layers in four bits (NF4; Dettmers et al. 2023, arXiv 2305.14314), computing in
+            `dtype`; needs bitsandbytes.
         attention: `sdpa` or `eager`.
         batch_size: prompts at once; halved where memory runs out.
         frames: how frames are given: as several images, as one video, or tiled into one image.
@@ -42,6 +44,7 @@ class VlmSpec:
     allow_download: bool = False
     device: str
     dtype: Precision
+    four_bit: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"
     batch_size: int = 8
     frames: FrameMode

@@ -33,7 +33,7 @@ from subtext.run_folder import RunFolder
 from subtext.task import seed_draws
 from subtext.vlm.adapters import add_adapter, targets, write_adapter
 from subtext.vlm.inputs import Encoded, Sample, Vlm
-from subtext.vlm.loading import folder_digest
+from subtext.vlm.loading import folder_digest, parameter_count
 from subtext.vlm.questions import Questions, Wording
 from subtext.vlm.score import Clips, is_out_of_memory, make_vlm
 
@@ -358,7 +358,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
                 "base_sha256": base,
                 "layers": len(names),
                 "trainable_parameters": sum(w.numel() for w in model.parameters() if w.requires_grad),
-                "parameters": sum(w.numel() for w in model.parameters()),
+                "parameters": parameter_count(vlm.folder),
                 "rows": int(taught["id"].nunique()),
                 "questions": len(taught),
                 "steps": spec.steps,
