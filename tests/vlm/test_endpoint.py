@@ -208,6 +208,10 @@ def test_corpora_whose_card_forbids_it_do_not_leave(caplog: pytest.LogCaptureFix
 def test_a_description_keeps_what_it_says_of_leaving() -> None:
     again = Description.from_json(json.loads(json.dumps(Ether.description.as_json())))
     assert not again.may_leave_machine
+    # A description that was written before this was asked says nothing, which is no leave.
+    silent = {key: value for key, value in Ravdess.description.as_json().items() if key != "may_leave_machine"}
+    assert Ravdess.description.may_leave_machine
+    assert not Description.from_json(silent).may_leave_machine
     with pytest.raises(ValueError, match="may_leave_machine is neither true nor false"):
         Description.from_json(Ether.description.as_json() | {"may_leave_machine": "yes"})
 

@@ -58,6 +58,7 @@ class AnnoMI(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="AnnoMI: expert-annotated demonstrations of motivational interviewing",
         nature="acted",
         licence="the repository states none (research); the films belong to their uploaders",

@@ -45,7 +45,6 @@ class Bah(Corpus):
         source="github.com/sbelharbi/bah-dataset",
         labels="ambivalence is the official label (A/H or not) of the answer or the frame; incongruent is the same, a "
         "proxy: the authors define A/H by discord of affect between or within modalities. No polarities",
-        may_leave_machine=False,
         layout="lists of videos (path,label,words): dataset-splits and folds of the repository; lists of frames "
         "(path/frame-N.jpg,label), names of the folders split, split-frames and cropped-aligned-faces: descriptions by "
         "others who have the data, not read at the source",

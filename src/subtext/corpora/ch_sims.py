@@ -47,7 +47,6 @@ class ChSims(Corpus):
         source="github.com/thuiar/MMSA (links to the data)",
         labels="verbal, vocal and visual polarity: the sign of label_T, label_A, label_V outside the neutral band; "
         "incongruent by corpus.rule; the scores are carried as verbal_score, vocal_score, visual_score and score",
-        may_leave_machine=False,
         layout="data/DataPre.py of github.com/thuiar/MMSA and the page 'Dataset and Structure' of the wiki of "
         "github.com/thuiar/MMSA-FET",
         cautions=(

@@ -72,6 +72,7 @@ class Collage(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="Collage: photographs (LFW), voices (RAVDESS) and utterances (MELD) put together",
         nature="constructed",
         licence="that of its parts: RAVDESS CC BY-NC-SA 4.0, MELD's repository GPL-3.0, LFW for research",

@@ -92,6 +92,7 @@ class CremaD(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset",
         nature="acted",
         question="face against voice",

@@ -26,7 +26,8 @@ class Description:
         verified: whether that layout could be read at its source; where not, the card says `unverified`.
         cautions: known traps, a sentence each.
         question: what `incongruent` asks in this corpus, as headings say it.
-        may_leave_machine: whether licence and consent allow sending recordings and words to another machine.
+        may_leave_machine: whether licence and consent allow sending recordings and words to another machine. Not where
+            nothing says so, as in a description that was written before this was asked.
     """
 
     title: str
@@ -39,7 +40,7 @@ class Description:
     verified: bool = True
     cautions: tuple[str, ...] = ()
     question: str = "words against face"
-    may_leave_machine: bool = True
+    may_leave_machine: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For the file beside a manifest; `from_json` reads it."""

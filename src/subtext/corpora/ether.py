@@ -85,7 +85,6 @@ class Ether(Corpus):
             "codebook maps them, from rater files; polarities from emotions; incongruent and its type from polarities "
             "where raters gave none (column incongruent_source says which)"
         ),
-        may_leave_machine=False,
         layout="our own, src/subtext/corpora/ether_layout.md",
         cautions=(
             "Without pseudonyms in session.yaml (speakers) each session counts as other people, so a person who comes "

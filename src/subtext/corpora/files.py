@@ -70,7 +70,6 @@ class ManifestCorpus(Corpus):
         citation="none",
         source="your own recordings",
         labels="whatever the table carries; polarities are filled in from emotions, incongruence from polarities",
-        may_leave_machine=False,
         layout="the manifest's columns, see DESIGN and the README",
     )
 

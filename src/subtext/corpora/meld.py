@@ -38,6 +38,7 @@ class Meld(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="MELD: Multimodal EmotionLines Dataset, utterances of the series Friends",
         nature="acted",
         licence="GPL-3.0 for the repository; the films are scenes of a television series",

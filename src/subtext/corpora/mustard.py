@@ -58,6 +58,7 @@ class Mustard(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="MUStARD: Multimodal Sarcasm Detection Dataset",
         nature="acted",
         question="sarcasm",

@@ -68,6 +68,7 @@ class MustardPlusPlus(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="MUStARD++: multimodal sarcasm with implicit and explicit emotion",
         nature="acted",
         question="sarcasm, or implicit against explicit emotion",

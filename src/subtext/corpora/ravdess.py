@@ -41,6 +41,7 @@ class Ravdess(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="RAVDESS: the Ryerson Audio-Visual Database of Emotional Speech and Song, speech",
         nature="acted",
         licence="CC BY-NC-SA 4.0",

@@ -79,6 +79,7 @@ class RavdessSwap(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="RAVDESS swapped: the face of one take with the voice of another of the same actor",
         nature="constructed",
         question="face against voice",

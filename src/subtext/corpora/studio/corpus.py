@@ -94,6 +94,7 @@ class Studio(Corpus):
     """
 
     description = Description(
+        may_leave_machine=True,
         title="Studio: drawn faces, source-filter voices, written sentences",
         nature="constructed",
         licence="Apache-2.0, as Subtext itself",
