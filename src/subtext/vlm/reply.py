@@ -127,6 +127,7 @@ def reply(settings: Mapping[str, Any]) -> tuple[Path, int]:
         "model": digest,
         "family": vlm.spec.name,
         "dtype": vlm.spec.dtype,
+        "four_bit": vlm.spec.four_bit,
         "prompts": prompts.VERSION,
         "pictures": settings["prompts"]["version"],
         "frames": settings["frames"],
