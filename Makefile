@@ -57,8 +57,9 @@ types: install
 
 # Every warning is an error: a link to a page, a heading or a file that is not there above all.
 docs: install
-	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet --doctree-dir work/docs/doctrees docs work/docs/html
-	@echo "Written: work/docs/html/index.html"
+	$(BIN)/python -m sphinx --builder html --conf-dir docs --nitpicky --fail-on-warning --keep-going --quiet \
+	  --doctree-dir work/docs/doctrees . work/docs/html
+	@echo "Written: work/docs/html/docs/index.html"
 
 check: format lint types
 	@$(MAKE) --no-print-directory test

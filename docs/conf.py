@@ -1,4 +1,7 @@
-"""Sphinx: the pages of this folder as a site, `make docs`. Nothing of the package is imported, nothing is fetched."""
+"""Sphinx: the repository's pages as a site, `make docs`. Nothing of the package is imported, nothing is fetched.
+
+The source is the whole repository, so that a page may link to any other one, as it does where the files are read.
+"""
 
 project = "Subtext"
 author = "The Subtext authors"
@@ -6,7 +9,19 @@ copyright = author  # noqa: A001 (the name that Sphinx asks for)
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns: list[str] = []
+root_doc = "docs/index"
+include_patterns = [
+    "*.md",
+    "docs/**.md",
+    "benchmarks/README.md",
+    "experiments/**.md",
+    "src/subtext/corpora/ether_layout.md",
+]
+# What is not there in a fresh clone is not looked through.
+exclude_patterns = [".*", "work", "runs", "build", "dist", "data", "models", "outputs", "multirun", "shared"]
+
+# Reports of experiments are reached from the pages that read them.
+suppress_warnings = ["toc.not_included"]
 
 # Anchors as GitHub makes them, so that links work in both places.
 myst_heading_anchors = 4
