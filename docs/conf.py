@@ -5,7 +5,7 @@ The source is the whole repository, so that a page may link to any other one, as
 
 project = "Subtext"
 author = "The Subtext authors"
-copyright = author  # noqa: A001 (the name that Sphinx asks for)
+copyright = author
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
@@ -18,7 +18,7 @@ include_patterns = [
     "src/subtext/corpora/ether_layout.md",
 ]
 # What is not there in a fresh clone is not looked through.
-exclude_patterns = [".*", "work", "runs", "build", "dist", "data", "models", "outputs", "multirun", "shared"]
+exclude_patterns = [".*", "work", "runs", "build", "dist", "data", "models", "outputs", "multirun"]
 
 # Reports of experiments are reached from the pages that read them.
 suppress_warnings = ["toc.not_included"]
