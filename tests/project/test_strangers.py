@@ -37,7 +37,7 @@ from tiny_runs import settings, write_corpus
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-KEPT = Path(__file__).with_name("kept_run")
+KEPT = Path(__file__).with_name("kept_runs") / "begun"
 """A run that this package began before the wall stood (commit cdf21e0), and was killed in."""
 
 
