@@ -1,5 +1,7 @@
 """What a stranger reads is true as far as a machine can tell: links lead somewhere, and what is named exists."""
 
+import csv
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +14,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "experiments").rglob("*.md"), ROOT / "benchmarks" / "README.md"]
 )
+KEPT = Path(__file__).with_name("kept_runs")
+"""Runs, a sweep and predicted lines that this package wrote."""
 SCRIPTS = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"])
 
 _CODE = re.compile(r"```.*?```|(?<=\n)(?: {4}[^\n]*\n)+", flags=re.DOTALL)
@@ -39,6 +43,16 @@ def first_cells(text: str) -> set[str]:
     """Everything in code type in the first column of the tables of a text."""
     cells = re.findall(r"^\| *(`[^|]*?) *\|", text, flags=re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def code_in(text: str) -> set[str]:
+    """Everything in code type."""
+    return set(re.findall(r"`([^`\n]+)`", text))
+
+
+def is_listed(name: str, listed: set[str]) -> bool:
+    """Whether a name is there, or a pattern of it: a word in capitals stands for any."""
+    return any(re.fullmatch(re.sub(r"[A-Z]{3,}", "[A-Za-z_.]+", re.escape(one)), name) for one in listed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -206,6 +220,48 @@ class TestTables:
         listed = first_cells(text_of(DOCS / "commands" / "predict.md"))
         assert listed == {*line, "model", "features", "subtext"}
         assert all(f"`{field}`" in text_of(DOCS / "commands" / "predict.md") for field in error_line("a.mp4", "a", ""))
+
+
+class TestKept:
+    """What stands in folders that were really written is described."""
+
+    TABLES = DOCS / "tables.md"
+
+    @pytest.mark.parametrize("name", ["streams", "posterior", "recordings"])
+    def test_run(self, name: str) -> None:
+        import pyarrow.parquet as pq
+
+        folder = KEPT / name
+        files = {path.name for path in folder.iterdir()} - {"lines.jsonl"}  # of subtext-predict
+        assert files <= first_cells(section(self.TABLES, "A run folder"))
+        described = code_in(section(self.TABLES, "A run folder"))
+        for file in ("run.json", "model.json"):
+            assert set(json.loads(text_of(folder / file))) <= described
+        described = code_in(section(self.TABLES, "Metrics"))
+        metrics = json.loads(text_of(folder / "metrics.json"))
+        assert set(metrics) <= described
+        for head in metrics["heads"].values():
+            assert {*head, *head["subsets"]["all"], *head["abstention"], *head["abstention"]["test"]} <= described
+        streams = set(pq.read_schema(folder / "extraction.parquet").names)
+        assert streams <= code_in(section(self.TABLES, "The table of extractions"))
+        listed = code_in(section(self.TABLES, "The predictions table")) | streams
+        listed |= set(json.loads(text_of(folder / "run.json"))["groups"])
+        for table in ("predictions.parquet", "controls.parquet"):
+            columns = pq.read_schema(folder / table).names
+            assert [column for column in columns if not is_listed(column, listed)] == []
+
+    def test_sweep(self) -> None:
+        page = text_of(DOCS / "commands" / "sweep.md")
+        with (KEPT / "sweep" / "trials.csv").open(encoding="utf-8", newline="") as file:
+            columns = next(csv.reader(file))
+        assert [column for column in columns if not is_listed(column, code_in(page))] == []
+        assert set(json.loads(text_of(KEPT / "sweep" / "sweep.json"))) <= code_in(page)
+        files = [path for path in (KEPT / "sweep").rglob("*") if path.is_file()]
+        assert {path.relative_to(KEPT / "sweep").as_posix() for path in files} <= first_cells(page)
+
+    def test_predicted_line(self) -> None:
+        line = json.loads(text_of(KEPT / "recordings" / "lines.jsonl").splitlines()[0])
+        assert set(line) <= first_cells(text_of(DOCS / "commands" / "predict.md"))
 
 
 def test_examples_of_parts_of_ones_own_work(tmp_path: Path) -> None:
