@@ -141,10 +141,10 @@ class TestTables:
     PAGE = DOCS / "tables.md"
 
     def test_manifest(self) -> None:
-        from subtext.manifest import BINARY_COLUMNS, LABEL_COLUMNS, POLARITY_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS
-        from subtext.manifest_checks import REJECT_COLUMNS
+        from subtext.manifest.checks import REJECT_COLUMNS
+        from subtext.manifest.table import LABEL_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS
 
-        columns = {*TEXT_COLUMNS, *TIME_COLUMNS, *POLARITY_COLUMNS, *BINARY_COLUMNS, *LABEL_COLUMNS, "fold"}
+        columns = {*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold"}
         assert first_cells(section(self.PAGE, "The manifest")) == columns | set(REJECT_COLUMNS)
 
     def test_extractions(self) -> None:
@@ -155,7 +155,7 @@ class TestTables:
     def test_predictions(self) -> None:
         from subtext.labels import EMOTION_COLUMN, MODALITIES, POLARITY_COLUMN
         from subtext.manifest import LABEL_COLUMNS
-        from subtext.predictions import IDENTITY
+        from subtext.model.predict import IDENTITY
 
         listed = first_cells(section(self.PAGE, "The predictions table"))
         assert {*IDENTITY, *EMOTION_COLUMN.values(), *LABEL_COLUMNS} <= listed
@@ -164,7 +164,7 @@ class TestTables:
         assert choices <= listed
 
     def test_run_folder(self) -> None:
-        from subtext.run_folder import _WRITTEN
+        from subtext.runs.folder import _WRITTEN
 
         assert set(_WRITTEN) <= first_cells(section(self.PAGE, "A run folder"))
 
@@ -183,8 +183,8 @@ class TestTables:
             assert f"| `{name}.csv` | {', '.join(f'`{column}`' for column in columns)} |" in page
 
     def test_robustness(self) -> None:
+        from subtext.evaluation.conditions import CONDITIONS
         from subtext.evaluation.robustness import AREA_COLUMNS, POINT_COLUMNS
-        from subtext.robustness.conditions import CONDITIONS
 
         page = text_of(DOCS / "commands" / "robustness.md")
         assert {*CONDITIONS, *POINT_COLUMNS} <= first_cells(page)
