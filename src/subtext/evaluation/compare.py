@@ -15,9 +15,9 @@ import pandas as pd
 
 from subtext.errors import ConfigError
 from subtext.evaluation.decisions import has_folds, temperature
-from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS, describe_groups, subsets_of
+from subtext.evaluation.evaluate import BINARY_HEADS, describe_groups, subsets_of
 from subtext.evaluation.intervals import Interval, Units, mean_interval
-from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, known, over_draws
+from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
     ECE_BINS,
     Bools,
@@ -30,8 +30,16 @@ from subtext.evaluation.metrics import (
 )
 from subtext.evaluation.multiple import holm, verdict
 from subtext.evaluation.paired import PairedDifference, paired_within
-from subtext.evaluation.systems import System, TrainedRun, check_seeds, same_encoders, shared_clips
-from subtext.evaluation.within import auroc_by_unit
+from subtext.evaluation.systems import (
+    System,
+    TrainedRun,
+    answers_of,
+    check_seeds,
+    controls_of,
+    same_encoders,
+    shared_clips,
+)
+from subtext.evaluation.within import FEW_CLIPS, auroc_by_unit
 from subtext.labels import INCONGRUENCE_TYPES, incongruence_type
 
 DIFFERENCES: Final = ("macro_f1", "balanced_accuracy", "brier", "log_loss")
@@ -42,8 +50,6 @@ LEAST_CLIPS: Final = 10
 """Clips that a speaker must have to be named as the worst."""
 LEAST_OF_A_LABEL: Final = 5
 """Clips of each label that a speaker must have to be named as the worst by AUROC, which one clip would decide else."""
-FEW_CLIPS: Final = 20
-"""Clips of a speaker below which there is no interval."""
 
 
 def compare(
@@ -100,7 +106,7 @@ def compare(
     together = {(ours.name, theirs.name) for ours, theirs in pairs if same_encoders(ours, theirs)}
     judge = Judge(Units.of(clips, groups), n_bootstrap, seed)
     for head in BINARY_HEADS:
-        answers = {system.name: _answers(system, clips, head) for system in ordered}
+        answers = {system.name: answers_of(system, clips, head) for system in ordered}
         complete = {system.name: own for system in ordered if len(own := answers[system.name]) == len(system.runs)}
         lacking = [name for name in answers if name not in complete]
         if not complete or clips[head].isna().all():
@@ -108,8 +114,8 @@ def compare(
             continue
         if lacking:
             result["notes"].append(f"{head}: without {', '.join(lacking)}, which do not predict it")
-        question = _Question(head, clips, groups, alpha, judge)
-        controls, missing = _controls(ordered, clips, head)
+        question = _Question(head, clips, judge, alpha)
+        controls, missing = controls_of(ordered, clips, head)
         result["notes"] += missing
         folds = {name: question.inside_folds(own) for name, own in complete.items()}
         result["heads"][head] = {
@@ -150,36 +156,8 @@ def choose_reference(systems: Sequence[System], wanted: str | None) -> str:
     return names[0]
 
 
-class _Question:
+class _Question(Question):
     """Figures and differences of systems for one question about the clips that all share."""
-
-    def __init__(self, head: str, clips: pd.DataFrame, groups: Sequence[str], alpha: float, judge: Judge) -> None:
-        self.head = head
-        self.clips = clips
-        self.groups = tuple(groups)
-        self.alpha = alpha
-        self.judge = judge
-        self.everywhere: Bools = np.ones(len(clips), dtype=bool)
-        self.labelled: Bools = clips[head].notna().to_numpy(dtype=bool)
-        self.labels: Bools = clips[head].fillna(False).to_numpy(dtype=bool)
-
-    def judged(self, answers: Sequence[Answers], mask: Bools) -> Bools:
-        """Clips of a mask that have a label and a probability from each of the systems."""
-        return known(answers, mask & self.labelled)
-
-    def figures(self, answers: Sequence[Answers], mask: Bools, metrics: Sequence[str] = METRICS) -> dict[str, Any]:
-        """Means over seeds, each with its interval, the value of every seed and their standard deviation."""
-        at = self.judged(answers, mask)
-        found = self.judge.take(at).figures(self.labels[at], [each.at(at) for each in answers], metrics)
-        return {metric: figure.as_dict() for metric, figure in found.items()}
-
-    def difference(
-        self, metric: str, ours: Sequence[Answers], theirs: Sequence[Answers], mask: Bools, together: bool = False
-    ) -> PairedDifference:
-        """Mean of ours less that of theirs, on clips that both judge."""
-        at = self.judged([*ours, *theirs], mask)
-        sides = ([each.at(at) for each in side] for side in (ours, theirs))
-        return self.judge.take(at).difference(metric, self.labels[at], *sides, alpha=self.alpha, together=together)
 
     def inside(self, answers: Sequence[Answers], mask: Bools, units: Iterable[Any]) -> list[pd.Series]:
         """AUROC inside each unit, of each seed; the units of every clip are given for each."""
@@ -268,10 +246,8 @@ class _Question:
         at = self.judged(answers, own[row["speaker"]])
         labels, clips = self.labels[at], self.clips.loc[at]
         # Another name of the speaker, such as the actor, is one cluster here.
-        judge = replace(
-            self.judge,
-            units=Units.of(clips, [group for group in self.groups if group in clips and clips[group].nunique() > 1]),
-        )
+        own_units = [unit for unit in self.judge.units.codes if clips[unit].nunique() > 1]
+        judge = replace(self.judge, units=Units.of(clips, own_units))
         if ranked:
             figure = judge.ranking("auroc", labels, [each.p[at] for each in answers])
         else:
@@ -415,37 +391,6 @@ def _kinds(clips: pd.DataFrame, head: str) -> pd.Series:
         for one, other in zip(said, shown, strict=True)
     ]
     return pd.Series(kinds, index=clips.index, dtype="string")
-
-
-def _answers(system: System, clips: pd.DataFrame, head: str, control: str | None = None) -> list[Answers]:
-    """What its runs, or a control of each, say of the shared clips; of runs that say something."""
-    found = []
-    for run in system.runs:
-        rows = None if control is None or run.controls is None else run.controls[run.controls["control"] == control]
-        if control is None or rows is not None:
-            found.append(Answers.of(run.predictions, head, clips["id"], rows))
-    return [answers for answers in found if answers is not None and not np.isnan(answers.p).all()]
-
-
-def _controls(
-    systems: Sequence[System], clips: pd.DataFrame, head: str
-) -> tuple[dict[str, dict[str, list[Answers]]], list[str]]:
-    """System -> control -> what it says in every seed; and which controls have no mean for want of some seeds."""
-    found: dict[str, dict[str, list[Answers]]] = {}
-    notes = []
-    for system in systems:
-        names = {
-            str(name) for run in system.runs if run.controls is not None for name in run.controls["control"].unique()
-        }
-        for name in sorted(names, key=lambda name: (CONTROLS.index(name) if name in CONTROLS else len(CONTROLS), name)):
-            answers = _answers(system, clips, head, name)
-            if len(answers) == len(system.runs):
-                found.setdefault(system.name, {})[name] = answers
-            elif answers:
-                notes.append(
-                    f"{head}: control {name} of {system.name} stands in {len(answers)} of {len(system.runs)} runs"
-                )
-    return found, notes
 
 
 def _share(yes: Bools) -> CountStatistic:

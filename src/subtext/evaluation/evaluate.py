@@ -41,6 +41,18 @@ from subtext.labels import (
 BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
 """Binary head -> the polarity that the words' polarity is held against."""
 
+_POLARITY: Final = dict(zip(POLARITIES, range(3), strict=True))
+CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...], Mapping[Any, int]]]] = {
+    "type": ("incongruence_type", INCONGRUENCE_TYPES, {kind: n for n, kind in enumerate(INCONGRUENCE_TYPES)}),
+    "ether_type": (
+        "incongruence_type",
+        ETHER_TYPES,
+        {ours: ETHER_TYPES.index(theirs) for ours, theirs in ETHER_OF_TYPE.items()},
+    ),
+    **{column: (column, POLARITY_NAMES, _POLARITY) for column in POLARITY_COLUMN.values()},
+}
+"""Head that is a choice -> the label's column, the classes, and which class each value of the label is."""
+
 SUBSETS: Final = ("all", "all_streams")
 """Every labelled test clip, and those that have every stream of the model."""
 
@@ -340,32 +352,28 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, judge: Judges) -> dict[str,
 
 
 def _type(rows: pd.DataFrame, judge: Judges) -> dict[str, Any]:
-    columns = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
-    return _choice(rows, "incongruence_type", INCONGRUENCE_TYPES, columns, INCONGRUENCE_TYPES, judge)
+    return _choice(rows, "type", *CHOICES["type"], judge)
 
 
 def _ether_type(rows: pd.DataFrame, judge: Judges) -> dict[str, Any]:
     """The same in E-THER's own view: as the model was asked for it, else summed from our types."""
     columns = {kind: f"prob_ether_type_{kind}" for kind in ETHER_TYPES}
-    if "incongruence_type" in rows:
-        rows = rows.assign(ether_type=rows["incongruence_type"].map(ETHER_OF_TYPE))
     ours = {kind: [f"prob_type_{own}" for own, theirs in ETHER_OF_TYPE.items() if theirs == kind] for kind in columns}
     if not set(columns.values()) <= set(rows) and {c for each in ours.values() for c in each} <= set(rows):
         rows = rows.assign(**{columns[kind]: rows[each].sum(axis=1, skipna=False) for kind, each in ours.items()})
-    return _choice(rows, "ether_type", ETHER_TYPES, list(columns.values()), ETHER_TYPES, judge)
+    return _choice(rows, "ether_type", *CHOICES["ether_type"], judge)
 
 
 def _polarity(test: pd.DataFrame, modality: str, judge: Judges) -> dict[str, Any]:
-    label = POLARITY_COLUMN[modality]
-    columns = [f"prob_{label}_{name}" for name in POLARITY_NAMES]
-    return _choice(_present(test, modality), label, POLARITIES, columns, POLARITY_NAMES, judge)
+    head = POLARITY_COLUMN[modality]
+    return _choice(_present(test, modality), head, *CHOICES[head], judge)
 
 
 def _emotion(test: pd.DataFrame, modality: str, judge: Judges) -> dict[str, Any]:
     label, rows = EMOTION_COLUMN[modality], _present(test, modality)
     if label in rows:
         rows = rows.assign(**{label: emotion_names(rows[label])})
-    return _choice(rows, label, EMOTIONS, [f"prob_{label}_{name}" for name in EMOTIONS], EMOTIONS, judge)
+    return _choice(rows, label, label, EMOTIONS, {name: n for n, name in enumerate(EMOTIONS)}, judge)
 
 
 def _present(test: pd.DataFrame, modality: str) -> pd.DataFrame:
@@ -374,18 +382,14 @@ def _present(test: pd.DataFrame, modality: str) -> pd.DataFrame:
 
 
 def _choice(
-    rows: pd.DataFrame,
-    label: str,
-    values: Sequence[Any],
-    columns: Sequence[str],
-    names: Sequence[str],
-    judge: Judges,
+    rows: pd.DataFrame, head: str, label: str, names: Sequence[str], classes: Mapping[Any, int], judge: Judges
 ) -> dict[str, Any]:
+    columns = [f"prob_{head}_{name}" for name in names]
     if label not in rows or any(column not in rows for column in columns):
         return {"clips": 0, "reason": f"no predictions or no labels of {label}"}
-    rows = rows.loc[rows[label].notna() & rows[list(columns)].notna().all(axis=1)]
-    codes = rows[label].map({value: index for index, value in enumerate(values)}).to_numpy(dtype=np.int64)
-    predicted = rows[list(columns)].to_numpy(dtype=np.float64).argmax(axis=1) if len(rows) else codes
+    rows = rows.loc[rows[label].notna() & rows[columns].notna().all(axis=1)]
+    codes = rows[label].map(classes).to_numpy(dtype=np.int64)
+    predicted = rows[columns].to_numpy(dtype=np.float64).argmax(axis=1) if len(rows) else codes
     make = lambda: multiclass_metrics(codes, predicted, len(names))  # noqa: E731
     return {
         "clips": len(rows),
@@ -405,7 +409,10 @@ def _engagement(test: pd.DataFrame, judge: Judges) -> dict[str, Any]:
 
 
 def _counted(judge: Judge, names: Sequence[str], make: Callable[[], Mapping[str, CountStatistic]]) -> dict[str, Any]:
-    return _plain({name: judge.counted(lambda name=name: [make()[name]]) for name in names})
+    def figure(name: str) -> Figure:
+        return judge.counted(lambda: [make()[name]])
+
+    return _plain({name: figure(name) for name in names})
 
 
 def _only(table: pd.DataFrame, column: str) -> int | None:

@@ -102,7 +102,8 @@ class Answers:
 
     def at(self, rows: Bools) -> "Answers":
         """Those on some of the clips."""
-        raw, fold = (None if found is None else found[rows] for found in (self.raw, self.fold))
+        raw = None if self.raw is None else self.raw[rows]
+        fold = None if self.fold is None else self.fold[rows]
         return Answers(self.p[rows], self.decided[rows], self.threshold, raw, fold)
 
 
@@ -232,6 +233,44 @@ class Judge:
         except UndefinedMetricError as error:
             return PairedDifference(None, reason=str(error))
         return paired_counts(a, b, self.units, n_bootstrap=self.n_bootstrap, seed=self.seed)
+
+
+class Question:
+    """One question about the clips that several systems share.
+
+    Args:
+        head: the question.
+        clips: one row a clip, with its label.
+        judge: of these clips.
+        alpha: level of the tests.
+    """
+
+    def __init__(self, head: str, clips: pd.DataFrame, judge: Judge, alpha: float = ALPHA) -> None:
+        self.head = head
+        self.clips = clips
+        self.judge = judge
+        self.alpha = alpha
+        self.everywhere: Bools = np.ones(len(clips), dtype=bool)
+        self.labelled: Bools = clips[head].notna().to_numpy(dtype=bool)
+        self.labels: Bools = clips[head].fillna(False).to_numpy(dtype=bool)
+
+    def judged(self, answers: Sequence[Answers], mask: Bools) -> Bools:
+        """Clips of a mask that have a label and a probability from each of the systems."""
+        return known(answers, mask & self.labelled)
+
+    def figures(self, answers: Sequence[Answers], mask: Bools, metrics: Sequence[str] = METRICS) -> dict[str, Any]:
+        """Means over seeds, each with its interval, the value of every seed and their standard deviation."""
+        at = self.judged(answers, mask)
+        found = self.judge.take(at).figures(self.labels[at], [each.at(at) for each in answers], metrics)
+        return {metric: figure.as_dict() for metric, figure in found.items()}
+
+    def difference(
+        self, metric: str, ours: Sequence[Answers], theirs: Sequence[Answers], mask: Bools, together: bool = False
+    ) -> PairedDifference:
+        """Mean of ours less that of theirs, on clips that both judge."""
+        at = self.judged([*ours, *theirs], mask)
+        sides = ([each.at(at) for each in side] for side in (ours, theirs))
+        return self.judge.take(at).difference(metric, self.labels[at], *sides, alpha=self.alpha, together=together)
 
 
 def counts(metric: str, labels: Bools, answers: Answers) -> CountStatistic:

@@ -14,9 +14,9 @@ import pandas as pd
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import BINARY_HEADS, subsets_of
 from subtext.evaluation.intervals import Units
-from subtext.evaluation.judge import REDRAWN, Answers, Figure, Judge, known, over_draws
+from subtext.evaluation.judge import REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import Bools
-from subtext.evaluation.systems import System, TrainedRun, shared_clips
+from subtext.evaluation.systems import System, TrainedRun, answers_of, controls_of, shared_clips
 from subtext.labels import MODALITIES
 
 FUSED: Final = "fused"
@@ -114,7 +114,8 @@ def pool_seeds(runs: Sequence[EvaluatedRun], groups: Sequence[str]) -> dict[str,
     Raises:
         RunError: the runs were tested on different clips, or two have the same seed.
     """
-    clips = shared_clips([System(FUSED, tuple(runs))], [*groups, *(f"present_{modality}" for modality in MODALITIES)])
+    system = System(FUSED, tuple(runs))
+    clips = shared_clips([system], [*groups, *(f"present_{modality}" for modality in MODALITIES)])
     seeds = [run.seed for run in runs]
     certain = [seed for seed in seeds if seed is not None]
     if len(set(certain)) < len(certain):
@@ -135,33 +136,28 @@ def pool_seeds(runs: Sequence[EvaluatedRun], groups: Sequence[str]) -> dict[str,
         "auroc": {},
     }
     for head in BINARY_HEADS:
-        systems = _answers(runs, clips["id"], head)
-        if FUSED in systems:
-            labels, (masks, _) = clips[head], subsets_of(clips)
-            result["auroc"][head] = {name: _pool(systems, labels, mask, judge) for name, mask in masks.items()}
+        fused = answers_of(system, clips, head)
+        if len(fused) == len(runs):
+            controls = controls_of([system], clips, head)[0].get(FUSED, {})
+            question = Question(head, clips, judge)
+            result["auroc"][head] = {
+                name: _pool(question, fused, controls, mask) for name, mask in subsets_of(clips)[0].items()
+            }
     return result
 
 
 def _pool(
-    systems: Mapping[str, Sequence[Answers]], labels: pd.Series, mask: Bools, judge: Judge
+    question: Question, fused: Sequence[Answers], controls: Mapping[str, Sequence[Answers]], mask: Bools
 ) -> dict[str, dict[str, Any]]:
-    truth, labelled = labels.fillna(False).to_numpy(dtype=bool), mask & labels.notna().to_numpy()
-
-    def auroc(ours: Sequence[Answers], theirs: Sequence[Answers] = ()) -> dict[str, Any]:
-        at = known([*ours, *theirs], labelled)
-        own, sides = judge.take(at), [[each.at(at) for each in side] for side in (ours, theirs)]
-        if theirs:
-            figure = Figure.of(own.difference("auroc", truth[at], *sides, together=True))
-        else:
-            figure = own.figures(truth[at], sides[0], ["auroc"])["auroc"]
-        return figure.as_dict() | {"clips": int(at.sum())}
-
-    entry = {name: auroc(answers) for name, answers in systems.items()}
-    for name, answers in systems.items():
+    entry = {}
+    for name, answers in {FUSED: fused, **controls}.items():
+        clips = {"clips": int(question.judged(answers, mask).sum())}
+        entry[name] = question.figures(answers, mask, ["auroc"])["auroc"] | clips
         if name in REDRAWN:
             entry[name] |= over_draws(entry[name].get("per_seed", []))
         elif name != FUSED:
-            entry[name]["fused_minus_control"] = auroc(systems[FUSED], answers)
+            less = question.difference("auroc", fused, answers, mask, together=True)
+            entry[name]["fused_minus_control"] = Figure.of(less).as_dict() | {"clips": less.clips}
     return entry
 
 
@@ -173,14 +169,3 @@ def _lacking(runs: Sequence[TrainedRun]) -> list[str]:
         for name in sorted(set().union(*have))
         if not all(name in found for found in have)
     ]
-
-
-def _answers(runs: Sequence[TrainedRun], ids: pd.Series, head: str) -> dict[str, list[Answers]]:
-    """What the model and each control say in every run; a control that some runs lack cannot be averaged over all."""
-    found: dict[str, list[Answers | None]] = {FUSED: [Answers.of(run.predictions, head, ids) for run in runs]}
-    for run in runs:
-        controls = () if run.controls is None else run.controls.groupby("control", sort=False)
-        for name, rows in controls:
-            found.setdefault(str(name), []).append(Answers.of(run.predictions, head, ids, rows))
-    complete = {name: [each for each in answers if each is not None] for name, answers in found.items()}
-    return {name: answers for name, answers in complete.items() if len(answers) == len(runs)}
