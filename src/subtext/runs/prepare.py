@@ -29,6 +29,7 @@ from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import device_of
 from subtext.model.heads import Heads, HeadSpec, head_specs
 from subtext.model.losses import visible_targets
+from subtext.model.posterior import PosteriorCells
 from subtext.runs.folder import RunFolder
 from subtext.runs.stages import check_recordings, check_stage, check_unseen, take_over
 
@@ -309,7 +310,7 @@ class Prepared:
         dim = next(iter(encoders.values())).dim
         fusion = None
         if self.settings.get("fusion"):
-            fusion = build(self.settings["fusion"], Fusion, modalities=list(encoders), dim=dim)
+            fusion = build(self.settings["fusion"], (Fusion, PosteriorCells), modalities=list(encoders), dim=dim)
         dropout = float(self.settings["task"]["head_dropout"])
         heads = Heads(names=names, dim=dim, dropout=dropout)
         classifier = IncongruenceClassifier(encoders=encoders, fusion=fusion, heads=heads)
