@@ -1,0 +1,33 @@
+"""What all pages of `report/templates` call: figures, numbers and names as they stand on a page."""
+
+from typing import Any
+
+from subtext.core.templates import marked, render
+from subtext.report.table import (
+    FEW_MARK,
+    METRIC_NAMES,
+    MODALITY_NAMES,
+    SUBSET_NAMES,
+    head_name,
+    interval_text,
+    number_text,
+    p_text,
+    system_name,
+)
+
+
+def markdown(template: str, /, **values: Any) -> str:
+    """The page that a template of this room makes of values."""
+    return render(
+        f"report/templates/{template}.md.j2",
+        figure=marked(interval_text),
+        number=marked(number_text),
+        p_text=marked(p_text),
+        system_name=system_name,
+        head_name=head_name,
+        few_mark=FEW_MARK,
+        metric_names=METRIC_NAMES,
+        modality_names=MODALITY_NAMES,
+        subset_names=SUBSET_NAMES,
+        **values,
+    )
