@@ -69,7 +69,7 @@ def marked(text: Callable[..., str]) -> "Callable[..., Markup]":
     def found(*given: Any, **named: Any) -> "Markup":
         from markupsafe import Markup
 
-        return Markup(text(*given, **named))  # noqa: S704
+        return Markup(text(*given, **named))
 
     return found
 
