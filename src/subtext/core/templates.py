@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).parents[1]
 _MEANT: Final = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
 """What begins code, stress, links and pictures, or ends a cell of a table; inside a word `_` does nothing."""
+_ENTITY: Final = re.compile(r"&(?=[#\w])")
+_TAG: Final = re.compile(r"<(?=[a-zA-Z/!?])")
 
 
 def render(name: str, /, **values: Any) -> str:
@@ -60,7 +62,7 @@ def one_line(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MEANT.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return _MEANT.sub(r"\\\g<0>", _TAG.sub("&lt;", _ENTITY.sub("&amp;", text)))
 
 
 def marked(text: Callable[..., str]) -> "Callable[..., Markup]":

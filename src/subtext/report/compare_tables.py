@@ -214,11 +214,7 @@ def _seeds(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _calibration(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for head, result in comparison["heads"].items():
         for system, found in result["calibration"].items():
-            known = [value for value in found["temperatures"] if value is not None]
-            told = {
-                "mean_temperature": sum(known) / len(known) if known else None,
-                "ece_if_calibrated": found["ece_if_calibrated"],
-            }
+            told = {"mean_temperature": mean_temperature(found), "ece_if_calibrated": found["ece_if_calibrated"]}
             for when in ("before", "after", "change"):
                 for metric, figure in found.get(when, {}).items():
                     if isinstance(figure, Mapping):
@@ -254,3 +250,9 @@ def flat_cost(found: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif not isinstance(value, str):
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def mean_temperature(found: Mapping[str, Any]) -> float | None:
+    """Of a system's calibration: over the trainings that have a temperature."""
+    known = [value for value in found["temperatures"] if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,6 +1,6 @@
 """What all pages of `report/templates` call: figures, numbers and names as they stand on a page."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from subtext.core.templates import marked, render
 from subtext.report.table import (
@@ -15,10 +15,13 @@ from subtext.report.table import (
     system_name,
 )
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
-def markdown(template: str, /, **values: Any) -> str:
-    """The page that a template of this room makes of values."""
-    return render(
+
+def markdown(template: str, /, **values: Any) -> "Markup":
+    """The page that a template of this room makes of values, or the part of one."""
+    return marked(render)(
         f"report/templates/{template}.md.j2",
         figure=marked(interval_text),
         number=marked(number_text),
