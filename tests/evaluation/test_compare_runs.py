@@ -91,10 +91,10 @@ def test_systems_whose_streams_were_only_dropped_stand_beside_others(tmp_path: P
     assert written is not None
     assert written.stat().st_size > 10_000
     page = compare_page.robustness_section(found["incongruent"])
-    rows = [line for line in page.splitlines() if line.startswith("| dropped_$x$")]
+    rows = [line for line in page.splitlines() if line.startswith(r"| dropped\_$x$")]
     clean = found["incongruent"]["dropped_$x$"]["points"][0]["auroc"]
     assert f"{clean:.3f}" in rows[0]
-    assert rows[1] == f"| dropped_$x$ | {clean:.3f} | n/a |"
+    assert rows[1] == rf"| dropped\_$x$ | {clean:.3f} | n/a |"
 
 
 def test_tables_of_other_clips_or_of_another_training_are_refused(tmp_path: Path) -> None:
