@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.templates import cell, marked, render
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import CardSection
 from subtext.errors import MediaError
@@ -31,9 +32,19 @@ def write_card(corpus: Corpus, manifest: Manifest, path: Path) -> Path:
         manifest: what it built.
         path: the Markdown file.
     """
+    from subtext import __version__
+
     sections = [*common_sections(manifest), *corpus.card_sections(manifest)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_page(corpus, manifest, sections)) + "\n", encoding="utf-8")
+    page = render(
+        "corpora/card.md.j2",
+        about=corpus.description,
+        manifest=manifest,
+        sections=sections,
+        table=marked(lambda table: "\n".join(markdown_table(table))),
+        version=__version__,
+    )
+    path.write_text(page, encoding="utf-8")
     tables = {
         section.title: json.loads(section.table.to_json(orient="records"))
         for section in sections
@@ -164,45 +175,10 @@ def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return parts
 
 
-def _page(corpus: Corpus, manifest: Manifest, sections: list[CardSection]) -> Iterator[str]:
-    from subtext import __version__
-
-    about = corpus.description
-    yield f"# {about.title}"
-    yield ""
-    yield f"- corpus: `{manifest.name}`, {len(manifest):,} segments ({about.nature})"
-    yield f"- licence: {about.licence}"
-    yield f"- may be sent to a server on another machine: {'yes' if about.may_leave_machine else 'no'}"
-    yield f"- citation: {about.citation}"
-    yield f"- source: {about.source}"
-    layout = about.layout if about.verified else f"**unverified**: {about.layout}"
-    yield f"- layout: {layout}"
-    yield f"- labels: {about.labels}"
-    units = ", ".join(manifest.groups) or "none"
-    yield f"- units that are reused between segments, by which intervals resample: {units}"
-    if about.cautions:
-        yield ""
-        yield "## Cautions"
-        yield ""
-        for caution in about.cautions:
-            yield f"- {caution}"
-    for section in sections:
-        yield ""
-        yield f"## {section.title}"
-        if section.text:
-            yield ""
-            yield section.text
-        if section.table is not None:
-            yield ""
-            yield from markdown_table(section.table)
-    yield ""
-    yield f"Written by `subtext-data card`, subtext {__version__}. It holds no media, no transcripts and no names."
-
-
 def markdown_table(table: pd.DataFrame) -> Iterator[str]:
     """A table in Markdown; what is missing is a dash."""
 
-    def cell(value: Any) -> str:
+    def shown(value: Any) -> str:
         if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
             return "-"
         if isinstance(value, (bool, np.bool_)):
@@ -211,9 +187,9 @@ def markdown_table(table: pd.DataFrame) -> Iterator[str]:
             return f"{int(value):,}"
         if isinstance(value, (float, np.floating)):
             return f"{float(value):.4g}"
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        return cell(value)
 
-    yield "| " + " | ".join(str(column) for column in table.columns) + " |"
+    yield "| " + " | ".join(cell(column) for column in table.columns) + " |"
     yield "|" + "---|" * len(table.columns)
     for row in table.itertuples(index=False):
-        yield "| " + " | ".join(cell(value) for value in row) + " |"
+        yield "| " + " | ".join(shown(value) for value in row) + " |"
