@@ -39,7 +39,7 @@ def _rows(agreement: Agreement) -> list[dict[str, Any]]:
 def agreement_markdown(agreement: Agreement, disagreements: pd.DataFrame) -> str:
     """The report that `subtext-data agreement --out` writes. It holds no transcripts."""
     return markdown(
-        "agreement",
+        "report/templates/agreement.md.j2",
         agreement=agreement,
         overview=_rows(agreement),
         headings={"mean_kappa": "mean kappa with others", "alpha_without": "alpha without this rater"},

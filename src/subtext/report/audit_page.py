@@ -39,7 +39,7 @@ def write_audit(audit: "Audit", folder: Path) -> Path:
     _replace(folder / "audit.json", json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, default=str) + "\n")
     tested = audit.predictability.astype(object)
     page = markdown(
-        "audit",
+        "report/templates/audit.md.j2",
         audit=audit,
         figures=drawn,
         media=_MEDIA[audit.media],

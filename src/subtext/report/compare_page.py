@@ -47,7 +47,7 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], *, figures:
     """Write what `compare_runs` found as Markdown."""
     flat = {name: flat_cost(found) for name, found in comparison["cost"].items()}
     page = markdown(
-        "comparison",
+        "report/templates/comparison.md.j2",
         comparison=comparison,
         alarms=list(_alarms(comparison)),
         clusters=clusters_text(comparison),
@@ -220,7 +220,7 @@ def robustness_section(systems: Mapping[str, Any]) -> str:
     areas = {name: ", ".join(sorted(each)).replace("inf", "none") for name, each in told.items()}
     points = [row["condition"] for found in systems.values() for row in found["points"]]
     return markdown(
-        "comparison_robustness",
+        "report/templates/comparison_robustness.md.j2",
         systems=dict(sorted(systems.items())),
         drops=list(dict.fromkeys(name for name in points if dropped(name))),
         areas={name: f"{CONDITIONS[name].strength} {each}" for name, each in areas.items()},

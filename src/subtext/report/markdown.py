@@ -1,4 +1,4 @@
-"""What all pages of `report/templates` call: figures, numbers and names as they stand on a page."""
+"""What the templates of pages call: figures, numbers and names as they stand on a page."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def markdown(template: str, /, **values: Any) -> "Markup":
-    """The page that a template of this room makes of values, or the part of one."""
+    """The page that a template makes of values, or the part of one; see `subtext.core.templates.render`."""
     return marked(render)(
-        f"report/templates/{template}.md.j2",
+        template,
         figure=marked(interval_text),
         number=marked(number_text),
         p_text=marked(p_text),

@@ -48,7 +48,7 @@ def write_page(
     controls = metrics["controls"]
     polarity = {modality: figure_at(entry, "metrics", "macro_f1") for modality, entry in metrics["polarity"].items()}
     page = markdown(
-        "run",
+        "report/templates/run.md.j2",
         metrics=metrics,
         title=title,
         provenance=provenance or {},
