@@ -19,7 +19,7 @@ from subtext.annotation.codebook import Codebook, Unit
 from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
-from subtext.transcripts import parse_json, read_text
+from subtext.sessions.transcripts import parse_json, read_text
 
 _TEXT: Final = "words"
 

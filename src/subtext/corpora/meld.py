@@ -7,11 +7,11 @@ from typing import Final
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
-from subtext.transcripts import seconds
+from subtext.manifest.description import Description
+from subtext.sessions.transcripts import seconds
 
 _FILES: Final = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 _FILMS: Final = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}

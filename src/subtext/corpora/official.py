@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subtext.corpora.files import read_table
 from subtext.errors import DatasetNotFound, ManifestError
+from subtext.manifest.read import read_table
 
 
 def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
-from subtext.corpora.files import read_table
 from subtext.corpora.ravdess import EMOTIONS
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError
 from subtext.labels import NEGATIVE, emotion_polarity
 from subtext.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from subtext.manifest.description import CardSection, Description
+from subtext.manifest.read import read_table
 
 SUMMARIES: Final = "combined_summary.csv"
 EXPRESSIONS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")

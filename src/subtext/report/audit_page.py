@@ -9,7 +9,7 @@ from subtext.report.audit_figures import class_counts, predictability, sides
 from subtext.report.markdown import markdown
 
 if TYPE_CHECKING:
-    from subtext.corpora.audit.findings import Audit, Finding
+    from subtext.audit.findings import Audit, Finding
 
 PAGE: Final = "audit.md"
 _MOST_SPEAKERS: Final = 30

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from subtext.core.tables import write_csv
 from subtext.core.templates import marked, one_line
-from subtext.privacy import write_csv
 from subtext.report.markdown import markdown
 from subtext.report.sweep_figures import (
     FIGURES,

@@ -11,7 +11,7 @@ from typing import Any
 
 from subtext.errors import TranscriptError
 from subtext.sessions.eaf import SESSION_TIER, is_template, parse_eaf, slots_of, turn_names
-from subtext.transcripts import Turn, checked_turn
+from subtext.sessions.transcripts import Turn, checked_turn
 
 log = logging.getLogger(__name__)
 

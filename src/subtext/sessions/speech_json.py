@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.errors import TranscriptError
+from subtext.sessions.transcripts import Turn, checked_turn, seconds, with_whole_characters
 from subtext.sessions.words import assign_words, json_words
-from subtext.transcripts import Turn, checked_turn, seconds, with_whole_characters
 
 _LISTS: Final = ("segments", "turnLevelTranscription", "diarization")
 

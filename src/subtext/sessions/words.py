@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, parse_json, read_text, seconds, with_whole_characters
+from subtext.sessions.transcripts import Turn, parse_json, read_text, seconds, with_whole_characters
 
 WORD_SUFFIXES: Final = (".ctm", ".json", ".csv", ".tsv")
 _ALTERNATIVES: Final = ("<ALT_BEGIN>", "<ALT>", "<ALT_END>")
