@@ -1,6 +1,10 @@
-import pytest
+from pathlib import Path
 
-from subtext.core.templates import _environment, cell, code, one_line, prose
+import pytest
+from jinja2 import TemplateNotFound, UndefinedError
+
+import subtext
+from subtext.core.templates import _environment, cell, code, one_line, prose, render
 
 HOSTILE = "a|b\n# <img src=x> `c` ![p](http://x) [l](http://x) R&amp;D \\ *s* _t_ in_word \x1b[31m"
 
@@ -32,3 +36,21 @@ def test_a_value_is_neither_a_template_nor_markup(markdown: bool) -> None:
     assert text.count("{{ 7") == 2
     assert text.count("&lt;b>") + text.count("&lt;b&gt;") == 2
     assert "amp" not in text
+
+
+def test_every_template_is_markdown_or_html_and_names_what_it_is_given() -> None:
+    root = Path(subtext.__file__).parent
+    names = [path.relative_to(root).as_posix() for path in root.rglob("*.j2")]
+    assert "report/templates/run.md.j2" in names
+    for name in names:
+        assert name.endswith((".md.j2", ".html.j2"))
+        _environment(name.endswith(".md.j2")).get_template(name)
+    with pytest.raises(UndefinedError, match="'content' is undefined"):
+        render("replies/templates/comparison.md.j2")
+
+
+def test_no_template_is_read_from_outside_the_package(tmp_path: Path) -> None:
+    (tmp_path / "page.md.j2").write_text("x")
+    for name in (str(tmp_path / "page.md.j2"), "../../pyproject.toml"):
+        with pytest.raises(TemplateNotFound):
+            render(name)
