@@ -5,7 +5,7 @@ line, in `NAME.html.j2` so that HTML does; what is markup of our own is marked a
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +54,21 @@ def prose(value: object) -> str:
     """A sentence in which what stands between backticks is code, and all else is text."""
     parts = re.split(r"(`[^`]+`)", one_line(value))
     return "".join(code(part[1:-1]) if place % 2 else _escaped(part) for place, part in enumerate(parts))
+
+
+def table_of(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    r"""A table in Markdown; in its cells, what stands between backticks is code.
+
+    Example:
+        >>> from subtext.core.templates import table_of
+        >>> print(table_of(["name", "value"], [["a|b", 1]]))
+        | name | value |
+        |---|---|
+        | a\|b | 1 |
+    """
+    head, *body = ([prose(value) for value in line] for line in (columns, *rows))
+    lines = [f"| {' | '.join(line)} |" for line in (head, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def one_line(value: object) -> str:

@@ -4,14 +4,14 @@ A card holds no media, no transcripts and no names: speakers are numbered by how
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from subtext.core.templates import cell, marked, render
+from subtext.core.templates import marked, render, table_of
 from subtext.corpora.corpus import Corpus
 from subtext.errors import MediaError
 from subtext.manifest import LABEL_COLUMNS, STREAM_COLUMNS, Manifest
@@ -41,7 +41,7 @@ def write_card(corpus: Corpus, manifest: Manifest, path: Path) -> Path:
         about=corpus.description,
         manifest=manifest,
         sections=sections,
-        table=marked(lambda table: "\n".join(markdown_table(table))),
+        table=marked(markdown_table),
         version=__version__,
     )
     path.write_text(page, encoding="utf-8")
@@ -175,21 +175,16 @@ def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return parts
 
 
-def markdown_table(table: pd.DataFrame) -> Iterator[str]:
+def markdown_table(found: pd.DataFrame) -> str:
     """A table in Markdown; what is missing is a dash."""
 
-    def shown(value: Any) -> str:
+    def shown(value: Any) -> object:
         if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
             return "-"
         if isinstance(value, (bool, np.bool_)):
             return str(bool(value)).lower()
         if isinstance(value, (int, np.integer)):
             return f"{int(value):,}"
-        if isinstance(value, (float, np.floating)):
-            return f"{float(value):.4g}"
-        return cell(value)
+        return f"{float(value):.4g}" if isinstance(value, (float, np.floating)) else value
 
-    yield "| " + " | ".join(cell(column) for column in table.columns) + " |"
-    yield "|" + "---|" * len(table.columns)
-    for row in table.itertuples(index=False):
-        yield "| " + " | ".join(shown(value) for value in row) + " |"
+    return table_of(found.columns, (map(shown, row) for row in found.itertuples(index=False)))
