@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.core.templates import marked, render, table_of
+from subtext.core.writing import write_text
 from subtext.corpora.corpus import Corpus
 from subtext.errors import MediaError
 from subtext.manifest import LABEL_COLUMNS, STREAM_COLUMNS, Manifest
@@ -35,7 +36,6 @@ def write_card(corpus: Corpus, manifest: Manifest, path: Path) -> Path:
     from subtext import __version__
 
     sections = [*common_sections(manifest), *corpus.card_sections(manifest)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     page = render(
         "corpora/card.md.j2",
         about=corpus.description,
@@ -44,14 +44,14 @@ def write_card(corpus: Corpus, manifest: Manifest, path: Path) -> Path:
         table=marked(markdown_table),
         version=__version__,
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     tables = {
         section.title: json.loads(section.table.to_json(orient="records"))
         for section in sections
         if section.table is not None
     }
     content = {"corpus": manifest.name, "segments": len(manifest), "tables": tables}
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".json"), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

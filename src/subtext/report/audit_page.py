@@ -1,10 +1,10 @@
 """The audit's report: `audit.md`, its figures, and `audit.json` with everything behind them."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from subtext.core.writing import write_text
 from subtext.report.audit_figures import class_counts, predictability, sides
 from subtext.report.markdown import markdown
 
@@ -36,7 +36,7 @@ def write_audit(audit: "Audit", folder: Path) -> Path:
         "speakers": class_counts(audit.speakers, folder / "audit_speakers.png"),
     }
     drawn = {name: path.name for name, path in figures.items() if path is not None}
-    _replace(folder / "audit.json", json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(folder / "audit.json", json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, default=str) + "\n")
     tested = audit.predictability.astype(object)
     page = markdown(
         "report/templates/audit.md.j2",
@@ -46,17 +46,10 @@ def write_audit(audit: "Audit", folder: Path) -> Path:
         tested=tested.where(tested.notna(), None).rename(columns={"auroc": "value"}).to_dict("records"),
         most_speakers=_MOST_SPEAKERS,
     )
-    _replace(folder / PAGE, page)
-    return folder / PAGE
+    return write_text(folder / PAGE, page)
 
 
 def finding_line(finding: "Finding") -> str:
     """A finding on one line, without its remedy."""
     head = f"{finding.subject}, {finding.label}" if finding.label else finding.subject
     return f"{head}: {finding.text}"
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

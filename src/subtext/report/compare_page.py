@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.core.writing import write_text
 from subtext.evaluation.compare import LEAST_CLIPS, LEAST_OF_A_LABEL
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, dropped
 from subtext.evaluation.intervals import FEW_CLUSTERS
@@ -82,8 +83,7 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], *, figures:
         methods=_methods(comparison),
         tables=[name for name in TABLES if (path.parent / f"{name}.csv").is_file()],
     )
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_text(path, page)
 
 
 def print_comparison(comparison: Mapping[str, Any], console: "Console | None" = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.writing import write_text
 from subtext.report.markdown import markdown
 from subtext.report.table import (
     HEAD_NAMES,
@@ -75,9 +76,7 @@ def write_page(
         figures=[(_caption(metrics, figure), figure.relative_to(path.parent).as_posix()) for figure in figures],
         methods=dict.fromkeys([*_methods(metrics["heads"]), *_methods(metrics["type"])]),
     )
-    path.unlink(missing_ok=True)  # a link would be written through
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_text(path, page)
 
 
 def _reading(metrics: Mapping[str, Any], head: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from subtext.core.tables import write_csv
 from subtext.core.templates import marked, one_line
 from subtext.report.markdown import markdown
-from subtext.report.sweep_figures import (
+from subtext.sweeps.figures import (
     FIGURES,
     best_first,
     completed_trials,
@@ -97,7 +97,7 @@ def write_sweep_page(path: Path, study: Study, *, title: str, figures: Sequence[
     written = {figure.stem: figure.relative_to(path.parent).as_posix() for figure in figures}
     speeds = [trial.user_attrs.get("clips_per_second") for trial in done]
     page = markdown(
-        "report/templates/sweep.md.j2",
+        "sweeps/page.md.j2",
         title=title,
         objectives=dict(zip(names, (way.name.lower().replace("ize", "ised") for way in study.directions), strict=True)),
         first=names[0],
