@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 import pandas as pd
 
+from subtext.core.templates import table_of
+
 Level = Literal["session", "person", "turn"]
 
 
@@ -305,7 +307,5 @@ def measures_table() -> pd.DataFrame:
 
 def measures_markdown() -> str:
     """All measures as a Markdown table."""
-    table = measures_table()
-    rows = [list(table.columns), ["---"] * table.shape[1]]
-    rows += [[cell.replace("|", "\\|") for cell in row] for row in table.to_numpy(dtype=str).tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    found = measures_table()
+    return table_of(found.columns, found.to_numpy(dtype=str))
