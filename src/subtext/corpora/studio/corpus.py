@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _CLIPS: Final = "clips"
 _GENERATOR: Final = (
+    "corpora/studio/sentences.csv",
     "corpora/studio/sentences.py",
     "corpora/studio/speakers.py",
     "corpora/studio/plan.py",
