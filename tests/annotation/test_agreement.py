@@ -16,9 +16,9 @@ from subtext.annotation.coefficients import (
     icc_statistics,
     krippendorff_alpha,
     mean_kappa_statistic,
+    session_interval,
 )
 from subtext.annotation.disagreements import disagreements
-from subtext.annotation.session_intervals import session_interval
 from subtext.evaluation.intervals import Units
 
 NONE = np.nan

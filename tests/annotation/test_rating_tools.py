@@ -19,7 +19,7 @@ from subtext.annotation.label_studio import (
 )
 from subtext.annotation.turn_table import read_turn_table
 from subtext.errors import AnnotationError, TranscriptError
-from subtext.sessions.eaf import parse_eaf
+from subtext.sessions.elan import parse_eaf
 from subtext.sessions.turns import read_session_turns
 
 CODEBOOK = read_codebook()

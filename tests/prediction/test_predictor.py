@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.data import load_clips
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.manifest import build_manifest
-from subtext.media.write import write_mp4
 from subtext.prediction import predictor as predictor_module
 from subtext.prediction.inputs import Words, find_inputs
 from subtext.prediction.lines import readable, to_json

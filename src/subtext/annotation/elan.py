@@ -19,7 +19,7 @@ from subtext.annotation.codebook import Codebook, Label
 from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
-from subtext.sessions.eaf import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
+from subtext.sessions.elan import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
 
 _LANGUAGE: Final = "und"
 

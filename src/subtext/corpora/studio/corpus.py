@@ -43,7 +43,7 @@ _GENERATOR: Final = (
     "corpora/studio/voice.py",
     "corpora/studio/render.py",
     "corpora/cells.py",
-    "media/write.py",
+    "corpora/studio/write.py",
 )
 """What shapes the clips, within the package."""
 _FEWEST: Final = 8
