@@ -22,8 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from subtext.corpora.cells import CELL_SHARES
-from subtext.corpora.collage import GROUPS, Collage, distinct_utterances, split_identities
-from subtext.corpora.faces import read_photographs
+from subtext.corpora.collage import GROUPS, Collage, distinct_utterances, read_photographs, split_identities
 from subtext.corpora.meld import read_utterances
 from subtext.corpora.ravdess import read_voices
 from subtext.errors import ConfigError, DatasetNotFound, MediaError
@@ -386,7 +385,7 @@ def test_the_choice_on_the_command_line_makes_the_corpus(parts: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("lost", "words"),
     [
-        ("faces", "no face photographs"),
+        ("faces", r"no labels\.csv under .*faces\. Put the face photographs"),
         ("faces/images", "pictures that"),
         ("ravdess", r"no RAVDESS recordings under .*; expected Actor_01/03-01-\*\.wav\. Download"),
         ("ravdess/Actor_01", "too few for three splits"),

@@ -4,9 +4,10 @@ They stand in `measures.csv`.
 """
 
 import csv
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from importlib import resources
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Level = Literal["session", "person", "turn"]
 
@@ -34,12 +35,13 @@ class Measure:
     caution: str
 
 
-def _read() -> tuple[Measure, ...]:
-    with (resources.files("subtext.behaviour") / "measures.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(Measure(**row) for row in csv.DictReader(file))
+def _read() -> Iterator[Measure]:
+    text = (resources.files("subtext.behaviour") / "measures.csv").read_text(encoding="utf-8")
+    rows: Iterable[dict[str, Any]] = csv.DictReader(text.splitlines())
+    return (Measure(**row) for row in rows)
 
 
-MEASURES: Final = _read()
+MEASURES: Final = tuple(_read())
 """In the order of the tables' columns."""
 
 

@@ -10,8 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +22,13 @@ import pandas as pd
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
-from subtext.corpora.faces import read_photographs
+from subtext.corpora.made import finish, made_before, making, write_whole
 from subtext.corpora.meld import read_utterances
+from subtext.corpora.official import official_table, present
 from subtext.corpora.ravdess import read_voices
-from subtext.errors import ConfigError, DatasetNotFound, ManifestError, MediaError
+from subtext.errors import ConfigError, DatasetNotFound, MediaError
 from subtext.labels import POLARITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule, emotion_polarity
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits
 from subtext.privacy import write_csv
 
 GROUPS: Final = ("identity", "actor", "dialogue")
@@ -132,12 +132,11 @@ class Collage(Corpus):
         voices = self._voices()
         utterances = self._utterances()
         settings = self._settings(photographs, voices, utterances)
-        ready = self._ready(settings)
+        ready = made_before(self.folder, settings)
         if ready is not None:
             return replace(ready, groups=self.groups)
         table = self._draw(photographs, voices, utterances)
-        with _writing(self.folder):
-            (self.folder / "settings.json").unlink(missing_ok=True)
+        with making(self.folder, "collage"):
             self._place_images(table)
             self._place_voices(table)
             sources = pd.concat(
@@ -157,11 +156,9 @@ class Collage(Corpus):
         )
         check_splits(manifest, (*GROUPS, *_PART_COLUMN.values(), "transcript"))
         reuse = reuse_of_parts(manifest.table)
-        with _writing(self.folder):
-            write_manifest(manifest, self.folder / "manifest.parquet")
-            _write_json(self.folder / "reuse.json", reuse)
-            # Last, so that a folder whose settings can be read is complete.
-            _write_json(self.folder / "settings.json", settings)
+        with making(self.folder, "collage"):
+            write_whole(self.folder / "reuse.json", (json.dumps(reuse, indent=2) + "\n").encode())
+            finish(manifest, settings)
         _log.info("collage: %s", _in_words(reuse))
         return manifest
 
@@ -202,17 +199,6 @@ class Collage(Corpus):
             "jpeg_quality": self.jpeg_quality,
             "parts": digest.hexdigest(),
         }
-
-    def _ready(self, settings: Mapping[str, Any]) -> Manifest | None:
-        """The corpus that an earlier call left, if it is whole and of the same settings."""
-        try:
-            if json.loads((self.folder / "settings.json").read_text(encoding="utf-8")) != settings:
-                return None
-            manifest = read_manifest(self.folder / "manifest.parquet")
-        except (OSError, ValueError, ManifestError):
-            return None
-        files = pd.concat([manifest.table["image"], manifest.table["audio"]]).unique()
-        return manifest if all((self.folder / file).exists() for file in files) else None
 
     def _draw(self, photographs: pd.DataFrame, voices: pd.DataFrame, utterances: pd.DataFrame) -> pd.DataFrame:
         parts = []
@@ -266,7 +252,7 @@ class Collage(Corpus):
             names[source] = f"images/{digest}.jpg"
             target = self.folder / names[source]
             if not target.exists():
-                _replace(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
+                write_whole(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
         table["image"] = table["image_source"].map(names)
 
     def _place_voices(self, table: pd.DataFrame) -> None:
@@ -278,6 +264,32 @@ class Collage(Corpus):
             names[source] = f"voices/{hashlib.sha256(source.encode()).hexdigest()[:20]}{Path(source).suffix}"
             _link((self.data / source).resolve(), self.folder / names[source])
         table["audio"] = table["audio_source"].map(names)
+
+
+def read_photographs(folder: Path) -> pd.DataFrame:
+    """Face photographs with the emotion that people named, mostly from Labeled Faces in the Wild.
+
+    Args:
+        folder: holds `labels.csv` (image, emotion, identity, source) and the pictures it names under `images/`.
+
+    Returns:
+        One row a photograph in the file's order: `file` (relative to `folder`), `emotion`, `identity`, `source`
+        ("lfw", "film_still").
+
+    Raises:
+        DatasetNotFound: the table or pictures are missing.
+    """
+    path = folder / "labels.csv"
+    remedy = "Put the face photographs there, labels.csv and images/*.jpg, or set paths.data"
+    labels = official_table(path, ("image", "emotion", "identity", "source"), remedy).fillna("")
+    files = "images/" + labels["image"]
+    missing = files[present(folder, files).isna()]
+    if len(missing):
+        raise DatasetNotFound(
+            f"{len(missing)} of {len(labels)} pictures that {path} names are not there, the first is "
+            f"'{missing.iloc[0]}'; copy them there or take their rows out"
+        )
+    return pd.DataFrame({"file": files, **{name: labels[name] for name in ("emotion", "identity", "source")}})
 
 
 def split_identities(photographs: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
@@ -476,29 +488,6 @@ def _link(source: Path, target: Path) -> None:
             # Some file systems have no links.
             shutil.copyfile(source, made)
         os.replace(made, target)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Write a file in one step, so that another process sees all of it or nothing."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        made.write_bytes(content)
-        os.replace(made, target)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the collage under {folder}: {error.strerror or error}; free space there or set paths.corpora"
-        ) from error
 
 
 def _in_words(reuse: Mapping[str, Any]) -> str:

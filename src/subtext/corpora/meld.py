@@ -8,10 +8,9 @@ import pandas as pd
 
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.description import Description
-from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode
-from subtext.errors import ConfigError, ManifestError
+from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode, times
+from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
-from subtext.transcripts import seconds
 
 _FILES: Final = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 _FILMS: Final = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}
@@ -91,8 +90,7 @@ class Meld(Corpus):
             dialogue = f"{split}-" + part["Dialogue_ID"]
             name = "dia" + part["Dialogue_ID"] + "_utt" + part["Utterance_ID"] + ".mp4"
             official = {"train": "train", "val": "dev", "test": "test"}[split]
-            films = present(self.data, _FILMS[split] + "/" + name)
-            films = films.fillna(present(self.data, f"{official}/{_FILMS[split]}/" + name))
+            films = present(self.data, _FILMS[split] + "/" + name, f"{official}/{_FILMS[split]}/" + name)
             numbered = part.assign(turn=numbers(part, "Utterance_ID", 0, float("inf"), path)).sort_values("turn")
             context = lines_before(numbered["Utterance"], numbered["Dialogue_ID"], self.context_turns)
             parts.append(
@@ -110,8 +108,8 @@ class Meld(Corpus):
                         "show": "Friends",
                         "season": _whole(part, "Season", path),
                         "episode": _whole(part, "Episode", path),
-                        "episode_start": _times(part, "StartTime", path),
-                        "episode_end": _times(part, "EndTime", path),
+                        "episode_start": times(part, "StartTime", path),
+                        "episode_end": times(part, "EndTime", path),
                         "split": split,
                     }
                 )
@@ -159,17 +157,4 @@ def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
 def _whole(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     if column not in table:
         return pd.Series(pd.NA, index=table.index, dtype="Int64")
-    return numbers(table, column, 0, 1000, path).astype("Int64")
-
-
-def _times(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
-    """Times such as 00:16:16,059 in s."""
-    values = []
-    for row, cell in enumerate(table[column] if column in table else [None] * len(table), start=1):
-        try:
-            values.append(None if pd.isna(cell) else seconds(cell))
-        except ValueError as error:
-            raise ManifestError(
-                f"{path}: row {row}, column '{column}': {cell!r} is not a time; write hh:mm:ss,fff or leave it empty"
-            ) from error
-    return pd.Series(values, index=table.index, dtype="float64")
+    return numbers(table, column, 0, 1000, path, whole=True)

@@ -5,6 +5,7 @@ share its words as far as natural speech allows, so that the topic alone tells n
 """
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -25,10 +26,11 @@ class Sentence:
     polarity: int
 
 
-def _read() -> tuple[Sentence, ...]:
-    with (resources.files("subtext.corpora.studio") / "sentences.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(Sentence(row["text"], row["topic"], int(row["polarity"])) for row in csv.DictReader(file))
+def _read() -> Iterator[Sentence]:
+    text = (resources.files("subtext.corpora.studio") / "sentences.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        yield Sentence(row["text"], row["topic"], int(row["polarity"]))
 
 
-SENTENCES: Final = _read()
+SENTENCES: Final = tuple(_read())
 """Twelve sentences for each topic and polarity."""
