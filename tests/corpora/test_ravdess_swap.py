@@ -157,7 +157,10 @@ def test_missing_and_damaged_summaries_say_the_remedy(data, tmp_path):
     with pytest.raises(DatasetNotFound, match="lacks the columns AU12_mean"):
         RavdessSwap(data=folder, folder=tmp_path / "out").build()
     for damage, message in (
-        (table.assign(f0_mean=table["f0_mean"].mask(table["file"] == "take-009")), "row 10, column 'f0_mean': an empty"),
+        (
+            table.assign(f0_mean=table["f0_mean"].mask(table["file"] == "take-009")),
+            "row 10, column 'f0_mean': an empty",
+        ),
         (table.assign(intensity=table["intensity"].replace(2, 3)), "column 'intensity': '3'.*use one of 1, 2"),
         (pd.concat([table, table.tail(1)]), r"actor '08', .*, intensity '2' stands in rows 120, 121"),
         (table[table["actor"] < 8], "7 actors are too few for 8 folds"),

@@ -141,7 +141,7 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
 
 
 def _add_vocabulary(document: Any, label: Label) -> None:
-    parameters: dict[str, Any] = {}
+    document.add_linguistic_type(label.name, constraints="Symbolic_Association", timealignable=False)
     if label.answers and label.scale != "interval":
         document.add_controlled_vocabulary(label.name)
         document.add_cv_description(label.name, _LANGUAGE, _xml_text(label.definition, label.name))
@@ -149,23 +149,7 @@ def _add_vocabulary(document: Any, label: Label) -> None:
         for number, (value, meaning) in enumerate(meanings.items()):
             entry = [(_xml_text(value, label.name), _LANGUAGE, _xml_text(meaning, label.name))]
             document.add_cv_entry(label.name, f"cve_{label.name}_{number}", entry)
-        parameters["CONTROLLED_VOCABULARY_REF"] = label.name
-    document.add_linguistic_type(
-        label.name,
-        constraints="Symbolic_Association",
-        timealignable=False,
-        param_dict=_type_parameters(label, parameters),
-    )
-
-
-def _type_parameters(label: Label, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "LINGUISTIC_TYPE_ID": label.name,
-        "TIME_ALIGNABLE": "false",
-        "GRAPHIC_REFERENCES": "false",
-        "CONSTRAINTS": "Symbolic_Association",
-        **parameters,
-    }
+        document.linguistic_types[label.name]["CONTROLLED_VOCABULARY_REF"] = label.name
 
 
 def _add_turns(document: Any, role: str, turns: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 from subtext.annotation.codebook import Codebook, Label
 from subtext.corpora.files import read_table
 from subtext.errors import AnnotationError
-from subtext.transcripts import seconds
+from subtext.transcripts import each_seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
 PLACE_COLUMNS: Final = ("file", "row", "column")
@@ -124,7 +124,7 @@ def check_ratings(
     refuse(long.index[long["label"].isin(list(unknown))], "label", "label", unknown)
     long["label"] = long["label"].map(names)
     refuse(long.index[long["rater"].isna()], "rater", None, "empty; say who rated")
-    units = long["label"].map({name: label.unit for name, label in codebook.labels.items()})
+    units = long["label"].map(units_of(codebook))
     per_turn = units == "turn"
     long["turn"] = long["turn"].where(per_turn)
     refuse(
@@ -167,7 +167,7 @@ def check_ratings(
         raise AnnotationError(f"{file}: row {row}, column '{column}': {problem}{more}")
     keep = long.drop(index=list(bad))
     # A label of the session stands in every turn's row of a wide file.
-    session_rows = keep["label"].map(units_of(codebook)) == "session"
+    session_rows = units.reindex(keep.index) == "session"
     keep = keep.assign(_empty=keep["value"].isna()).sort_values("_empty", kind="stable")
     keep = keep[~(session_rows.reindex(keep.index) & keep.duplicated(["session", "rater", "label"]))]
     table = keep.sort_index()[[*RATING_COLUMNS, *PLACE_COLUMNS]].reset_index(drop=True)
@@ -262,10 +262,12 @@ def _read(
     rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
     items["row"] = rows
     for column in ("start", "end"):
-        items[column], wrong = _times(items[column])
+        written = items[column].astype("string")
+        times, unreadable = each_seconds(items[column])
+        items[column] = pd.Series(times, index=items.index, dtype="float64")
         problems += [
             (str(path), int(rows[place]), column, value, f"'{value}' is no time; write seconds or hh:mm:ss.fff")
-            for place, value in wrong
+            for place, value in zip(unreadable, written.iloc[unreadable], strict=True)
         ]
     if "label" in table and "value" in table:
         long = items.assign(label=_cells(table["label"]), value=_cells(table["value"]), column="value")
@@ -328,18 +330,6 @@ def _cells(column: pd.Series) -> pd.Series:
         return str(value).strip() or None
 
     return column.map(cell).astype(object).where(lambda cells: cells.notna(), None)
-
-
-def _times(column: pd.Series) -> tuple[pd.Series, list[tuple[int, str]]]:
-    read: list[float | None] = []
-    wrong = []
-    for row, written in enumerate(column):
-        try:
-            read.append(seconds(written))
-        except ValueError:
-            read.append(None)
-            wrong.append((row, str(written)))
-    return pd.Series(read, index=column.index, dtype="float64"), wrong
 
 
 def _labels(column: pd.Series, codebook: Codebook) -> tuple[dict[Hashable, str], dict[Hashable, str]]:

@@ -164,10 +164,7 @@ class Collage(Corpus):
 
     def _photographs(self) -> pd.DataFrame:
         table = read_photographs(self.data / "faces")
-        table = table[table["source"] == "lfw"].copy()
-        table["polarity"] = table["emotion"].map(emotion_polarity)
-        table = table.dropna(subset=["polarity"]).reset_index(drop=True)
-        table["polarity"] = table["polarity"].astype(int)
+        table = _with_polarity(table[table["source"] == "lfw"])
         # Numbers instead of names: the groups have to be told apart, not known.
         names = {name: f"person-{number:04d}" for number, name in enumerate(sorted(set(table["identity"])))}
         table["identity"] = table["identity"].map(names)
@@ -175,10 +172,7 @@ class Collage(Corpus):
         return table
 
     def _voices(self) -> pd.DataFrame:
-        table = read_voices(self.data / "ravdess")
-        table["polarity"] = table["emotion"].map(emotion_polarity)
-        table = table.dropna(subset=["polarity"]).reset_index(drop=True)
-        table["polarity"] = table["polarity"].astype(int)
+        table = _with_polarity(read_voices(self.data / "ravdess"))
         table["split"] = table["actor"].map(split_actors(table, np.random.default_rng((self.seed, 1))))
         return table
 
@@ -400,6 +394,12 @@ def reuse_of_parts(table: pd.DataFrame) -> dict[str, Any]:
         }
         out[str(split)] = figures
     return out
+
+
+def _with_polarity(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose emotion has a polarity, with it."""
+    polarity = table["emotion"].map(emotion_polarity)
+    return table.assign(polarity=polarity).dropna(subset=["polarity"]).astype({"polarity": int}).reset_index(drop=True)
 
 
 def _polarities(

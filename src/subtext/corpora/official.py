@@ -10,7 +10,7 @@ import pandas as pd
 
 from subtext.corpora.files import read_table
 from subtext.errors import DatasetNotFound, ManifestError
-from subtext.transcripts import seconds
+from subtext.transcripts import each_seconds
 
 
 def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
@@ -120,14 +120,12 @@ def times(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     Raises:
         ManifestError: a cell is no time; naming row, column and value.
     """
-    values = []
-    for row, cell in enumerate(table[column] if column in table else [None] * len(table), start=1):
-        try:
-            values.append(None if pd.isna(cell) else seconds(cell))
-        except ValueError as error:
-            raise ManifestError(
-                f"{path}: row {row}, column '{column}': {cell!r} is not a time; write hh:mm:ss or leave it empty"
-            ) from error
+    if column not in table:
+        return pd.Series(np.nan, index=table.index)
+    values, unread = each_seconds(table[column].astype(object).where(table[column].notna(), None))
+    wrong = pd.Series(False, index=table.index)
+    wrong.iloc[unread] = True
+    refuse_cells(table, column, wrong, path, "write a time such as hh:mm:ss or leave it empty")
     return pd.Series(values, index=table.index, dtype="float64")
 
 
