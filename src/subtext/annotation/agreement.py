@@ -122,7 +122,7 @@ def agreement(table: pd.DataFrame, codebook: Codebook, *, n_bootstrap: int = 200
     with quadratic weights, and the ICCs; interval ones interval alpha and the ICCs.
 
     Args:
-        table: ratings as `read_ratings` gives them.
+        table: ratings as `read_rater_files` gives them.
         codebook: the scheme.
         n_bootstrap: resamples of sessions.
         seed: seeds the resampling.

@@ -11,12 +11,11 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
-from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
 from subtext.sessions.elan import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
@@ -73,43 +72,22 @@ def write_elan(
     return path
 
 
-def read_elan_ratings(
-    paths: Sequence[Path] | Path,
-    codebook: Codebook,
-    *,
-    session: str | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Ratings:
-    """Ratings from files that `write_elan` made and raters filled in.
+def elan_ratings(path: Path, codebook: Codebook, session: str | None = None) -> pd.DataFrame:
+    """The judgements in a file that `write_elan` made and raters filled in, for `check_ratings`.
 
     A tier counts whose name is `LABEL@RATER`, or that is called like a label and has an annotator. A rating belongs to
     the turn above it, which is called as its tier of turn names says, else by its beginning in seconds.
 
     Args:
-        paths: one or several .eaf files.
+        path: the .eaf file.
         codebook: the scheme.
-        session: of files that do not name theirs; default the file's name without its ending.
-        on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
+        session: where the file does not name its own; default its name without its ending.
 
     Raises:
-        AnnotationError: a file holds no tier of ratings, or a rating that cannot be used.
-        TranscriptError: a file cannot be read.
+        AnnotationError: it holds no tier of ratings.
+        TranscriptError: it cannot be read.
     """
-    rows: list[dict[str, Any]] = []
-    for path in [paths] if isinstance(paths, Path) else paths:
-        found = _rating_rows(parse_eaf(path), path, codebook, session)
-        if not found:
-            raise AnnotationError(
-                f"{path}: no rating in it; expected annotations in tiers called LABEL@RATER with labels out of "
-                f"{', '.join(codebook.labels)}"
-            )
-        rows += found
-    columns = ["session", "turn", "start", "end", "rater", "label", "value", "file", "row", "column"]
-    table = pd.DataFrame(rows, columns=columns).astype({"session": object, "turn": object, "value": object})
-    return check_ratings(table, codebook, on_error=on_error)
-
-
-def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | None) -> list[dict[str, Any]]:
+    document = parse_eaf(path)
     properties = dict(document.properties)
     own_session = properties.get(SESSION_PROPERTY) or session or path.stem
     names = turn_names(document)
@@ -137,7 +115,13 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
                     "column": tier,
                 }
             )
-    return rows
+    if not rows:
+        raise AnnotationError(
+            f"{path}: no rating in it; expected annotations in tiers called LABEL@RATER with labels out of "
+            f"{', '.join(codebook.labels)}"
+        )
+    types = {"session": object, "turn": object, "start": float, "end": float, "value": object}
+    return pd.DataFrame(rows).astype(types)
 
 
 def _add_vocabulary(document: Any, label: Label) -> None:

@@ -27,6 +27,8 @@ RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "v
 PLACE_COLUMNS: Final = ("file", "row", "column")
 """Where a judgement stands, for messages."""
 REJECT_COLUMNS: Final = ("file", "row", "column", "value", "problem")
+Problem = tuple[str, int, str, str, str]
+"""What cannot be used: as `REJECT_COLUMNS`, the problem with its remedy."""
 _ITEM_COLUMNS: Final = ("session", "turn", "start", "end", "rater")
 _CARRIED_IN_SILENCE: Final = frozenset(
     {"id", "transcript", "text", "context", "speaker", "role", "comment", "comments", "note", "notes", "video", "audio"}
@@ -57,42 +59,11 @@ class Ratings:
         return sorted(self.table["rater"].unique())
 
 
-def read_ratings(
-    paths: Iterable[str | Path] | str | Path,
-    codebook: Codebook,
-    *,
-    session: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Ratings:
-    """Read and check rater files.
-
-    Args:
-        paths: one file or several.
-        codebook: which labels and values there are.
-        session: the session of rows that name none.
-        columns: our column name -> the files', for those that differ.
-        on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
-
-    Raises:
-        AnnotationError: the first thing that cannot be used, with file, row, column, value and the remedy; or nothing
-            is left.
-        ManifestError: a file is missing or is no table.
-    """
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not paths:
-        raise AnnotationError("no file of ratings is named; name at least one .csv, .tsv, .parquet or .jsonl file")
-    found = [_read(Path(path), codebook, session, columns or {}, on_error == "skip") for path in paths]
-    long = pd.concat([table for table, _ in found], ignore_index=True)
-    problems = [problem for _, some in found for problem in some]
-    return check_ratings(long, codebook, problems=problems, on_error=on_error)
-
-
 def check_ratings(
     long: pd.DataFrame,
     codebook: Codebook,
     *,
-    problems: Sequence[tuple[str, int, str, str, str]] = (),
+    problems: Sequence[Problem] = (),
     on_error: Literal["raise", "skip"] = "raise",
 ) -> Ratings:
     """Check judgements that a reader brought into long form, from a table or from an annotation tool's file.
@@ -101,7 +72,7 @@ def check_ratings(
         long: columns `session`, `turn`, `start`, `end`, `rater`, `label`, `value` as text or null; `file`, `row` and
             `column` say where each stands.
         codebook: which labels and values there are.
-        problems: what the reader could not use: file, row, column, value, problem with its remedy.
+        problems: what the reader could not use.
         on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
     Raises:
@@ -173,7 +144,8 @@ def check_ratings(
     table = keep.sort_index()[[*RATING_COLUMNS, *PLACE_COLUMNS]].reset_index(drop=True)
     if table.empty:
         raise AnnotationError(
-            "no rating is left to use" + (f"; the first problem: {listed[0][4]}" if listed else "; the files are empty")
+            "no rating is left to use; "
+            + (f"the first problem: {listed[0][4]}" if listed else "fill in the files, then export them again")
         )
     rejects = pd.DataFrame(listed, columns=list(REJECT_COLUMNS))
     if len(rejects):
@@ -230,9 +202,22 @@ def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rater", "label", "units", "rated", "unratable", "skipped"])
 
 
-def _read(
+def table_ratings(
     path: Path, codebook: Codebook, session: str | None, columns: Mapping[str, str], skip: bool
-) -> tuple[pd.DataFrame, list[Any]]:
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The judgements in a table, for `check_ratings`, and what of it cannot be used.
+
+    Args:
+        path: a .csv, .tsv, .parquet or .jsonl file.
+        codebook: which labels there are.
+        session: the session of rows that name none.
+        columns: our column name -> the file's, for those that differ.
+        skip: leave out rows that cannot be told apart into cells.
+
+    Raises:
+        AnnotationError: the table is none of ratings.
+        ManifestError: it cannot be read.
+    """
     unread: list[Any] | None = [] if skip else None  # rows that cannot be told apart into cells
     table = read_table(path, unread)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
@@ -258,7 +243,7 @@ def _read(
         items["rater"] = path.stem
     items["session"] = items["session"].fillna(session) if session is not None else items["session"]
     items["file"] = str(path)
-    problems: list[Any] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
+    problems: list[Problem] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
     rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
     items["row"] = rows
     for column in ("start", "end"):
