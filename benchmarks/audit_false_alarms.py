@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from subtext.corpora.audit import audit_corpus
+from subtext.audit import audit_corpus
 from subtext.corpora.studio import Studio
 
 

@@ -22,7 +22,7 @@ PREDICT = """
 import sys
 from pathlib import Path
 from subtext.prediction.predictor import Predictor
-from subtext.transcripts import Turn
+from subtext.sessions.transcripts import Turn
 run, path, minutes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 turns = [Turn(begin, begin + 4.0, sys.argv[4]) for begin in range(0, 60 * minutes - 5, 5)]
 lines = list(Predictor(run).predict([("clip", path)], turns))

@@ -214,7 +214,7 @@ def crossmodal(width: int, inner: int, heads: int, layers: int, expansion: int) 
     import yaml
     from torch import Tensor, nn
 
-    from subtext.building import build
+    from subtext.core.building import build
     from subtext.encoders.tokens import Tokens
 
     settings = yaml.safe_load(

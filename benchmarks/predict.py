@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from subtext.prediction.predictor import Predictor
-    from subtext.transcripts import Turn
+    from subtext.sessions.transcripts import Turn
     from talking_face import write_talking_face
     from untrained_run import write_untrained_run
 

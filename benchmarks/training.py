@@ -18,14 +18,14 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from subtext.building import build
-from subtext.classifier import IncongruenceClassifier
+from subtext.core.building import build
 from subtext.corpora.cells import draw_cells
-from subtext.data import ClipData, StreamTable, SwappedClips, loader
 from subtext.encoders.text import TextEncoder
-from subtext.heads import Heads
 from subtext.labels import derive_labels
-from subtext.task import IncongruenceTask
+from subtext.model.batches import ClipData, StreamTable, SwappedClips, loader
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import Heads
+from subtext.model.task import IncongruenceTask
 
 STEPS, WIDTH, BATCH = 50, 128, 64
 CONF = Path(__file__).resolve().parents[1] / "conf"

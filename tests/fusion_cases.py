@@ -14,9 +14,9 @@ from torch import Tensor
 from subtext.corpora.cells import draw_cells
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
-from subtext.fusion.posterior import PosteriorFusion
-from subtext.heads import HEADS
 from subtext.labels import POLARITIES, derive_labels
+from subtext.model.heads import HEADS
+from subtext.model.posterior import PosteriorFusion
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "fusion"
 FILES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from subtext.classifier import IncongruenceClassifier
 from subtext.encoders.prosody import ProsodyEncoder
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.concat import ConcatFusion
 from subtext.fusion.crossmodal import CrossModalFusion
-from subtext.heads import HEADS, Heads
 from subtext.labels import INCONGRUENCE_TYPES
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import HEADS, Heads
 
 DIM = 16
 FUSED = ["incongruent", "vocal_incongruent", "type", "engagement"]

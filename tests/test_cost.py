@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subtext.cost import measure_cost, measure_here
 from subtext.errors import CacheError, RunError
 from subtext.features.index import FeatureIndex
-from subtext.run_folder import RunFolder, load_classifier
+from subtext.runs.cost import measure_cost, measure_here
+from subtext.runs.folder import RunFolder, load_classifier
 from untrained_run import write_untrained_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -58,7 +58,7 @@ def test_cost_of_a_run_is_measured_in_a_process_of_its_own(run: Path) -> None:
 
 def test_a_long_typical_clip_is_shortened_as_in_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described = RunFolder(run).model() | {"max_steps": {"visual": 64, "text": 64, "prosody": 40}}
-    monkeypatch.setattr("subtext.cost.SECONDS", 0.0)
+    monkeypatch.setattr("subtext.runs.cost.SECONDS", 0.0)
     monkeypatch.setattr(RunFolder, "model", lambda _: described)
     assert measure_here(run)["steps"]["prosody"] == 40
 

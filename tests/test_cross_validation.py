@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subtext.cross_validation import fold_of, train_folds
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.metrics import auroc
-from subtext.evaluation.run import evaluate_seeds
-from subtext.run_folder import RunFolder
-from subtext.training import train
+from subtext.runs.evaluate import evaluate_seeds
+from subtext.runs.folder import RunFolder
+from subtext.runs.folds import fold_of, train_folds
+from subtext.runs.train import train
 from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -95,10 +95,10 @@ def test_thresholds_are_those_of_each_fold(run: RunFolder) -> None:
 def test_an_interrupted_cross_validation_goes_on(
     base: dict[str, Any], run: RunFolder, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subtext.training
+    import subtext.runs.train
 
     trained: list[Path] = []
-    real = subtext.training.train
+    real = subtext.runs.train.train
 
     def counting(own: dict[str, Any], folder: Path, *, resume: bool = False) -> RunFolder:
         trained.append(folder)
@@ -106,7 +106,7 @@ def test_an_interrupted_cross_validation_goes_on(
             raise KeyboardInterrupt
         return real(own, folder, resume=resume)
 
-    monkeypatch.setattr("subtext.training.train", counting)
+    monkeypatch.setattr("subtext.runs.train.train", counting)
     again = RunFolder(place / "again")
     with pytest.raises(KeyboardInterrupt):
         train_folds(base, again, resume=False)
@@ -167,8 +167,8 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from subtext.control_systems import Controls
-from subtext.training import train
+from subtext.runs.controls import Controls
+from subtext.runs.train import train
 retrained = Controls.retrained
 def killed(self, modalities, *, shuffled):
     if self.run.path.name == "1":

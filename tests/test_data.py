@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subtext.data import ClipData, EpochSampler, StreamTable, SwappedClips, embeddings, load_clips, loader, mix, shorten
 from subtext.encoders.prosody import ProsodyEncoder
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
@@ -17,7 +16,18 @@ from subtext.errors import ConfigError
 from subtext.features.cache import FeatureCache, MemoryCache
 from subtext.features.index import FeatureIndex
 from subtext.features.stream import Stream
-from subtext.heads import HEADS, head_specs
+from subtext.model.batches import (
+    ClipData,
+    EpochSampler,
+    StreamTable,
+    SwappedClips,
+    embeddings,
+    load_clips,
+    loader,
+    mix,
+    shorten,
+)
+from subtext.model.heads import HEADS, head_specs
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
@@ -163,7 +173,7 @@ def test_the_same_seed_gives_the_same_batches() -> None:
 def test_processes_share_the_order_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("subtext.data.rank_and_count", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("subtext.model.batches.rank_and_count", lambda rank=rank: (rank, 3))
         sampler = EpochSampler(32, 0)
         shares.append(list(sampler))
         assert len(shares[-1]) == len(sampler) == 10

@@ -10,13 +10,13 @@ import torch
 from omegaconf import OmegaConf
 
 from prediction_tables import labelled_clips
-from subtext.data import ClipData, StreamTable, SwappedClips
 from subtext.evaluation.evaluate import evaluate
-from subtext.heads import HEADS, head_specs
 from subtext.labels import EMOTION_POLARITY, EMOTIONS
-from subtext.run_folder import RunFolder, build_classifier, load_classifier
-from subtext.stages import take_over
-from subtext.training import train
+from subtext.model.batches import ClipData, StreamTable, SwappedClips
+from subtext.model.heads import HEADS, head_specs
+from subtext.runs.folder import RunFolder, build_classifier, load_classifier
+from subtext.runs.stages import take_over
+from subtext.runs.train import train
 from tiny_runs import DIRECTIONS, changed, settings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -146,7 +146,7 @@ def write_corpus(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("emotions")
-    node = {"_target_": "subtext.fusion.posterior.PosteriorFusion", "smoothing": 0.0, "cells": "auto"}
+    node = {"_target_": "subtext.model.posterior.PosteriorFusion", "smoothing": 0.0, "cells": "auto"}
     heads = ["incongruent", "verbal_emotion", "vocal_emotion"]
     base = settings(folder, write_corpus(folder / "corpus"), heads=heads)
     base["trainer"]["max_epochs"] = 8

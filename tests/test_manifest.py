@@ -11,15 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subtext.errors import ManifestError
-from subtext.manifest import (
-    Manifest,
-    build_manifest,
-    check_splits,
-    read_manifest,
-    write_manifest,
-    write_rejects,
-)
-from subtext.manifest_checks import REJECT_COLUMNS
+from subtext.manifest import Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest.checks import REJECT_COLUMNS
+from subtext.manifest.table import write_rejects
 
 # Any text but lone surrogates, which no file format holds, and NUL, which ends C strings.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -14,8 +14,8 @@ import tiny_runs
 from subtext.cli.evaluate import main as evaluate
 from subtext.cli.extract import extract_corpus
 from subtext.cli.predict import main as predict
+from subtext.core.tables import escape, unescape, unescaped, write_csv
 from subtext.features.index import INDEX_COLUMNS, FeatureIndex
-from subtext.privacy import escape, unescape, unescaped, write_csv
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -125,7 +125,7 @@ def test_neither_words_nor_speakers_reach_logs(
         assert FeatureIndex.load(folder).n_failed
         rejects = folder / "rejects.csv"
     else:
-        from subtext.training import train
+        from subtext.runs.train import train
 
         train(settings, tmp_path / "run")
         rejects = tmp_path / "run" / "rejects.csv"

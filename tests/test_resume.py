@@ -17,10 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from subtext.checkpoints import LAST, PREVIOUS, read_checkpoint, resumable
 from subtext.errors import RunError, WeightsError
-from subtext.run_folder import RunFolder
-from subtext.training import train
+from subtext.model.checkpoints import LAST, PREVIOUS, read_checkpoint, resumable
+from subtext.runs.folder import RunFolder
+from subtext.runs.train import train
 from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -35,9 +35,9 @@ import json, os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import subtext.checkpoints, subtext.training
-from subtext.control_systems import Controls
-from subtext.task import IncongruenceTask
+import subtext.model.checkpoints, subtext.runs.train
+from subtext.runs.controls import Controls
+from subtext.model.task import IncongruenceTask
 folder, pause = Path(sys.argv[1]), sys.argv[2].split()
 
 def stop():
@@ -84,7 +84,7 @@ if pause[0] == "control":
     Controls.retrained = second
 
 def train():
-    subtext.training.train(json.loads((folder / "settings.json").read_text()), folder / "run")
+    subtext.runs.train.train(json.loads((folder / "settings.json").read_text()), folder / "run")
 
 from subtext.cli.outcome import finish
 sys.exit(finish(train))
@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_to_the_same_figures(
     epochs_before = 0 if (place := resumable(run.path)) is None else int(read_checkpoint(place)["epoch"]) + 1
     assert epochs_before == {"batch 0 1": 0, "batch 3 2": 3, "save 3": 2, "swap 3": 2, "control": EPOCHS}[pause]
     if pause != "control":
-        monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+        monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
     assert_same(train(run.settings(), run.path, resume=True), whole)
     if pause == "control":
         assert run.file("metrics.json").read_text() == whole.file("metrics.json").read_text()
@@ -185,7 +185,7 @@ def test_ctrl_c_ends_a_run_like_any_command(
 ) -> None:
     assert kill_when_reached(tmp_path, asked, "batch 2 1", signal.SIGINT) == 130
     run = RunFolder(tmp_path / "run")
-    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
     assert_same(train(run.settings(), run.path, resume=True), whole)
 
 
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_a_run_like_any_command(
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
     kill_when_reached(tmp_path, asked, "batch 4 0")
     run = RunFolder(tmp_path / "run")
     data = bytearray(run.file(LAST).read_bytes())
@@ -209,8 +209,8 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
 def test_a_run_that_stopped_early_does_not_train_on(
     asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("subtext.training._Run._evaluate", leave_out)
-    monkeypatch.setattr("subtext.training._Run._controls", leave_out)
+    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.train._Run._controls", leave_out)
     short = json.loads(json.dumps(asked))
     short["callbacks"]["early_stopping"] |= {"patience": 1, "min_delta": 1.0}
     run = train(short, tmp_path / "run")
@@ -288,7 +288,7 @@ def test_what_is_no_checkpoint_is_refused(whole: RunFolder, tmp_path: Path, dama
 
 
 def test_a_full_disk_while_saving_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from subtext.checkpoints import SafeCheckpointIO
+    from subtext.model.checkpoints import SafeCheckpointIO
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from subtext.building import build, locate
+from subtext.core.building import build, locate
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.fusion.base import Fusion
-from subtext.run_folder import RunFolder, build_classifier, git_commit, load_extractors, package_versions
+from subtext.runs.folder import RunFolder, build_classifier, git_commit, load_extractors, package_versions
 
 
 def test_a_fresh_folder_is_begun_and_no_more(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_folder_in_which_nothing_can_be_written_is_said(tmp_path: Path, monkey
     def full(**_: object) -> None:  # the tests may run as root, whom no mode stops
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("subtext.run_folder.TemporaryFile", full)
+    monkeypatch.setattr("subtext.runs.folder.TemporaryFile", full)
     with pytest.raises(RunError, match=r"cannot write to the run folder .*Read-only file system; .*set paths\.runs"):
         RunFolder(tmp_path / "run").make()
 
@@ -184,7 +184,7 @@ def test_versions_and_commit() -> None:
 
 def test_reading_a_model_imports_neither_lightning_nor_hydra() -> None:
     program = (
-        "import sys, subtext.run_folder, subtext.predictions, subtext.classifier, subtext.building\n"
+        "import sys, subtext.runs.folder, subtext.model.predict, subtext.model.classifier, subtext.core.building\n"
         "bad = {'pytorch_lightning', 'torchmetrics', 'hydra', 'lightning'} & set(sys.modules)\n"
         "assert not bad, bad"
     )

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from subtext.errors import ConfigError, ManifestError, RunError
-from subtext.run_folder import RunFolder
-from subtext.training import train
+from subtext.runs.folder import RunFolder
+from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -31,7 +31,7 @@ def base(place: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out metrics, figures and report."""
-    monkeypatch.setattr("subtext.training._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
+    monkeypatch.setattr("subtext.runs.train._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
 
 
 def stage_of(base: dict[str, Any], folder: Path, **more: Any) -> RunFolder:

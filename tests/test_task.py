@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from subtext.classifier import IncongruenceClassifier
-from subtext.data import Batch
 from subtext.encoders.prosody import ProsodyEncoder
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.concat import ConcatFusion
-from subtext.heads import HEADS, Heads, head_specs
-from subtext.losses import HeadLoss, balanced_weights, visible_targets
-from subtext.task import IncongruenceTask, hide, selection, warmup_cosine
+from subtext.model.batches import Batch
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import HEADS, Heads, head_specs
+from subtext.model.losses import HeadLoss, balanced_weights, visible_targets
+from subtext.model.task import IncongruenceTask, hide, selection, warmup_cosine
 
 NAN = torch.nan
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from subtext.control_systems import chosen_controls
-from subtext.data import ClipData
 from subtext.errors import ConfigError, ManifestError, RunError, TrustError, WeightsError
 from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
-from subtext.fitting import Fitter
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.training import train
+from subtext.model.batches import ClipData
+from subtext.model.fit import Fitter
+from subtext.runs.controls import chosen_controls
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -48,7 +48,7 @@ def run(place: Path, base: dict[str, Any]) -> RunFolder:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out metrics, figures and report, for runs of which only the training matters."""
-    monkeypatch.setattr("subtext.training._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
+    monkeypatch.setattr("subtext.runs.train._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
 
 
 def test_a_run_leaves_everything_behind(run: RunFolder) -> None:
@@ -258,14 +258,16 @@ def test_a_pickle_in_place_of_the_weights_is_never_loaded(run: RunFolder, tmp_pa
     with pytest.raises(WeightsError, match="not a readable safetensors"):
         load_classifier(folder)
     torch.save({"state_dict": Trap()}, folder / "last.ckpt")
-    from subtext.checkpoints import read_checkpoint
+    from subtext.model.checkpoints import read_checkpoint
 
     with pytest.raises(WeightsError, match="was not loaded"):
         read_checkpoint(folder / "last.ckpt")
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", "subprocess.run", "subtext.building.build", "collections.OrderedDict"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "subprocess.run", "subtext.core.building.build", "collections.OrderedDict"]
+)
 def test_a_model_folder_cannot_name_foreign_code(run: RunFolder, tmp_path: Path, target: str) -> None:
     folder = copy_of(run, tmp_path / "model")
     described = json.loads((folder / "model.json").read_text())
@@ -391,10 +393,10 @@ def test_the_fusion_begins_where_the_encoder_stage_ended(base: dict[str, Any], t
 @pytest.mark.usefixtures("quick")
 def test_a_frozen_backbone_gives_the_same_as_computing_it_again(base: dict[str, Any], tmp_path: Path) -> None:
     """Training on cached embeddings and predicting from raw streams must be the same model."""
-    from subtext.data import ClipData, StreamTable, shorten
     from subtext.features.cache import FeatureCache
     from subtext.features.index import FeatureIndex
-    from subtext.predictions import predict_table
+    from subtext.model.batches import ClipData, StreamTable, shorten
+    from subtext.model.predict import predict_table
 
     done = train(changed(base, encoder__prosody__trainable=False, trainer__max_epochs=1), tmp_path / "run")
     stated = pd.read_parquet(done.file("predictions.parquet")).set_index("id")

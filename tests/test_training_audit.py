@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from subtext.errors import AuditError
-from subtext.training import train
+from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")

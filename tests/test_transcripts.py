@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, printable, read_text, read_turns, seconds
+from subtext.sessions.transcripts import Turn, printable, read_text, read_turns, seconds
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:

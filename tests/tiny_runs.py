@@ -93,7 +93,7 @@ def settings(folder: Path, manifest: Path, **task: Any) -> dict[str, Any]:
             "dropout": 0.1,
         },
         "task": {
-            "_target_": "subtext.task.IncongruenceTask",
+            "_target_": "subtext.model.task.IncongruenceTask",
             "heads": ["incongruent", "verbal_polarity", "vocal_polarity"],
             "head_dropout": 0.1,
             "rows": "clips",
@@ -101,7 +101,7 @@ def settings(folder: Path, manifest: Path, **task: Any) -> dict[str, Any]:
             "max_steps": {"visual": 8, "text": 8, "prosody": 20},
             "swap": 0.5,
             "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.003},
-            "scheduler": {"_target_": "subtext.task.warmup_cosine", "_partial_": True, "warmup": 0.1},
+            "scheduler": {"_target_": "subtext.model.task.warmup_cosine", "_partial_": True, "warmup": 0.1},
             "modality_dropout": 0.1,
         }
         | task,

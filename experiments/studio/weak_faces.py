@@ -14,7 +14,7 @@ import pandas as pd
 
 from subtext.evaluation.intervals import Units, mean_of, ranking_interval
 from subtext.evaluation.metrics import auroc
-from subtext.run_folder import RunFolder
+from subtext.runs.folder import RunFolder
 
 PRESENT = ["present_visual", "present_text", "present_prosody"]
 

@@ -7,7 +7,6 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
 from subtext.annotation.agreement import agreement
-from subtext.annotation.agreement_page import agreement_markdown
 from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.coefficients import (
     alpha_statistic,
@@ -20,6 +19,7 @@ from subtext.annotation.coefficients import (
 )
 from subtext.annotation.disagreements import disagreements
 from subtext.evaluation.intervals import Units
+from subtext.report.agreement_page import agreement_markdown
 
 NONE = np.nan
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", example C: 4 observers, 12 units.

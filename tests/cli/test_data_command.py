@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from subtext.cli.data import main
-from subtext.corpora.files import ManifestCorpus, read_table
+from subtext.corpora.files import ManifestCorpus
+from subtext.manifest.read import read_table
 
 WORDS = "Canarywords"
 PERSON = "Canaryperson"

@@ -111,7 +111,7 @@ def test_columns_that_nearly_have_our_names_are_told(
 OWN = """
 import pandas as pd
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
+from subtext.manifest.description import Description
 from subtext.manifest import build_manifest
 
 

@@ -93,8 +93,8 @@ def test_a_dry_run_and_the_part_of_a_slurm_array(tmp_path: Path) -> None:
 def test_the_light_path_imports_nothing_of_this() -> None:
     commands = ", ".join(f"subtext.cli.{command}" for command in LIGHT)
     code = (
-        f"import sys, {commands}, subtext.training, subtext.prediction.predictor, subtext.evaluation.run\n"
-        "import subtext.evaluation.merge, subtext.preparation\n"
+        f"import sys, {commands}, subtext.runs.train, subtext.prediction.predictor, subtext.runs.evaluate\n"
+        "import subtext.evaluation.merge, subtext.runs.prepare\n"
         "assert not [name for name in sys.modules if name.startswith(('subtext.vlm', 'peft'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

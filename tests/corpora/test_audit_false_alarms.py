@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from subtext.corpora.audit import audit_corpus, audit_training
+from subtext.audit import audit_corpus, audit_training
 from subtext.corpora.studio import Studio
 from subtext.features.index import INDEX_COLUMNS, FeatureIndex
 

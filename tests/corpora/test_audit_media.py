@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from subtext.corpora.audit import Audit, audit_corpus
+from subtext.audit import Audit, audit_corpus
+from subtext.audit.fingerprints import picture_fingerprint, sound_fingerprint
 from subtext.manifest import Manifest, build_manifest
-from subtext.media.fingerprints import picture_fingerprint, sound_fingerprint
 from subtext.media.video import read_image
 
 RATE = 8000

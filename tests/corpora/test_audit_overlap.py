@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subtext.corpora.audit import Audit, audit_corpus
-from subtext.corpora.audit.division import divisions
-from subtext.corpora.audit.overlap import normalised
+from subtext.audit import Audit, audit_corpus
+from subtext.audit.division import divisions
+from subtext.audit.overlap import normalised
 from subtext.corpora.studio import Studio
 from subtext.manifest import Manifest, build_manifest
 

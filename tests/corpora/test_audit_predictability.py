@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subtext.corpora.audit import Audit, audit_corpus
-from subtext.corpora.audit.predictability import audited_labels, lookup_predictions, numeric_predictions
-from subtext.corpora.audit.quality import doubtful_labels
+from subtext.audit import Audit, audit_corpus
+from subtext.audit.predictability import audited_labels, lookup_predictions, numeric_predictions
+from subtext.audit.quality import doubtful_labels
 from subtext.errors import ConfigError
 from subtext.manifest import build_manifest
 

@@ -10,8 +10,8 @@ import soundfile
 
 from subtext.corpora.card import markdown_table, write_card
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import CardSection, Description
 
 
 class Made(Corpus):

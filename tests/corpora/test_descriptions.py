@@ -9,11 +9,11 @@ import pytest
 
 import tiny_runs
 from subtext.cli.data import main
-from subtext.corpora.description import Description, joined
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ManifestError
 from subtext.manifest import build_manifest, write_manifest
-from subtext.training import train
+from subtext.manifest.description import Description, joined
+from subtext.runs.train import train
 
 ABOUT = Description(
     title="Acted calls",

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from subtext.corpora.files import ManifestCorpus, read_table
+from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest, write_manifest
+from subtext.manifest.read import read_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)

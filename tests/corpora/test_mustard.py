@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from subtext.corpora.mustard import Mustard
-from subtext.corpora.splits import fold_as_test
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError
 from subtext.manifest import check_splits
+from subtext.manifest.splits import fold_as_test
 
 SPEAKERS = {"FRIENDS": ("ANNA", "PERSON"), "BBT": ("BEN", "CLEO", "DEE", "EMIL", "PERSON"), "GOLDENGIRLS": ("FAY",)}
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subtext.corpora.splits import (
+from subtext.errors import ConfigError, ManifestError
+from subtext.manifest import Manifest, build_manifest, check_splits
+from subtext.manifest.splits import (
     describe_parts,
     fold_as_test,
     join,
@@ -16,8 +18,6 @@ from subtext.corpora.splits import (
     split_by_shares,
     split_into_folds,
 )
-from subtext.errors import ConfigError, ManifestError
-from subtext.manifest import Manifest, build_manifest, check_splits
 
 
 def corpus(n: int = 400, speakers: int = 40, seed: int = 0, name: str = "made", root: Path = Path(".")) -> Manifest:

@@ -13,13 +13,13 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from prediction_tables import run_tables
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.compare import choose_reference, compare
-from subtext.evaluation.compare_runs import alarms
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.paired import paired_auroc
 from subtext.evaluation.systems import System, TrainedRun, same_encoders
 from subtext.evaluation.within import auroc_by_unit
+from subtext.runs.compare import alarms
 
 GROUPS = ("identity", "dialogue")
 SKILLS = {"posterior": 1.3, "late": 1.3, "gated": 2.6}

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from subtext.errors import CacheError, RunError
-from subtext.evaluation.compare_runs import cost_of, robustness_of
 from subtext.evaluation.systems import System, TrainedRun
 from subtext.report import compare_figures, compare_page
+from subtext.runs.compare import cost_of, robustness_of
 
 CLIPS = 120
 LABELS = np.random.default_rng(0).random(CLIPS) < 0.5
@@ -111,7 +111,7 @@ def test_tables_of_other_clips_or_of_another_training_are_refused(tmp_path: Path
 
 def test_cost_is_that_of_the_first_run_or_its_first_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described = {"parameters": {"trainable": 5, "frozen": 0}, "flops_per_clip": 7}
-    monkeypatch.setattr("subtext.run_folder.RunFolder.model", lambda self: described)
+    monkeypatch.setattr("subtext.runs.folder.RunFolder.model", lambda self: described)
     measured: list[Path] = []
 
     def measure(folder: Path) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_cost_is_that_of_the_first_run_or_its_first_fold(tmp_path: Path, monkeyp
             raise CacheError(f"no table in {folder}")
         return {"ms_per_clip": {"1": 2.0}}
 
-    monkeypatch.setattr("subtext.cost.measure_cost", measure)
+    monkeypatch.setattr("subtext.runs.cost.measure_cost", measure)
     whole = run(tmp_path / "whole" / "0", 0, None)
     folds = run(tmp_path / "folds" / "0", 0, None)
     first = tmp_path / "folds" / "0" / "folds" / "0"

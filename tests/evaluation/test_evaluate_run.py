@@ -10,7 +10,7 @@ import pytest
 from prediction_tables import run_tables
 from subtext.cli.evaluate import main
 from subtext.errors import RunError
-from subtext.evaluation.run import evaluate_run
+from subtext.runs.evaluate import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -212,7 +212,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_evaluating_needs_no_torch(run: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from subtext.evaluation.run import evaluate_run\n"
+        "import sys; from pathlib import Path; from subtext.runs.evaluate import evaluate_run\n"
         f"evaluate_run(Path({str(run)!r}), n_bootstrap=10)\n"
         "heavy = {'torch', 'pytorch_lightning', 'torchmetrics', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"

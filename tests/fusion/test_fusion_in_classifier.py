@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_cases import DIM, LEARNING, MODALITIES, NAMES, batch, make, strategy
-from subtext.classifier import AUXILIARY, IncongruenceClassifier
-from subtext.data import Batch
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.shared_private import SharedPrivateFusion
-from subtext.heads import HEADS, Heads
 from subtext.labels import POLARITY_COLUMN
-from subtext.task import IncongruenceTask
+from subtext.model.batches import Batch
+from subtext.model.classifier import AUXILIARY, IncongruenceClassifier
+from subtext.model.heads import HEADS, Heads
+from subtext.model.task import IncongruenceTask
 
 
 class Projection(TextEncoder):

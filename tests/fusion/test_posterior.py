@@ -11,14 +11,10 @@ from torch import Tensor
 
 from fusion_cases import DIM, batch, strategy, targets
 from prediction_tables import labelled_clips
-from subtext.classifier import IncongruenceClassifier
-from subtext.data import Batch
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.evaluation.controls import posterior_product
-from subtext.fusion.posterior import PosteriorFusion
-from subtext.heads import HEADS, Heads
 from subtext.labels import (
     EMOTIONS,
     INCONGRUENCE_TYPES,
@@ -28,9 +24,13 @@ from subtext.labels import (
     IncongruenceRule,
     derive_labels,
 )
-from subtext.run_folder import RunFolder, load_classifier
-from subtext.task import IncongruenceTask
-from subtext.training import train
+from subtext.model.batches import Batch
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import HEADS, Heads
+from subtext.model.posterior import PosteriorFusion
+from subtext.model.task import IncongruenceTask
+from subtext.runs.folder import RunFolder, load_classifier
+from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -369,7 +369,7 @@ def test_hidden_modalities_are_hidden_from_it() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("posterior")
     base = settings(folder, write_corpus(folder / "corpus"), class_weights="balanced", label_smoothing=0.1)
-    node = {"_target_": "subtext.fusion.posterior.PosteriorFusion", "smoothing": 0.0}
+    node = {"_target_": "subtext.model.posterior.PosteriorFusion", "smoothing": 0.0}
     chosen = changed(base, fusion=node, controls=["text", "posterior_product", "shuffled"])
     train(chosen, folder / "run")
     return folder / "run"

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from fusion_cases import DIM, strategy
-from subtext.classifier import IncongruenceClassifier
-from subtext.data import ClipData, StreamTable
 from subtext.encoders.text import TextEncoder
 from subtext.errors import CacheError, ConfigError
-from subtext.heads import Heads
+from subtext.model.batches import ClipData, StreamTable
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import Heads
+from subtext.model.predict import predict_table
 from subtext.prediction.focus import focus_of_run, focus_table
-from subtext.predictions import predict_table
-from subtext.training import train
+from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")

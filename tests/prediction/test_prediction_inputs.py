@@ -12,7 +12,7 @@ from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, TranscriptError
 from subtext.manifest import build_manifest
 from subtext.prediction.inputs import LONG_TURN, Words, find_inputs, manifest_batches, recording_batch
-from subtext.transcripts import Turn
+from subtext.sessions.transcripts import Turn
 
 
 @pytest.fixture(scope="module")

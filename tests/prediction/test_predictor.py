@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 
 from subtext.corpora.studio.write import write_mp4
-from subtext.data import load_clips
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.manifest import build_manifest
+from subtext.model.batches import load_clips
+from subtext.model.predict import predict_table
 from subtext.prediction import predictor as predictor_module
 from subtext.prediction.inputs import Words, find_inputs
 from subtext.prediction.lines import readable, to_json
 from subtext.prediction.predictor import Predictor
-from subtext.predictions import predict_table
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.transcripts import Turn
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.sessions.transcripts import Turn
 from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus
 from untrained_run import write_untrained_run
@@ -362,12 +362,12 @@ def test_features_made_otherwise_than_in_training_are_warned_about(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that was really trained, on precomputed streams, and its manifest."""
-    from subtext.training import train
+    from subtext.runs.train import train
 
     folder = tmp_path_factory.mktemp("trained")
     manifest = write_corpus(folder / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("subtext.training._Run._evaluate", lambda self: None)
+        patch.setattr("subtext.runs.train._Run._evaluate", lambda self: None)
         return train(settings(folder, manifest), folder / "run").path, manifest
 
 

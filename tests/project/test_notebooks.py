@@ -14,17 +14,17 @@ import pytest
 
 from prediction_tables import run_tables
 from studio_runs import build_studio, compare_studio, corpus_of, sweep_studio, train_studio
-from subtext.corpora.audit import audit_corpus
+from subtext.audit import audit_corpus
 from subtext.corpora.card import write_card
-from subtext.evaluation.compare_runs import compare_runs
 from subtext.evaluation.metrics import auroc
-from subtext.evaluation.run import evaluate_run
 from subtext.replies import pages
 from subtext.replies.compare import compare_systems
 from subtext.replies.measures import CLAIMS, MEASURES
 from subtext.replies.validate import validate
 from subtext.report.audit_page import write_audit
-from subtext.training import train
+from subtext.runs.compare import compare_runs
+from subtext.runs.evaluate import evaluate_run
+from subtext.runs.train import train
 from tiny_runs import settings as light_settings
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))

@@ -22,22 +22,22 @@ from subtext.cli import compare, evaluate, predict, robustness
 from subtext.cli.hydra_app import FolderFirst
 from subtext.core.targets import SLOTS, check_targets
 from subtext.corpora.files import ManifestCorpus
-from subtext.cost import measure_cost
 from subtext.errors import CacheError, SessionError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.manifest import build_manifest, read_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.cost import measure_cost
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.train import train
 from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state
-from subtext.training import train
 from sweep_commands import Commands
 from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-KEPT = Path(__file__).with_name("kept_run")
+KEPT = Path(__file__).with_name("kept_runs") / "begun"
 """A run that this package began before the wall stood (commit cdf21e0), and was killed in."""
 
 
@@ -69,7 +69,7 @@ def payloads(canary: Path) -> list[dict[str, Any]]:
         {"_target_": "os.system", "command": f"touch {canary}"},
         {"_target_": "canary_module.Thing"},
         {"_target_": "subtext.cli.data.__main__.main"},
-        {"_target_": "subtext.training.train", "settings": {}, "folder": str(canary)},
+        {"_target_": "subtext.runs.train.train", "settings": {}, "folder": str(canary)},
         {"_target_": "torch.hub.load", "repo_or_dir": "somebody/something", "model": "x"},
         {"_target_": "subtext.corpora.canary.Thing"},
         {"_target_": ["subtext.fusion.concat.ConcatFusion"]},

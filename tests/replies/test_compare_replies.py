@@ -145,7 +145,7 @@ def test_a_system_s_name_breaks_no_table(tmp_path: Path) -> None:
     text = pages.comparison_markdown(content)
     assert "<script>" not in text
     assert all(line.startswith("|") for line in text.split("\n") if "cmd" in line)
-    from subtext.privacy import write_csv
+    from subtext.core.tables import write_csv
 
     written = write_csv(pages.comparison_table(content), tmp_path / "c.csv").read_text()
     assert "'=cmd" in written

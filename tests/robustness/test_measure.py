@@ -17,18 +17,18 @@ from omegaconf import OmegaConf
 from subtext.cli.hydra_app import conf_folder
 from subtext.cli.robustness import main
 from subtext.corpora.files import ManifestCorpus
-from subtext.cross_validation import fold_of
-from subtext.data import load_clips
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.features.cache import FeatureCache, MemoryCache
 from subtext.features.extract import extract
+from subtext.model.batches import load_clips
+from subtext.model.predict import predict_table
 from subtext.prediction.predictor import Predictor
-from subtext.predictions import predict_table
-from subtext.preparation import read_corpus
-from subtext.robustness import measure
-from subtext.robustness.measure import _TestClips, _Trials, measure_robustness
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.training import train
+from subtext.runs import robustness as measure
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folds import fold_of
+from subtext.runs.prepare import read_corpus
+from subtext.runs.robustness import _TestClips, _Trials, measure_robustness
+from subtext.runs.train import train
 from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus
 from untrained_run import write_untrained_run

@@ -9,9 +9,9 @@ import pytest
 
 from subtext.features.extractor import Source
 from subtext.features.faces import FaceExtractor
+from subtext.features.spoiled_pictures import DegradedFaces, blur, occlude
 from subtext.media.crops import image_crop
 from subtext.media.faces import Face, HaarDetector
-from subtext.robustness.pictures import DegradedFaces, blur, occlude
 from talking_face import write_talking_face
 
 BOX = (60.0, 40.0, 80.0, 100.0)

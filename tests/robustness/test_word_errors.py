@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subtext.robustness.words import WordPool, with_word_errors
+from subtext.features.spoiled_words import WordPool, with_word_errors
 
 POOL = WordPool(["a quick brown fox jumps over the lazy dog", "The fox, again!", "of dogs and foxes"])
 TEXTS = [f"w{n} fox w{n} says {'very ' * (n % 5)}much more over w{n + 2} quick dog" for n in range(200)]

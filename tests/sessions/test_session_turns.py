@@ -8,9 +8,9 @@ import pytest
 from pympi.Elan import Eaf
 
 from subtext.errors import TranscriptError
+from subtext.sessions.transcripts import Turn
 from subtext.sessions.turns import read_session_turns
 from subtext.sessions.words import Word, assign_words, read_words
-from subtext.transcripts import Turn
 
 SPOKEN = [
     (0.5, 2.0, "counsellor", "How was your week?"),

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from subtext.building import locate
 from subtext.cli.hydra_app import conf_folder
+from subtext.core.building import locate
 from subtext.errors import ConfigError
 from subtext.sweeps.composition import Composition, override, quoted, settings_hash
 from subtext.sweeps.study import build_pruner, build_sampler

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from subtext.errors import ConfigError, NotFiniteError
-from subtext.run_folder import RunFolder
+from subtext.runs.folder import RunFolder
+from subtext.runs.train import train
 from subtext.sweeps import objective as module
 from subtext.sweeps.objective import Objective
-from subtext.training import train
 from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -16,11 +16,11 @@ import pytest
 from scored_runs import SIZES, vlm_settings, write_talking_corpus
 
 from subtext.corpora.bah import Bah
-from subtext.corpora.description import Description, joined
 from subtext.corpora.ether import Ether
 from subtext.corpora.files import ManifestCorpus
 from subtext.corpora.ravdess import Ravdess
 from subtext.errors import ConfigError, RunError
+from subtext.manifest.description import Description, joined
 from subtext.vlm import endpoint as endpoint_module
 from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, _asked_to_wait
 from subtext.vlm.score import dry_run, score

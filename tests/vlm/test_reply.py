@@ -12,9 +12,9 @@ from scored_runs import SIZES, vlm_settings, write_talking_corpus
 from test_endpoint import seen, server  # noqa: F401
 
 from subtext.errors import ConfigError, ManifestError
-from subtext.preparation import read_corpus
 from subtext.replies.exchanges import client_turns, of_splits, read_replies
 from subtext.replies.prompts import PLACEBO, TASK, TOLD, make_prompts
+from subtext.runs.prepare import read_corpus
 from subtext.vlm import reply as reply_module
 from subtext.vlm.reply import VlmReplies, reply
 from subtext.vlm.score import Clips, make_vlm

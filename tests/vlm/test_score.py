@@ -15,10 +15,10 @@ from scored_runs import SIZES, vlm_settings, write_talking_corpus
 from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
 from subtext.errors import ConfigError, RunError, SubtextError
-from subtext.evaluation.compare_runs import cost_of
 from subtext.evaluation.prompted import calibrated
 from subtext.evaluation.systems import read_systems
-from subtext.training import train
+from subtext.runs.compare import cost_of
+from subtext.runs.train import train
 from subtext.vlm import score as score_module
 from subtext.vlm.answers import parse
 from subtext.vlm.controls import CONTROLS

@@ -19,11 +19,11 @@ from scored_runs import vlm_settings, write_talking_corpus
 from tiny_models import BUILDERS, random_frames, tiny_vlm
 from transformers import AutoModelForImageTextToText
 
-from subtext.checkpoints import LAST, Checkpoints, read_checkpoint
 from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, SubtextError, WeightsError
 from subtext.evaluation.systems import settings_of
-from subtext.preparation import read_corpus
-from subtext.run_folder import RunFolder
+from subtext.model.checkpoints import LAST, Checkpoints, read_checkpoint
+from subtext.runs.folder import RunFolder
+from subtext.runs.prepare import read_corpus
 from subtext.vlm.adapters import CONFIG, WEIGHTS, adapter_parameters, add_adapter, load_adapter, targets, write_adapter
 from subtext.vlm.answers import first_log_probs
 from subtext.vlm.inputs import Sample, Vlm

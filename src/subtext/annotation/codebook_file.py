@@ -21,10 +21,11 @@ from subtext.annotation.codebook import (
     quoted,
     spelling_key,
 )
+from subtext.core.yaml_file import read_yaml
 from subtext.errors import AnnotationError
 from subtext.labels import EMOTION_POLARITY, INCONGRUENCE_TYPES
-from subtext.manifest import BINARY_COLUMNS, LABEL_COLUMNS, POLARITY_COLUMNS, TEXT_COLUMNS, TIME_COLUMNS
-from subtext.strict_yaml import read_yaml
+from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS
+from subtext.manifest.table import BINARY_COLUMNS, POLARITY_COLUMNS, TIME_COLUMNS
 
 EMOTION_COLUMNS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -18,7 +18,7 @@ import pandas as pd
 from subtext.annotation.codebook import Codebook, Unit
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
-from subtext.transcripts import parse_json, read_text
+from subtext.sessions.transcripts import parse_json, read_text
 
 _TEXT: Final = "words"
 

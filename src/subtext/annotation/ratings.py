@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
-from subtext.corpora.files import read_table
 from subtext.errors import AnnotationError
-from subtext.transcripts import each_seconds
+from subtext.manifest.read import read_table
+from subtext.sessions.transcripts import each_seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
 PLACE_COLUMNS: Final = ("file", "row", "column")

@@ -5,9 +5,9 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.corpora.files import read_table
 from subtext.errors import AnnotationError
-from subtext.transcripts import each_seconds
+from subtext.manifest.read import read_table
+from subtext.sessions.transcripts import each_seconds
 
 TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
 

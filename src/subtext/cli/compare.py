@@ -18,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from subtext.evaluation.compare_runs import COMPARISON, PAGE, compare_runs
     from subtext.report.compare_page import print_comparison
+    from subtext.runs.compare import COMPARISON, PAGE, compare_runs
 
     found = compare_runs(
         options.runs,

@@ -16,13 +16,14 @@ def main() -> NoReturn:
 
 def extract_corpus(config: DictConfig) -> int:
     """Extract what is not in the cache yet; 1 if something failed."""
-    from subtext.building import build
+    from subtext.core.building import build
     from subtext.corpora.corpus import Corpus
     from subtext.features.cache import FeatureCache
     from subtext.features.extract import extract
     from subtext.features.extractor import Extractor
     from subtext.features.index import summarise
-    from subtext.manifest import Manifest, write_rejects
+    from subtext.manifest import Manifest
+    from subtext.manifest.table import write_rejects
 
     manifest: Manifest = build(_plain(config.corpus), Corpus).build()
     extractors: dict[str, Extractor] = {

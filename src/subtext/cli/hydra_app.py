@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.outcome import UNUSABLE, finish
 from subtext.errors import SubtextError
-from subtext.run_folder import RunFolder
+from subtext.runs.folder import RunFolder
 
 CONFIG_NAME = "config"
 

@@ -47,6 +47,6 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
 
 
 def _tell(error: Exception, message: str) -> None:
-    from subtext.transcripts import printable
+    from subtext.sessions.transcripts import printable
 
     print(printable(f"{type(error).__name__}: {message}"), file=sys.stderr)

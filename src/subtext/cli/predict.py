@@ -15,7 +15,7 @@ from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from subtext.run_folder import RunFolder
+    from subtext.runs.folder import RunFolder
 
 DESCRIPTION: Final = """\
 Predict for each turn of recordings whether words and face, and words and voice, disagree.
@@ -85,14 +85,14 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The message without a line break."""
-        from subtext.transcripts import printable
+        from subtext.sessions.transcripts import printable
 
         return printable(super().formatMessage(record))
 
 
 def _predict(options: argparse.Namespace) -> int:
     from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests
-    from subtext.run_folder import RunFolder
+    from subtext.runs.folder import RunFolder
 
     words = Words(
         options.transcript,

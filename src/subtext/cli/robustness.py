@@ -41,20 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("subtext.robustness").setLevel(logging.INFO)
     # That streams are shortened was said when the run was trained, and would be said again at every strength.
-    logging.getLogger("subtext.data").setLevel(logging.ERROR)
+    logging.getLogger("subtext.model.batches").setLevel(logging.ERROR)
     return finish(lambda: _measure(options), options.debug)
 
 
 def _measure(options: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from subtext.core.tables import write_csv
     from subtext.evaluation.evaluate import BINARY_HEADS
     from subtext.evaluation.robustness import RobustnessCurves
-    from subtext.privacy import write_csv
     from subtext.report.robustness_figures import robustness_figure
     from subtext.report.table import HEAD_NAMES
-    from subtext.robustness.measure import TABLE, measure_robustness
-    from subtext.run_folder import RunFolder
+    from subtext.runs.folder import RunFolder
+    from subtext.runs.robustness import TABLE, measure_robustness
 
     strengths = _strengths(options.strengths or ())
     table = measure_robustness(
@@ -100,9 +100,9 @@ def _measure(options: argparse.Namespace) -> None:
 def _print(curves: "RobustnessCurves", question: str, console: "Console") -> None:
     from rich.table import Table
 
+    from subtext.evaluation.conditions import CLEAN, CONDITIONS
     from subtext.evaluation.robustness import records
     from subtext.report.table import FEW_MARK, interval_text
-    from subtext.robustness.conditions import CLEAN, CONDITIONS
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):

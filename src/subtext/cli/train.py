@@ -17,9 +17,9 @@ def train_run(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from subtext.errors import ConfigError
-    from subtext.fitting import is_main_process
-    from subtext.run_folder import RunFolder
-    from subtext.training import train
+    from subtext.model.fit import is_main_process
+    from subtext.runs.folder import RunFolder
+    from subtext.runs.train import train
 
     if config.resume is not None:
         others = [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in ("resume", "debug")]

@@ -46,7 +46,7 @@ def score_run(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
-    from subtext.transcripts import printable
+    from subtext.sessions.transcripts import printable
     from subtext.vlm.score import dry_run, score
 
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -11,6 +11,13 @@ from typing import Any, Final
 
 from subtext.errors import TrustError
 
+MOVED: Final[Mapping[str, str]] = {
+    "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
+    "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
+    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
+}
+"""Where the classes are that configurations and models of earlier versions name elsewhere."""
+
 CORPORA: Final = frozenset(
     {
         "subtext.corpora.annomi.AnnoMI",
@@ -58,9 +65,9 @@ _FUSIONS: Final = frozenset(
         "subtext.fusion.late.LateFusion",
         "subtext.fusion.latent.LatentFusion",
         "subtext.fusion.lowrank.LowRankFusion",
-        "subtext.fusion.posterior.PosteriorFusion",
         "subtext.fusion.shared_private.SharedPrivateFusion",
         "subtext.fusion.tensor.TensorFusion",
+        "subtext.model.posterior.PosteriorFusion",
     }
 )
 
@@ -72,9 +79,9 @@ SLOTS: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
     ("encoder", "*", "augment"): _AUGMENTATIONS,
     ("encoder", "*", "extractor"): _EXTRACTORS,
     ("fusion",): _FUSIONS,
-    ("task",): frozenset({"subtext.task.IncongruenceTask"}),
+    ("task",): frozenset({"subtext.model.task.IncongruenceTask"}),
     ("task", "optimizer"): frozenset({"torch.optim.AdamW"}),
-    ("task", "scheduler"): frozenset({"subtext.task.warmup_cosine"}),
+    ("task", "scheduler"): frozenset({"subtext.model.task.warmup_cosine"}),
     ("trainer",): frozenset({"pytorch_lightning.Trainer"}),
     ("callbacks", "*"): frozenset({"pytorch_lightning.callbacks.EarlyStopping"}),
     # Those that write files; one that sends figures elsewhere is for the user to ask for, not for a folder.
@@ -85,6 +92,18 @@ SLOTS: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
     ("extractors", "*"): _EXTRACTORS,
 }
 """Where a target may stand, `*` for any name, and what it may be there."""
+
+
+def renamed(content: Any) -> Any:
+    """What an earlier version wrote (a configuration, a model's description), with the names that classes have now.
+
+    Example:
+        >>> renamed({"task": {"_target_": "subtext.task.IncongruenceTask"}})
+        {'task': {'_target_': 'subtext.model.task.IncongruenceTask'}}
+    """
+    if isinstance(content, Mapping):
+        return {k: MOVED.get(str(v), v) if k == "_target_" else renamed(v) for k, v in content.items()}
+    return [renamed(value) for value in content] if isinstance(content, list) else content
 
 
 def check_targets(content: Mapping[str, Any], source: Path | str) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, recode
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
-from subtext.transcripts import each_seconds
+from subtext.manifest.description import CardSection, Description
+from subtext.sessions.transcripts import each_seconds
 
 FILE: Final = "AnnoMI-full.csv"
 CODES: Final[Mapping[str, tuple[str, ...]]] = {

@@ -7,10 +7,10 @@ from typing import Final, Literal, get_args
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.official import official_text, present
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError
 from subtext.manifest import SPLITS, Manifest, build_manifest
+from subtext.manifest.description import Description
 
 Level = Literal["video", "frame"]
 

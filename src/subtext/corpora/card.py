@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection
 from subtext.errors import MediaError
 from subtext.manifest import LABEL_COLUMNS, STREAM_COLUMNS, Manifest
+from subtext.manifest.description import CardSection
 
 EMOTION_COLUMNS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 PROBED: Final = 5000

@@ -7,11 +7,11 @@ from typing import Final, Literal, get_args
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.official import check_unique, numbers, official_table, present, recode
 from subtext.errors import ConfigError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import CardSection, Description
 
 Rule = Literal["sign", "distance"]
 

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from subtext.core.tables import write_csv
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.made import finish, made_before, making, write_whole
 from subtext.corpora.meld import read_utterances
 from subtext.corpora.official import official_table, present
@@ -29,7 +29,7 @@ from subtext.corpora.ravdess import read_voices
 from subtext.errors import ConfigError, DatasetNotFound, MediaError
 from subtext.labels import POLARITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule, emotion_polarity
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits
-from subtext.privacy import write_csv
+from subtext.manifest.description import Description
 
 GROUPS: Final = ("identity", "actor", "dialogue")
 """The units that are reused between examples."""

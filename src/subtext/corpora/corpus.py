@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from subtext.corpora.description import CardSection, Description
 from subtext.manifest import Manifest
+from subtext.manifest.description import CardSection, Description
 
 
 class Corpus(ABC):

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.official import numbers, official_table, present, refuse_cells
 from subtext.corpora.votes import (
     UNDECIDED,
@@ -29,6 +28,7 @@ from subtext.evaluation.intervals import Interval, Units, count_interval, rankin
 from subtext.evaluation.metrics import CountStatistic, UndefinedMetricError, auroc
 from subtext.labels import EMOTION_POLARITY, POLARITIES, POLARITY_NAMES
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import CardSection, Description
 
 VOTES: Final = "processedResults/tabulatedVotes.csv"
 LEVELS: Final = ("polarity", "emotion")

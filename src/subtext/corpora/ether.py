@@ -23,7 +23,6 @@ from typing import Literal, get_args
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.ether_ratings import RATINGS, labels_of, read_session_ratings
 from subtext.errors import (
     ConfigError,
@@ -36,7 +35,8 @@ from subtext.errors import (
 )
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
-from subtext.manifest_checks import REJECT_COLUMNS
+from subtext.manifest.checks import REJECT_COLUMNS
+from subtext.manifest.description import CardSection, Description
 from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, longest_free, read_session
 from subtext.sessions.settings import checked_faces
 
@@ -370,7 +370,7 @@ class Ether(Corpus):
     def _split_of(self, sessions: Sequence[Session], names: pd.Series) -> pd.Series:
         split = {session.name: session.split for session in sessions}
         if self.splits is not None:
-            from subtext.corpora.files import read_table
+            from subtext.manifest.read import read_table
 
             table = read_table(self.splits)
             missing = [column for column in ("session", "split") if column not in table]

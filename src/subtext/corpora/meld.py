@@ -7,10 +7,10 @@ from typing import Final
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode, times
 from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import Description
 
 _FILES: Final = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 _FILMS: Final = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}

@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, get_args
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.official import official_text, present
-from subtext.corpora.splits import split_by_shares
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import Description
+from subtext.manifest.splits import split_by_shares
 
 Folds = Literal["speaker_independent", "official"]
 TEST_SHOW: Final = "FRIENDS"

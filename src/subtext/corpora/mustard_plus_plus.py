@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.mustard import TEST_SHOW, named_speakers, with_validation
 from subtext.corpora.official import check_unique, numbers, official_table, present, recode, times
 from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import CardSection, Description
 
 Label = Literal["implicit_explicit", "sarcasm"]
 FILE: Final = "mustard++_text.csv"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subtext.corpora.files import read_table
 from subtext.errors import DatasetNotFound, ManifestError
-from subtext.transcripts import each_seconds
+from subtext.manifest.read import read_table
+from subtext.sessions.transcripts import each_seconds
 
 
 def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:

@@ -7,9 +7,9 @@ from typing import Final
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.errors import DatasetNotFound
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import Description
 
 EMOTIONS: Final = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 INTENSITIES: Final = ("normal", "strong")

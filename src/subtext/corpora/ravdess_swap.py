@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import CardSection, Description
 from subtext.corpora.made import finish, made_before, making
 from subtext.corpora.official import check_unique, numbers, official_table, recode
 from subtext.corpora.ravdess import EMOTIONS
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import NEGATIVE, emotion_polarity
 from subtext.manifest import Manifest, build_manifest
+from subtext.manifest.description import CardSection, Description
 
 SUMMARIES: Final = "combined_summary.csv"
 EXPRESSIONS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")

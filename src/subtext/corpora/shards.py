@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from subtext.corpora.splits import shared_blocks
 from subtext.errors import ConfigError
 from subtext.manifest import PATH_COLUMNS, Manifest
+from subtext.manifest.splits import shared_blocks
 
 
 @dataclass(frozen=True)

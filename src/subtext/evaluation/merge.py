@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pandas as pd
 
+from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.prompted import calibrated, spread_over_wordings, summary
-from subtext.evaluation.run import ANSWERS, CONTROLS, PREDICTIONS, WORDINGS, flat, read_parquet, read_tables
-from subtext.privacy import write_csv
-from subtext.run_folder import RunFolder, check_out
+from subtext.runs.evaluate import ANSWERS, CONTROLS, PREDICTIONS, WORDINGS, flat, read_parquet, read_tables
+from subtext.runs.folder import RunFolder, check_out
 
 _FREE: Final = ("shard", "folder", "overwrite", "workers", "debug", "paths")
 """Settings in which parts of one run may differ."""

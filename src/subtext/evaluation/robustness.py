@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import RunError
+from subtext.evaluation.conditions import CLEAN, CONDITIONS
 from subtext.evaluation.intervals import Interval, Units, mean_of, ranking_interval
 from subtext.evaluation.metrics import Bools, Floats, Linearised, UndefinedMetricError, auroc
-from subtext.robustness.conditions import CLEAN, CONDITIONS
 
 POINT_COLUMNS: Final = (
     "condition",

@@ -13,9 +13,9 @@ import pandas as pd
 
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
-from subtext.evaluation.run import PREDICTIONS, flat, read_tables
 from subtext.labels import MODALITIES
-from subtext.run_folder import RunFolder
+from subtext.runs.evaluate import PREDICTIONS, flat, read_tables
+from subtext.runs.folder import RunFolder
 
 IGNORED: Final = (
     "seed",

@@ -10,9 +10,9 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.tables import write_csv
 from subtext.errors import CacheError
 from subtext.labels import MODALITIES
-from subtext.privacy import write_csv
 
 INDEX_COLUMNS: Final = ("id", "modality", "key", "status", "reason", "n_steps", "step_shape")
 """The columns that every index has; figures about quality, such as `face_share`, follow."""

@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from subtext.classifier import IncongruenceClassifier
-from subtext.data import ClipData, load_clips, loader
 from subtext.errors import ConfigError
-from subtext.evaluation.run import PREDICTIONS, read_parquet
 from subtext.features.cache import FeatureCache
 from subtext.features.index import FeatureIndex
-from subtext.predictions import PREDICTION_BATCH
-from subtext.run_folder import RunFolder, load_classifier
+from subtext.model.batches import ClipData, load_clips, loader
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.predict import PREDICTION_BATCH
+from subtext.runs.evaluate import PREDICTIONS, read_parquet
+from subtext.runs.folder import RunFolder, load_classifier
 
 
 def focus_of_run(

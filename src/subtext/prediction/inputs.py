@@ -12,8 +12,8 @@ import pandas as pd
 
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
+from subtext.sessions.transcripts import Turn, is_unicode, read_text, read_turns
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
-from subtext.transcripts import Turn, is_unicode, read_text, read_turns
 
 MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITY_COLUMN, POLARITY_NAMES
-from subtext.transcripts import is_unicode, printable
+from subtext.sessions.transcripts import is_unicode, printable
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
     "incongruent": ("text", "visual"),

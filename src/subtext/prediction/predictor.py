@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from subtext import __version__
-from subtext.data import ClipData, StreamTable, shorten
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError
@@ -28,11 +27,12 @@ from subtext.features.stream import Stream, StreamInfo
 from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
+from subtext.model.batches import ClipData, StreamTable, shorten
+from subtext.model.predict import predict_table
 from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
-from subtext.predictions import predict_table
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
-from subtext.transcripts import Turn
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.sessions.transcripts import Turn
 
 MANIFEST_PART: Final = 64
 """Rows of a manifest that are done, and written, together."""

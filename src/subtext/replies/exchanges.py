@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from subtext.corpora.files import read_table
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest
+from subtext.manifest.read import read_table
 from subtext.replies.texts import words_of
 
 COLUMNS: Final = ("id", "session", "client", "reply")

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from subtext.corpora.files import read_table
 from subtext.errors import ManifestError
+from subtext.manifest.read import read_table
 from subtext.replies.embedding import Embedder, cosines
 from subtext.replies.measures import MEASURES, NAN, PEERS, Codes, Exchange
 from subtext.replies.texts import ENGLISH, LONGEST, language, words_of

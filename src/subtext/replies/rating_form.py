@@ -23,7 +23,7 @@ from subtext.annotation.label_studio import labelling_interface
 from subtext.errors import AnnotationError, ManifestError
 from subtext.replies.measured import SCORED, status_of
 from subtext.replies.texts import plain
-from subtext.transcripts import parse_json, read_text
+from subtext.sessions.transcripts import parse_json, read_text
 
 SIDES: Final = ("A", "B", "none")
 SESSION: Final = "replies"

@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from subtext.core.yaml_file import read_yaml
 from subtext.errors import ConfigError
-from subtext.strict_yaml import read_yaml
 
 LONGEST: Final = 10_000
 """Characters beyond which a reply is not scored: no reply in a conversation, and every measure would be its length."""

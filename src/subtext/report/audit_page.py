@@ -11,7 +11,7 @@ import pandas as pd
 from subtext.report.audit_figures import class_counts, predictability, sides
 
 if TYPE_CHECKING:
-    from subtext.corpora.audit.findings import Audit, Finding
+    from subtext.audit.findings import Audit, Finding
 
 PAGE: Final = "audit.md"
 _MOST_SPEAKERS: Final = 30

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.evaluation.compare import LEAST_CLIPS, LEAST_OF_A_LABEL
+from subtext.evaluation.conditions import CLEAN, CONDITIONS
 from subtext.evaluation.intervals import FEW_CLUSTERS
 from subtext.evaluation.multiple import VERDICTS
 from subtext.report.compare_figures import headline, ranked, shown_controls
@@ -19,7 +20,6 @@ from subtext.report.table import (
     interval_text,
     system_name,
 )
-from subtext.robustness.conditions import CLEAN, CONDITIONS
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from subtext.privacy import write_csv
+from subtext.core.tables import write_csv
 
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "systems": (

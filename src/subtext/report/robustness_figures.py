@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, dropped
 from subtext.labels import MODALITIES
 from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, _figure, _save, plain
 from subtext.report.table import MODALITY_NAMES
-from subtext.robustness.conditions import CLEAN, CONDITIONS, Condition, dropped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

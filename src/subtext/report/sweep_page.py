@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from subtext.privacy import write_csv
+from subtext.core.tables import write_csv
 from subtext.report.sweep_figures import (
     FIGURES,
     best_first,

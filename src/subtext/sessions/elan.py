@@ -13,7 +13,7 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, checked_turn
+from subtext.sessions.transcripts import Turn, checked_turn
 
 SESSION_PROPERTY: Final = "subtext-session"
 """Property of a template of ours: which session it holds."""

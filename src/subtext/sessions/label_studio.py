@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, checked_turn, seconds, with_whole_characters
+from subtext.sessions.transcripts import Turn, checked_turn, seconds, with_whole_characters
 
 _LABEL_TYPES: Final = ("labels", "timelinelabels")
 

@@ -8,7 +8,7 @@ KWS15-evalplan-v05 by the documentation of the R package `voice` (`read_rttm`), 
 from pathlib import Path
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, checked_turn, read_text
+from subtext.sessions.transcripts import Turn, checked_turn, read_text
 
 
 def read_rttm(path: Path, encoding: str = "utf-8") -> list[Turn]:

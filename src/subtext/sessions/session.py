@@ -26,9 +26,9 @@ from subtext.sessions.settings import (
     texts,
     the_file,
 )
+from subtext.sessions.transcripts import Turn
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
 from subtext.sessions.words import WORD_SUFFIXES
-from subtext.transcripts import Turn
 
 ROLES: Final = ("client", "counsellor")
 

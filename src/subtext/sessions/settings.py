@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.yaml_file import read_yaml
 from subtext.errors import SessionError
-from subtext.manifest_paths import bad_paths
-from subtext.strict_yaml import read_yaml
+from subtext.manifest.paths import bad_paths
 
 EVERYBODY: Final = "all"
 SIDES: Final = ("left", "right")

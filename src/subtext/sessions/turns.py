@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import TURN_SUFFIXES, Turn, parse_json, read_text, read_turns
+from subtext.sessions.transcripts import TURN_SUFFIXES, Turn, parse_json, read_text, read_turns
 
 SESSION_SUFFIXES: Final = (*TURN_SUFFIXES, ".eaf", ".rttm")
 """Every ending that `read_session_turns` knows."""
@@ -21,8 +21,8 @@ def read_session_turns(
 ) -> list[Turn]:
     """The turns of a file, in its order; a turn with impossible times is among them and carries its problem.
 
-    Beside tables, subtitles and plain text (see `subtext.transcripts.read_turns`): ELAN (.eaf), RTTM (.rttm), and JSON
-    as Label Studio, WhisperX or pyannoteAI write it, which is told from a table of turns by its content.
+    Beside tables, subtitles and plain text (see `subtext.sessions.transcripts.read_turns`): ELAN (.eaf), RTTM (.rttm),
+    and JSON as Label Studio, WhisperX or pyannoteAI write it, which is told from a table of turns by its content.
 
     Args:
         path: the turns.

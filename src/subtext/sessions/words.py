@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from subtext.errors import TranscriptError
-from subtext.transcripts import Turn, checked_turn, parse_json, read_text, seconds, with_whole_characters
+from subtext.sessions.transcripts import Turn, checked_turn, parse_json, read_text, seconds, with_whole_characters
 
 WORD_SUFFIXES: Final = (".ctm", ".json", ".csv", ".tsv")
 _LISTS: Final = ("segments", "turnLevelTranscription", "diarization")

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from subtext.cross_validation import train_folds
 from subtext.errors import ConfigError, SweepError
-from subtext.run_folder import RunFolder
-from subtext.stages import FOLDS
+from subtext.runs.folder import RunFolder
+from subtext.runs.folds import train_folds
+from subtext.runs.stages import FOLDS
 from subtext.sweeps.sweep import alone, note_winner, refit_seeds_of, run_sweep
 from subtext.sweeps.winner import WINNER
 from subtext.sweeps.workers import Plan
@@ -94,7 +94,7 @@ def _best(plan: Plan) -> dict[str, Any] | None:
 
 
 def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder: Path, seeds: Sequence[int]) -> None:
-    from subtext.evaluation.run import evaluate_seeds
+    from subtext.runs.evaluate import evaluate_seeds
 
     compositions = [plan.compose() for plan in plans]
     params = [(_best(plan) or {})["params"] for plan in plans]

@@ -11,16 +11,18 @@ from typing import Any, Final
 import optuna
 import torch
 
-from subtext.classifier import IncongruenceClassifier
-from subtext.data import ClipData, typical_clip
 from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError, NotFiniteError
 from subtext.features.cache import FeatureCache
 from subtext.features.index import FeatureIndex
-from subtext.fitting import Fitted, Fitter, quiet_lightning
-from subtext.heads import HeadSpec, head_specs
 from subtext.manifest import Manifest
-from subtext.preparation import (
+from subtext.model.batches import ClipData, typical_clip
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.fit import Fitted, Fitter, quiet_lightning
+from subtext.model.heads import HeadSpec, head_specs
+from subtext.model.task import SELECTION
+from subtext.runs.folder import RunFolder
+from subtext.runs.prepare import (
     check_folds,
     encoder_nodes,
     extract_streams,
@@ -31,9 +33,7 @@ from subtext.preparation import (
     take_backbones,
     usable_heads,
 )
-from subtext.run_folder import RunFolder
-from subtext.stages import check_recordings, check_stage, check_unseen
-from subtext.task import SELECTION
+from subtext.runs.stages import check_recordings, check_stage, check_unseen
 
 log = logging.getLogger(__name__)
 

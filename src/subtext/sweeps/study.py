@@ -10,7 +10,8 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from subtext.building import build, locate
+from subtext.core.building import build, locate
+from subtext.core.targets import renamed
 from subtext.errors import ConfigError, TrustError
 from subtext.sweeps.cma_state import check_state
 from subtext.sweeps.grid import GridSampler
@@ -129,7 +130,7 @@ class Sweep:
         """Remove a study of other settings that never came to a trial, as when these were wrong."""
         storage = self.storage.optuna
         for study in storage.get_all_studies():
-            before = study.user_attrs.get(_DEFINITION)
+            before = renamed(study.user_attrs.get(_DEFINITION))
             other = study.study_name == self.name and before not in (None, self._mine())
             if other and not storage.get_n_trials(study._study_id):
                 storage.delete_study(study._study_id)
@@ -137,7 +138,7 @@ class Sweep:
     def _agree(self) -> None:
         """Keep the definition with the study; refuse to go on with another one."""
         mine = self._mine()
-        before = self.study.user_attrs.get(_DEFINITION)
+        before = renamed(self.study.user_attrs.get(_DEFINITION))
         if before is None:
             if self.study.get_trials(deepcopy=False):
                 raise ConfigError(

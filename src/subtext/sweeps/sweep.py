@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
 from subtext.errors import ConfigError, RunError, SweepError
-from subtext.run_folder import RunFolder, git_commit, package_versions
-from subtext.stages import check_stage, with_stage_of_fold
+from subtext.runs.folder import RunFolder, git_commit, package_versions
+from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space

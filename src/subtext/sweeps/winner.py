@@ -12,9 +12,9 @@ from typing import Any, Final
 from omegaconf import DictConfig
 
 from subtext.errors import ConfigError, RunError
-from subtext.run_folder import RunFolder
+from subtext.runs.folder import RunFolder
+from subtext.runs.train import train
 from subtext.sweeps.composition import NOT_COMPARED, Composition, unresolved
-from subtext.training import train
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def refit(
     Returns:
         The pooled metrics, see `evaluation.seeds.pool_seeds`; None without seeds.
     """
-    from subtext.evaluation.run import evaluate_seeds
+    from subtext.runs.evaluate import evaluate_seeds
 
     runs = [RunFolder(folder / f"seed-{seed}") for seed in seeds]
     for seed, run in zip(seeds, runs, strict=True):

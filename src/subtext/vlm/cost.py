@@ -179,7 +179,7 @@ def clip_cost(prompt: Mapping[str, Any], answers: pd.DataFrame, device: str) -> 
 def _peak_memory(device: str) -> float | None:
     import torch
 
-    from subtext.cost import peak_memory
+    from subtext.runs.cost import peak_memory
 
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.startswith("cuda") else peak_memory()
 

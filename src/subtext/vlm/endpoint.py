@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from subtext.corpora.description import Description
 from subtext.errors import ConfigError, RunError
+from subtext.manifest.description import Description
 from subtext.vlm.answers import Answer, folded
 from subtext.vlm.inputs import Sample, Vlm
 from subtext.vlm.spec import VlmSpec

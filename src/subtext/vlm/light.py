@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from subtext.data import typical_clip
 from subtext.encoders.tokens import Tokens
 from subtext.errors import RunError
 from subtext.features.faces import FaceExtractor
 from subtext.features.index import FeatureIndex
 from subtext.features.text import TextExtractor
-from subtext.run_folder import RunFolder, load_classifier, load_extractors
+from subtext.model.batches import typical_clip
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
 from subtext.vlm.cost import count_flops
 
 SIDE: Final = 320

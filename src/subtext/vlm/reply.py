@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from subtext.corpora.files import read_table
 from subtext.errors import ConfigError, RunError
 from subtext.features.content import DigestMemory
-from subtext.preparation import read_corpus
+from subtext.manifest.read import read_table
 from subtext.replies import prompts
 from subtext.replies.exchanges import client_turns, drawn, of_splits
 from subtext.replies.generate import write_replies
 from subtext.replies.prompts import Prompt, make_prompts
+from subtext.runs.prepare import read_corpus
 from subtext.vlm.answers import generate
 from subtext.vlm.endpoint import Refused, RemoteVlm
 from subtext.vlm.inputs import Sample, Vlm

@@ -15,13 +15,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.building import build
+from subtext.core.building import build
+from subtext.core.tables import write_csv
 from subtext.corpora.shards import Shard, recordings
-from subtext.corpora.splits import fold_as_test
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
-from subtext.evaluation.run import ANSWERS, WORDINGS
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source
@@ -29,9 +28,10 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
-from subtext.preparation import check_folds, read_corpus
-from subtext.privacy import write_csv
-from subtext.run_folder import RunFolder
+from subtext.manifest.splits import fold_as_test
+from subtext.runs.evaluate import ANSWERS, WORDINGS
+from subtext.runs.folder import RunFolder
+from subtext.runs.prepare import check_folds, read_corpus
 from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
@@ -504,8 +504,8 @@ class _Scoring:
         if self.shard is None:
             from rich.console import Console
 
-            from subtext.evaluation.run import evaluate_run
             from subtext.report.table import print_results
+            from subtext.runs.evaluate import evaluate_run
 
             print_results(evaluate_run(self.run.path, seed=self.seed), Console())
 

@@ -20,17 +20,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from subtext.building import build
-from subtext.checkpoints import Checkpoints, SafeCheckpointIO, resumable
-from subtext.data import mix
+from subtext.core.building import build
+from subtext.core.tables import write_csv
 from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, WeightsError
 from subtext.features.content import DigestMemory
-from subtext.fitting import interruptible, quiet_lightning
 from subtext.manifest import Manifest
-from subtext.preparation import read_corpus
-from subtext.privacy import write_csv
-from subtext.run_folder import RunFolder
-from subtext.task import seed_draws
+from subtext.model.batches import mix
+from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, resumable
+from subtext.model.fit import interruptible, quiet_lightning
+from subtext.model.task import seed_draws
+from subtext.runs.folder import RunFolder
+from subtext.runs.prepare import read_corpus
 from subtext.vlm.adapters import add_adapter, targets, write_adapter
 from subtext.vlm.inputs import Encoded, Sample, Vlm
 from subtext.vlm.loading import folder_digest, parameter_count

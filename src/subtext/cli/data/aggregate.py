@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from subtext.annotation.aggregation import aggregate, recorded
+    from subtext.core.tables import write_csv
     from subtext.errors import AnnotationError, ConfigError
-    from subtext.privacy import write_csv
 
     if options.out.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"--out {options.out} is neither .csv nor .parquet; name a file with one of these endings")

@@ -27,11 +27,11 @@ def run(options: argparse.Namespace) -> None:
     from rich.table import Table
 
     from subtext.annotation.agreement import agreement
-    from subtext.annotation.agreement_page import agreement_markdown, overview
     from subtext.annotation.disagreements import disagreements
+    from subtext.core.tables import write_csv
     from subtext.errors import ConfigError
     from subtext.evaluation.intervals import FEW_CLUSTERS
-    from subtext.privacy import write_csv
+    from subtext.report.agreement_page import agreement_markdown, overview
     from subtext.report.table import FEW_MARK
 
     if options.bootstrap < 100:

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from subtext.corpora.audit import audit_corpus
+    from subtext.audit import audit_corpus
     from subtext.report.audit_page import finding_line, write_audit
 
     chosen = chosen_corpus(options, may_leak=True)

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build and write."""
-    from subtext.manifest import write_manifest, write_rejects
+    from subtext.manifest import write_manifest
+    from subtext.manifest.table import write_rejects
 
     chosen = chosen_corpus(options, check_media=True)
     path = manifest_file(options.out or chosen.folder / "manifest.parquet")

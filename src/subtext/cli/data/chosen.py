@@ -67,8 +67,8 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from subtext.building import build
     from subtext.cli.hydra_app import CONFIG_NAME, conf_folder, misspelt
+    from subtext.core.building import build
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
 

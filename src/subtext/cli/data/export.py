@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build and write."""
-    from subtext.privacy import export, pseudonymise, read_key
+    from subtext.manifest.export import export, pseudonymise, read_key
 
     if (options.privacy == "pseudonym") != (options.key_file is not None):
         raise ConfigError("--privacy pseudonym and --key-file belong together; give both or neither")

@@ -21,9 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, join and write."""
-    from subtext.corpora import description, splits
     from subtext.corpora.files import ManifestCorpus
-    from subtext.manifest import write_manifest
+    from subtext.manifest import description, splits, write_manifest
 
     path = manifest_file(options.out)
     # Whether files are links out of a root is checked where the joined table is read, with its own root.

@@ -47,9 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build, divide, say what each part holds, and write."""
-    from subtext.corpora import splits
     from subtext.errors import ManifestError
-    from subtext.manifest import check_splits, write_manifest
+    from subtext.manifest import check_splits, splits, write_manifest
 
     chosen = chosen_corpus(options, may_leak=True)
     path = manifest_file(options.out or chosen.folder / "manifest.parquet")

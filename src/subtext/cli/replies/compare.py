@@ -30,11 +30,11 @@ def run(options: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from subtext.privacy import write_csv
+    from subtext.core.tables import write_csv
     from subtext.replies import pages
     from subtext.replies.compare import compare_systems
     from subtext.replies.measured import read_measured
-    from subtext.transcripts import parse_json, read_text
+    from subtext.sessions.transcripts import parse_json, read_text
 
     measured = read_measured(options.measured)
     validation = None if options.validation is None else parse_json(options.validation, read_text(options.validation))

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build, ask and write."""
-    from subtext.corpora.files import read_table
     from subtext.errors import ConfigError, ManifestError
+    from subtext.manifest.read import read_table
     from subtext.replies import prompts
     from subtext.replies.exchanges import HUMAN, client_turns, drawn, of_splits
     from subtext.replies.generate import Generator, write_replies

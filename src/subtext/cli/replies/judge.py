@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, ask and write."""
+    from subtext.core.tables import write_csv
     from subtext.errors import ConfigError
-    from subtext.privacy import write_csv
     from subtext.replies.exchanges import read_replies
     from subtext.replies.judge import judge_pairs, pairs_of
     from subtext.replies.language_model import LanguageModel

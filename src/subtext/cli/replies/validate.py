@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> None:
 
     from rich.console import Console
 
+    from subtext.core.tables import write_csv
     from subtext.errors import ConfigError
-    from subtext.privacy import write_csv
     from subtext.replies import pages
     from subtext.replies.embedding import Embedder
     from subtext.replies.figures import draw_validation

@@ -19,11 +19,11 @@ import pandas as pd
 
 from subtext.core.safe_path import safe_path
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.description import Description
 from subtext.corpora.made import read_json
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest.description import Description
 
 SIZES: Final = {
     "tiny": {"train": SplitSize(40, 10), "val": SplitSize(40, 8), "test": SplitSize(40, 8)},

@@ -1,6 +1,0 @@
-"""The audit: what would let a model look better than it is, found before anything is trained."""
-
-from subtext.corpora.audit.findings import Audit, Finding
-from subtext.corpora.audit.run import audit_corpus, audit_training
-
-__all__ = ["Audit", "Finding", "audit_corpus", "audit_training"]

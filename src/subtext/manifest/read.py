@@ -1,0 +1,206 @@
+"""Tables that people bring, read cell by cell as they were written."""
+
+import csv
+import io
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from subtext.errors import ManifestError
+from subtext.manifest.checks import REJECT_COLUMNS
+from subtext.sessions.transcripts import is_unicode, with_whole_characters
+
+_log = logging.getLogger(__name__)
+_REMEDY: Final = (
+    "each row needs as many cells as the first, cells with commas, quotes or line breaks stand in double quotes"
+)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A row of a file that has no cells to check: its number among the rows, why, and what to do."""
+
+    row: int
+    reason: str
+    remedy: str
+
+
+def rejects_of(unread: Sequence[Unread] | None) -> pd.DataFrame | None:
+    if not unread:
+        return None
+    # Not what the row holds: that may be what somebody said.
+    table = pd.DataFrame(columns=list(REJECT_COLUMNS), index=range(len(unread)))
+    table["row"] = [row.row for row in unread]
+    table["reason"] = [row.reason for row in unread]
+    table["remedy"] = [row.remedy for row in unread]
+    return table
+
+
+def numbers_of(rows: int, unread: Sequence[Unread] | None) -> npt.NDArray[np.integer[Any]]:
+    """`[rows]`: numbers that the rows of a table had before others were left out."""
+    numbers = np.arange(1, rows + len(unread or ()) + 1)
+    return np.setdiff1d(numbers, [row.row for row in unread or ()])
+
+
+def read_table(path: Path, unread: list[Unread] | None = None) -> pd.DataFrame:
+    """A table from CSV, TSV, Parquet or JSON Lines, its text verbatim.
+
+    CSV is read as UTF-8 (with or without mark), UTF-16 with mark, else as Windows-1252 or Latin-1, which is reported.
+    In CSV every cell is text; Parquet and JSON keep their types.
+
+    Args:
+        path: its ending says what it is.
+        unread: takes the rows that cannot be told apart into cells, which are then left out; by default they are an
+            error. A quote that is never closed always is one: there is no telling where its row ends.
+
+    Raises:
+        ManifestError: naming the file, where in it, and the remedy.
+    """
+    kind = kind_of(path)
+    if not os.path.exists(path):  # unlike pathlib's, it bears a name that no file system takes
+        raise ManifestError(f"no manifest {path}; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+    try:
+        if kind == "parquet":
+            table = pd.read_parquet(path)
+            # A notebook may have made a column, such as the id, the index.
+            return table if table.index.names == [None] else table.reset_index()
+        content = path.read_bytes()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ManifestError(f"{path} cannot be read as {kind} ({one_line(error)}); save it again") from error
+    if not content.strip():
+        raise ManifestError(f"{path} is empty; write one line of column names and one line a segment")
+    text = _decode(content, path)
+    return _read_json_lines(text, path, unread) if kind == "jsonl" else _read_csv(text, path, kind, unread)
+
+
+def kind_of(path: Path) -> str:
+    kinds = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        raise ManifestError(f"{path} is no table that can be read; use a .csv, .tsv, .parquet or .jsonl file")
+    return kind
+
+
+def _decode(content: bytes, path: Path) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        # Windows-1252 is Latin-1 with quotes and dashes where that has control characters.
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if encoding in ("cp1252", "latin-1"):
+            _log.warning("%s is not UTF-8; read as %s. Save it as UTF-8 if letters look wrong", path, encoding)
+        return text
+    raise ManifestError(f"{path} is not text; save the table as UTF-8 CSV or JSON Lines")
+
+
+def _read_csv(text: str, path: Path, kind: str, unread: list[Unread] | None) -> pd.DataFrame:
+    text = text.lstrip("\r\n")
+    delimiter = "\t" if kind == "tsv" else ","
+    header = text.split("\n", 1)[0]
+    if kind == "csv" and "," not in header and ";" in header:
+        delimiter = ";"  # What spreadsheets write where the comma is the decimal sign.
+    _check_quotes(text, delimiter, path)
+    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    content = text.encode()
+    torn = [] if unread is None else unread
+
+    def leave_out(row: pyarrow.csv.InvalidRow) -> str:
+        reason = f"{row.actual_columns} cells where {row.expected_columns} are expected"
+        torn.append(Unread(row.number - 1, reason, _REMEDY))  # Arrow counts the header.
+        return "error" if unread is None else "skip"
+
+    try:
+        table = pa.csv.read_csv(
+            io.BytesIO(content),
+            # Errors name the row only when one thread reads, and no cell may be longer than a block.
+            pa.csv.ReadOptions(use_threads=False, block_size=max(1 << 20, len(content))),
+            pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=leave_out),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        ).to_pandas()
+    except pa.ArrowException as error:
+        # Not in Arrow's words, which quote the row: that may be what somebody said.
+        where = f"row {torn[0].row}: {torn[0].reason}" if torn else "it cannot be read as a table"
+        raise ManifestError(f"{path}: {where}; {_REMEDY}") from error
+    table.columns = table.columns.str.strip()
+    # Spreadsheets leave nameless empty columns at the end.
+    table = table.loc[:, (table.columns != "") | table.notna().any().to_numpy()]
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise ManifestError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
+    return table
+
+
+def _check_quotes(text: str, delimiter: str, path: Path) -> None:
+    """Refuse a quote that is never closed: it would swallow the rows behind it."""
+    if text.count('"') % 2 == 0:
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 0
+    try:
+        for _ in reader:
+            line = reader.line_num
+    except csv.Error as error:
+        raise ManifestError(
+            f"{path}: a double quote in line {line + 1} is not closed ({error}); close it, or double it if it is meant"
+        ) from error
+
+
+def _read_json_lines(text: str, path: Path, unread: list[Unread] | None) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    replaced = 0
+    # Not splitlines(): transcripts may hold U+2028 and its kin.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _object(line)
+        except ValueError as error:
+            if unread is None:
+                raise ManifestError(f"{path}, line {number}: {error}; write one object a line") from error
+            unread.append(Unread(len(rows) + len(unread) + 1, f"line {number}: {error}", "write one object a line"))
+            continue
+        if "\\u" in line:
+            for key, value in row.items():
+                if isinstance(value, str) and not is_unicode(value):
+                    row[key] = with_whole_characters(value)
+                    replaced += 1
+        rows.append(row)
+    if replaced:
+        _log.warning("%s: %d cells hold halves of characters, which became U+FFFD", path, replaced)
+    columns = {column: None for row in rows for column in row}
+    return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns})
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({one_line(error)})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}")
+    return row
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,446 @@
+"""Rows and their streams in memory, batch by batch, in an order that only the seed and the epoch decide."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+from subtext.features.cache import Cache
+from subtext.features.index import FeatureIndex
+from subtext.features.stream import Stream
+from subtext.labels import EMOTION_COLUMN, MODALITIES, POLARITY_COLUMN
+from subtext.model.heads import HEADS, HeadSpec
+
+log = logging.getLogger(__name__)
+
+EMBEDDING_BATCH: Final = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Attributes:
+        streams: by modality; an absent one is a row of False.
+        targets: float `[batch]` by head, NaN where unlabelled.
+        rows: their numbers in the data, `[batch]`.
+    """
+
+    streams: dict[str, Tokens]
+    targets: dict[str, Tensor]
+    rows: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on another device."""
+        return Batch(
+            {modality: tokens.to(device, non_blocking) for modality, tokens in self.streams.items()},
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.targets.items()},
+            self.rows.to(device, non_blocking=non_blocking),
+        )
+
+
+class StreamTable:
+    """One modality's distinct streams end to end in one tensor, so that a batch is one indexing operation.
+
+    Args:
+        sequences: `[time_i, ...]`, all of one kind.
+    """
+
+    def __init__(self, sequences: Sequence[Tensor]) -> None:
+        self.lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.long)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        # The row of zeros at the end is what padding points to.
+        self.values = torch.cat([*sequences, torch.zeros_like(sequences[0][:1])])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, numbers: Tensor) -> Tokens:
+        """Pad some streams to the longest of them.
+
+        Args:
+            numbers: which ones, `[batch]`; -1 is an absent row.
+        """
+        lengths = torch.where(numbers >= 0, self.lengths[numbers], 0)
+        steps = torch.arange(max(1, int(lengths.max())))
+        mask = steps < lengths[:, None]
+        index = torch.where(mask, self.starts[numbers][:, None] + steps, len(self.values) - 1)
+        return Tokens(self.values[index], mask)
+
+
+class ClipData(Dataset[Batch]):
+    """Rows of a manifest with their streams and labels.
+
+    Args:
+        table: the rows.
+        streams: by modality, the distinct streams.
+        numbers: by modality, which stream each row has, long `[rows]`; -1 for none.
+        embedded: modalities whose streams are a frozen backbone's output.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        streams: Mapping[str, StreamTable],
+        numbers: Mapping[str, Tensor],
+        embedded: frozenset[str] = frozenset(),
+    ) -> None:
+        self.table = table.reset_index(drop=True)
+        self.streams = dict(streams)
+        self.numbers = dict(numbers)
+        self.embedded = embedded
+        self.targets = {name: spec.targets(self.table) for name, spec in HEADS.items()}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return Batch(
+            {modality: streams.batch(self.numbers[modality][index]) for modality, streams in self.streams.items()},
+            {head: values[index] for head, values in self.targets.items()},
+            index,
+        )
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """Which rows have which modality, bool `[rows]` each; False throughout for a modality that is off."""
+        nowhere = torch.zeros(len(self), dtype=torch.bool)
+        return {m: self.numbers[m] >= 0 if m in self.numbers else nowhere for m in MODALITIES}
+
+    def select(self, rows: Sequence[int] | np.ndarray | Tensor) -> "ClipData":
+        """Some of the rows, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        numbers = {modality: which[index] for modality, which in self.numbers.items()}
+        return ClipData(self.table.iloc[index.numpy()], self.streams, numbers, self.embedded)
+
+    def split(self, name: str) -> "ClipData":
+        """The rows of one split."""
+        return self.select(np.flatnonzero((self.table["split"] == name).fillna(False).to_numpy(dtype=bool)))
+
+    def only(self, modalities: Sequence[str]) -> "ClipData":
+        """The same rows with some of their modalities."""
+        return ClipData(
+            self.table,
+            {m: s for m, s in self.streams.items() if m in modalities},
+            {m: n for m, n in self.numbers.items() if m in modalities},
+            self.embedded & frozenset(modalities),
+        )
+
+    def replacing(self, split: str, part: "ClipData") -> "ClipData":
+        """The same rows with those of one split replaced by `part`, which shares their streams."""
+        others = self.select(np.flatnonzero((self.table["split"] != split).fillna(True).to_numpy(dtype=bool)))
+        numbers = {m: torch.cat([part.numbers[m], others.numbers[m]]) for m in self.numbers}
+        table = pd.concat([part.table, others.table], ignore_index=True)
+        return ClipData(table, self.streams, numbers, self.embedded)
+
+    def permuted(self, seed: int) -> "ClipData":
+        """The same rows with every modality's streams dealt out anew, independently of each other.
+
+        Labels of the fusion stay where they are; polarity and emotion of a stream go with it, so that what is destroyed
+        is the pairing alone. Streams change places only with streams, so that which modality a row lacks stays as it
+        was.
+        """
+        table, numbers = self.table.copy(), {}
+        for place, modality in enumerate(MODALITIES):
+            if modality not in self.numbers:
+                continue
+            rows = torch.nonzero(self.numbers[modality] >= 0).squeeze(1)
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(mix(seed, place)))
+            numbers[modality] = self.numbers[modality].clone()
+            numbers[modality][rows] = self.numbers[modality][rows[order]]
+            for spec in HEADS.values():
+                if spec.modality == modality and spec.column in table:
+                    moved = table[spec.column].array.copy()
+                    moved[rows.numpy()] = moved[rows[order].numpy()]
+                    table[spec.column] = moved
+        return ClipData(table, self.streams, numbers, self.embedded)
+
+    def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
+        """One row for every distinct stream of the modalities that a head reads by itself, with that modality alone.
+
+        For training encoders: a stream that many rows reuse counts once, with its polarity and its emotion (once a
+        split and pair of labels, should these differ).
+        """
+        tables, picked = [], {}
+        for modality in dict.fromkeys(spec.modality for spec in specs):
+            if modality is None or modality not in self.numbers:
+                continue
+            labels = pd.DataFrame({s.name: self.targets[s.name].numpy() for s in specs if s.modality == modality})
+            rows = labels.assign(n=self.numbers[modality].numpy(), split=self.table["split"])
+            rows = rows[(rows["n"] >= 0) & labels.notna().any(axis=1)].drop_duplicates()
+            table = self.table.loc[rows.index].copy()
+            table["id"] = modality + ":" + table["id"]
+            for other in HEADS.values():
+                if other.modality != modality and other.column in table:
+                    table[other.column] = table[other.column].mask(pd.Series(True, index=table.index))
+            picked[modality] = torch.from_numpy(rows["n"].to_numpy(dtype=np.int64).copy())
+            tables.append(table)
+        sizes = {modality: len(which) for modality, which in picked.items()}
+        numbers = {
+            modality: torch.cat([picked[m] if m == modality else torch.full((n,), -1) for m, n in sizes.items()])
+            for modality in sizes
+        }
+        table = pd.concat(tables, ignore_index=True)
+        return ClipData(table, {m: self.streams[m] for m in sizes}, numbers, self.embedded & frozenset(sizes))
+
+
+class SwappedClips(ClipData):
+    """Training rows in which streams are exchanged for others of the same polarity label, and emotion label if asked.
+
+    Every row keeps all its labels, but is hardly ever seen twice in the same company, so that a fusion cannot learn the
+    pairs by heart and has to learn what they share. This presumes that the modalities have nothing to do with each
+    other beyond their labels: so it is by construction in the constructed corpora, hardly in natural recordings.
+
+    Args:
+        data: training rows.
+        probability: of exchanging a stream that carries any of these labels.
+        seed: with the rows of a batch in their order, decides what is exchanged.
+        heads: those that are trained. Where a modality's emotion head is among them, its streams are exchanged for
+            others of the same emotion as well; what is not labelled counts as one more label.
+    """
+
+    def __init__(self, data: ClipData, probability: float, seed: int, heads: Collection[str] = ()) -> None:
+        super().__init__(data.table, data.streams, data.numbers, data.embedded)
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"task.swap must be in [0, 1], got {probability}")
+        self.probability = probability
+        self.seed = seed
+        self._kinds: dict[str, Tensor] = {}
+        self._pools: dict[str, dict[int, Tensor]] = {}
+        for modality, numbers in self.numbers.items():
+            own = [EMOTION_COLUMN[modality]] if EMOTION_COLUMN[modality] in heads else []
+            labels = torch.stack([self.targets[name] for name in (POLARITY_COLUMN[modality], *own)], dim=1)
+            _, kinds = labels.nan_to_num(-1).unique(dim=0, return_inverse=True)
+            kinds[labels.isnan().all(dim=1)] = -1
+            self._kinds[modality] = kinds
+            self._pools[modality] = {
+                kind: numbers[(kinds == kind) & (numbers >= 0)] for kind in kinds[kinds >= 0].unique().tolist()
+            }
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        # A batch never comes again in the same order, so its rows tell the epochs apart.
+        generator = torch.Generator().manual_seed(mix(self.seed, *rows))
+        index = torch.as_tensor(rows, dtype=torch.long)
+        streams = {}
+        for modality, table in self.streams.items():
+            numbers = self.numbers[modality][index]
+            swapped = (torch.rand(len(index), generator=generator) < self.probability) & (numbers >= 0)
+            kinds = self._kinds[modality][index]
+            for kind, pool in self._pools[modality].items():
+                chosen = swapped & (kinds == kind)
+                if len(pool):
+                    numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
+            streams[modality] = table.batch(numbers)
+        return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
+
+
+def load_clips(
+    table: pd.DataFrame,
+    index: FeatureIndex,
+    cache: Cache,
+    encoders: Mapping[str, Encoder],
+    max_steps: Mapping[str, int],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ClipData:
+    """Read the streams of a table's rows; where a backbone is frozen, its output instead, computed once and cached.
+
+    Args:
+        table: rows with `id`.
+        index: which stream belongs to which row.
+        cache: where streams are and where embeddings are kept.
+        encoders: the modalities to load.
+        max_steps: longest stream by modality, in steps; longer ones are shortened (see `shorten`).
+        progress: told modality, streams done and streams in all.
+    """
+    streams, numbers, embedded = {}, {}, set()
+    for modality, encoder in encoders.items():
+        keys = [index.key(row_id, modality) for row_id in table["id"]]
+        distinct = sorted({key for key in keys if key is not None})
+        if not distinct:
+            continue
+        rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
+        for shape in rows["step_shape"].unique():
+            encoder.check_stream([int(side) for side in shape.split("x")])
+        place = {key: number for number, key in enumerate(distinct)}
+        numbers[modality] = torch.tensor([-1 if key is None else place[key] for key in keys])
+        limit = max_steps.get(modality)
+        if limit is None:
+            raise ConfigError(f"task.max_steps names no limit for {modality}; set task.max_steps.{modality}")
+        if not isinstance(limit, int) or limit < 1:
+            raise ConfigError(f"task.max_steps.{modality} must be a whole number of at least 1, got {limit!r}")
+        long = int((rows["n_steps"] > limit).sum())
+        if long:
+            kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
+            log.warning(
+                "%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality, modality, limit, kept
+            )
+
+        def tell(done: int, modality: str = modality, total: int = len(distinct)) -> None:
+            if progress is not None:
+                progress(modality, done, total)
+
+        if encoder.trainable:
+            sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
+            tell(len(distinct))
+        else:
+            sequences = embeddings(encoder, distinct, cache, limit, tell)
+            embedded.add(modality)
+        streams[modality] = StreamTable(sequences)
+    if not streams:
+        raise ConfigError(f"no row has a stream of {', '.join(encoders)}; see the extraction's table of results")
+    return ClipData(table, streams, numbers, frozenset(embedded))
+
+
+def typical_clip(index: FeatureIndex, modalities: Sequence[str], max_steps: Mapping[str, int]) -> dict[str, Tokens]:
+    """One clip of blank streams of the corpus's median lengths, to count operations with."""
+    clip = {}
+    for modality in modalities:
+        rows = index.table[(index.table["modality"] == modality) & (index.table["status"] == "ok")]
+        steps = min(int(rows["n_steps"].median()), max_steps[modality])
+        shape = [int(side) for side in rows["step_shape"].iloc[0].split("x")]
+        clip[modality] = Tokens(torch.zeros(1, steps, *shape), torch.ones(1, steps, dtype=torch.bool))
+    return clip
+
+
+def shorten(values: np.ndarray, limit: int, modality: str) -> np.ndarray:
+    """At most `limit` steps of a stream `[time, ...]`.
+
+    Of faces and texts evenly spaced steps are kept. Frames of prosody must stay neighbours, so their middle is kept.
+    """
+    if len(values) <= limit:
+        return values
+    if modality == "prosody":
+        first = (len(values) - limit) // 2
+        return values[first : first + limit]
+    return values[np.linspace(0, len(values) - 1, limit).round().astype(int)]
+
+
+def embeddings(
+    encoder: Encoder,
+    keys: Sequence[str],
+    cache: Cache,
+    limit: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Tensor]:
+    """What a frozen backbone makes of each stream, `[time', embed_dim]` each, from the cache where it is there.
+
+    Streams are embedded in fixed groups: the last digit of a result can depend on what shared a batch with it, and an
+    interrupted run must find the same digits again.
+    """
+    if not encoder.backbone.state_dict():  # nothing to compute that would be worth keeping
+        return [_embedded(encoder, [cache.read(key).values], limit)[0] for key in keys]
+    fingerprint = encoder.fingerprint()
+    names = {k: hashlib.sha256(f"{k} {fingerprint} {limit}".encode()).hexdigest()[:40] for k in keys}
+    there = cache.check(names.values())
+    for first in range(0, len(keys), EMBEDDING_BATCH):
+        group = keys[first : first + EMBEDDING_BATCH]
+        if all(names[key] in there for key in group):
+            continue
+        results = _embedded(encoder, [cache.read(key).values for key in group], limit)
+        for key, result in zip(group, results, strict=True):
+            values = result.numpy()
+            cache.write(names[key], Stream(values, np.arange(len(values), dtype=np.float64), {}, ""))
+        if progress is not None:
+            progress(first + len(group))
+    if progress is not None:
+        progress(len(keys))
+    return [torch.from_numpy(cache.read(names[key]).values) for key in keys]
+
+
+def _embedded(encoder: Encoder, streams: Sequence[np.ndarray], limit: int) -> list[Tensor]:
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    raw = Tokens.pad([torch.from_numpy(shorten(values, limit, encoder.modality)) for values in streams])
+    was_training = encoder.training
+    encoder.eval()
+    with torch.inference_mode():
+        embedded = encoder.embed(raw.to(device)).to("cpu")
+    encoder.train(was_training)
+    return [values[mask].clone() for values, mask in zip(embedded.values, embedded.mask, strict=True)]
+
+
+class EpochSampler(Sampler[int]):
+    """Row numbers in an order that the seed and the epoch decide, and nothing else.
+
+    Under several processes each takes its own share of the same order.
+
+    Args:
+        rows: how many rows there are.
+        seed: the run's seed.
+        shuffle: whether to shuffle at all.
+    """
+
+    def __init__(self, rows: int, seed: int, shuffle: bool = True) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the training loop does so before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows // rank_and_count()[1] if self.shuffle else -(-self.rows // rank_and_count()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = torch.randperm(self.rows, generator=generator) if self.shuffle else torch.arange(self.rows)
+        rank, number = rank_and_count()
+        return iter(order[rank::number][: len(self)].tolist())
+
+
+def loader(
+    data: ClipData, batch_size: int, *, seed: int = 0, shuffle: bool = False, processes: int = 1
+) -> DataLoader[Batch]:
+    """Batches of a data set; in training order, without a short last batch, if `shuffle`.
+
+    Args:
+        data: the rows.
+        batch_size: rows of a batch, in each process.
+        seed: of the order.
+        shuffle: whether this is for training.
+        processes: how many will share the rows.
+
+    Raises:
+        ConfigError: the batch size is no positive number.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"task.batch_size must be at least 1, got {batch_size}")
+    sampler = EpochSampler(len(data), seed, shuffle)
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=_as_it_is,
+        drop_last=shuffle and len(data) // processes >= batch_size,
+    )
+
+
+def mix(*numbers: int) -> int:
+    """One seed out of several numbers, such that neighbours have nothing to do with each other."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "big")
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def rank_and_count() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

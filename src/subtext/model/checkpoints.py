@@ -1,0 +1,194 @@
+"""Checkpoints for resuming: whole or not at all, plain tensors, the last but one kept; and the best weights beside."""
+
+import math
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import CheckpointIO
+from safetensors.torch import save
+from torch import Tensor
+
+from subtext.errors import NotFiniteError, RunError, WeightsError
+from subtext.model.task import SELECTION, IncongruenceTask
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+BEST = "best.safetensors"
+
+
+_NOT_A_CHECKPOINT = (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, ValueError)
+"""What a strange file makes zipfile or torch raise."""
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Writes Lightning's checkpoints beside the place and moves them there, and never unpickles one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write; what stood there is kept as `previous.ckpt` until the next time."""
+        place = Path(path)
+        beside = place.with_name(f"{place.name}.part")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if place.exists():
+                os.replace(place, place.with_name(PREVIOUS))
+            os.replace(beside, place)
+        except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError
+            raise RunError(
+                f"cannot write the checkpoint {place}: {str(error).splitlines()[0]}; free some space, then go on with "
+                f"resume={place.parent}"
+            ) from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """See `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of tensors and plain types.
+
+    Raises:
+        WeightsError: it is damaged, or anything else than such a checkpoint; a pickle is never loaded.
+    """
+    try:
+        # The checksums of the archive tell a damaged file from a whole one; torch does not look at them.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
+                return checkpoint
+    except _NOT_A_CHECKPOINT as error:
+        raise WeightsError(
+            f"{path} is damaged or no checkpoint of tensors and plain types; it was not loaded"
+        ) from error
+    raise WeightsError(f"{path} is damaged or no checkpoint of tensors and plain types; it was not loaded")
+
+
+def resumable(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a run folder; None where training had not finished an epoch.
+
+    Raises:
+        WeightsError: there are checkpoints, but none is whole.
+    """
+    there = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    errors = []
+    for path in there:
+        try:
+            read_checkpoint(path)
+        except WeightsError as error:
+            errors.append(error)
+        else:
+            return path
+    if errors:
+        raise errors[0]
+    return None
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the best epoch's weights, the history of figures and, with a folder, what is needed to resume.
+
+    Lightning runs callbacks of this kind last, so early stopping has decided by then.
+
+    Args:
+        folder: where checkpoints go; None keeps the best weights in memory only.
+        on_epoch: told each epoch's figures.
+    """
+
+    def __init__(self, folder: Path | None = None, on_epoch: Callable[[dict[str, float]], None] | None = None) -> None:
+        self.folder = folder
+        self.on_epoch = on_epoch
+        self.best_score = float("-inf")
+        self.best_epoch = -1
+        self.best: dict[str, Tensor] | None = None
+        self.history: list[dict[str, float]] = []
+        self._stopped = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that had stopped early before it was interrupted must not train on."""
+        if self._stopped:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what this epoch gave."""
+        figures = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        for name, value in figures.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise NotFiniteError(
+                    f"{name} is not a number any more in epoch {trainer.current_epoch}; lower task.optimizer.lr"
+                )
+        epoch = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step), **figures}
+        self.history.append(epoch)
+        score = figures.get(SELECTION, float("-inf"))
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+            self._keep(trainer, pl_module)
+        self._stopped = trainer.should_stop
+        if self.on_epoch is not None:
+            self.on_epoch(epoch)
+        if self.folder is not None:
+            trainer.save_checkpoint(self.folder / LAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+            "stopped": self._stopped,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where `state_dict` was."""
+        self.best_score = state_dict["best_score"]
+        self.best_epoch = state_dict["best_epoch"]
+        self.history = list(state_dict["history"])
+        self._stopped = state_dict["stopped"]
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """The classifier's weights after the best epoch.
+
+        Raises:
+            RunError: no epoch was finished.
+        """
+        if self.best is not None:
+            return self.best
+        if self.folder is not None and (self.folder / BEST).is_file():
+            from subtext.encoders.encoder import read_safetensors
+
+            return read_safetensors(self.folder / BEST)
+        raise RunError("training finished no epoch; set trainer.max_epochs to at least 1")
+
+    def _keep(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not isinstance(pl_module, IncongruenceTask):
+            raise TypeError(f"expected an IncongruenceTask, got {type(pl_module).__name__}")
+        # Copies, because an alias would go on training and end as the last epoch's weights.
+        self.best = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in pl_module.classifier.state_dict().items()
+        }
+        if self.folder is not None and trainer.is_global_zero:
+            beside = self.folder / f"{BEST}.part"
+            try:
+                with beside.open("wb") as file:
+                    file.write(save(self.best))
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(beside, self.folder / BEST)
+            except OSError as error:
+                raise RunError(f"cannot write {self.folder / BEST}: {error.strerror}; free some space") from error

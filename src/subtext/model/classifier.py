@@ -1,0 +1,198 @@
+"""The model: encoders, a fusion and heads."""
+
+import copy
+import logging
+from collections.abc import Collection, Mapping
+from typing import Final, cast
+
+import torch
+from torch import Tensor, nn
+
+from subtext.encoders.encoder import Encoder
+from subtext.encoders.tokens import Tokens
+from subtext.errors import ConfigError
+from subtext.fusion.base import Fusion
+from subtext.model.heads import Heads
+from subtext.model.posterior import PosteriorFusion
+
+log = logging.getLogger(__name__)
+
+AUXILIARY: Final = "auxiliary/"
+"""What the fusion's own losses are called among the answers, before their names."""
+
+
+class IncongruenceClassifier(nn.Module):
+    """Streams of up to three modalities -> an answer per head.
+
+    Args:
+        encoders: one per modality, in the project's order.
+        fusion: how the modalities are brought together; None where every head reads one modality only.
+        heads: the questions.
+
+    Raises:
+        ConfigError: the parts do not fit together.
+    """
+
+    def __init__(self, *, encoders: Mapping[str, Encoder], fusion: Fusion | None, heads: Heads) -> None:
+        super().__init__()
+        if not encoders:
+            raise ConfigError("the model has no encoder; switch at least one of encoder.visual, .text, .prosody on")
+        if len({encoder.dim for encoder in encoders.values()}) > 1:
+            widths = ", ".join(f"encoder.{name}.dim={encoder.dim}" for name, encoder in encoders.items())
+            raise ConfigError(f"encoders must agree on the width of their tokens, got {widths}")
+        if fusion is None and heads.need_fusion:
+            fused = ", ".join(spec.name for spec in heads.specs if spec.modality is None)
+            raise ConfigError(
+                f"without a fusion there is nothing to read {fused} from; set fusion, or drop these heads"
+            )
+        for spec in heads.specs:
+            if spec.modality is not None and spec.modality not in encoders:
+                raise ConfigError(f"the head '{spec.name}' needs encoder.{spec.modality}, which is off")
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.fusion = fusion
+        self.heads = heads
+        if self.posterior is not None:
+            self._read_posteriors(self.posterior)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that have an encoder."""
+        return tuple(self.encoders)
+
+    @property
+    def posterior(self) -> PosteriorFusion | None:
+        """The fusion, where it combines what the heads of single modalities say."""
+        return self.fusion if isinstance(self.fusion, PosteriorFusion) else None
+
+    def encoder(self, modality: str) -> Encoder:
+        """One modality's encoder."""
+        return cast(Encoder, self.encoders[modality])
+
+    def embed(self, streams: Mapping[str, Tokens], done: Collection[str] = ()) -> dict[str, Tokens]:
+        """Raw streams through the backbones.
+
+        Args:
+            streams: by modality; modalities without an encoder are left out.
+            done: modalities whose stream is already a backbone's output.
+        """
+        return {
+            modality: streams[modality] if modality in done else self.encoder(modality).embed(streams[modality])
+            for modality in self.modalities
+            if modality in streams
+        }
+
+    def forward(self, embedded: Mapping[str, Tokens], hidden: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Answer from the backbones' outputs.
+
+        Args:
+            embedded: `[batch, time, embed_dim]` by modality, as `embed` gives them.
+            hidden: rows (bool `[batch]`) of each modality that the fusion shall not see, for modality dropout; the
+                modality's own heads still do.
+
+        Returns:
+            Logits by head (see `Heads`), `evidence` `[batch, n_modalities]` where the fusion has it and, in training,
+            the fusion's own losses as `auxiliary/NAME`, scalars.
+        """
+        tokens = self._tokens(embedded)
+        if self.fusion is None:
+            return self.heads(None, tokens)
+        answers: dict[str, Tensor] = {} if self.posterior is None else self.heads(None, tokens)
+        seen = tokens if self.posterior is None else _said(self.posterior, answers, tokens)
+        if hidden is not None:
+            seen = {m: t.drop(hidden[m]) if m in hidden else t for m, t in seen.items()}
+        fused = self.fusion(seen)
+        if self.posterior is not None:
+            answers |= {spec.name: fused.answers[spec.name] for spec in self.heads.specs if spec.modality is None}
+        elif fused.opinions is None:
+            answers = self.heads(fused.embedding, tokens)
+        else:
+            answers = self.heads(fused.opinions, tokens, fused.evidence)
+        if fused.evidence is not None:
+            answers["evidence"] = fused.evidence
+        answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}
+        return answers
+
+    def focus(self, embedded: Mapping[str, Tokens]) -> dict[str, Tensor] | None:
+        """How the evidence is spread over the tokens, `[batch, time']` by modality; see `Fused.focus`.
+
+        Args:
+            embedded: as for `forward`.
+
+        Returns:
+            None where the fusion does not attend along time, or the model is in training mode.
+        """
+        if self.fusion is None or self.posterior is not None:
+            return None
+        tokens = self._tokens(embedded)
+        found = self.fusion(tokens).focus
+        return None if found is None else {modality: found[modality] for modality in tokens}
+
+    def _tokens(self, embedded: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        return {m: self.encoder(m).project(embedded[m]) for m in self.modalities if m in embedded}
+
+    def fit_targets(self, targets: Mapping[str, Tensor]) -> None:
+        """Take from the training labels what is no matter of gradients: scales of numbers, shares of cells.
+
+        Args:
+            targets: by head, float `[rows]`, NaN where unlabelled.
+
+        Raises:
+            ConfigError: the fusion needs labels that no training clip carries.
+        """
+        self.heads.fit_scales(targets)
+        if self.posterior is None:
+            return
+        self.posterior.fit(targets)
+        for modality, spec in self.posterior.reads.items():
+            if spec.name not in self.heads.names:
+                learns = "" if modality in self._read_alone else "; its encoder does not learn"
+                log.warning("fusion=posterior does not use %s, which has no head %s%s", modality, spec.name, learns)
+
+    @property
+    def _read_alone(self) -> set[str | None]:
+        """Modalities with a head of their own."""
+        return {spec.modality for spec in self.heads.specs}
+
+    def _read_posteriors(self, posterior: PosteriorFusion) -> None:
+        posterior.choose_cells(self.heads.names)
+        wanted = [spec.name for spec in posterior.reads.values()]
+        if not set(wanted) & set(self.heads.names):
+            raise ConfigError(
+                "fusion=posterior combines posteriors of single modalities, and there is no head to give one; add "
+                f"{' or '.join(wanted)} to task.heads if the corpus labels it, else choose another fusion"
+            )
+        # What nothing reads would get no gradient.
+        self.heads.leave_to_fusion()
+        for modality in self.modalities:
+            if modality not in self._read_alone:
+                self.encoder(modality).requires_grad_(False)
+
+    def counts(self) -> dict[str, int]:
+        """How many parameters train and how many are frozen."""
+        counts = {"trainable": 0, "frozen": 0}
+        for parameter in self.parameters():
+            counts["trainable" if parameter.requires_grad else "frozen"] += parameter.numel()
+        return counts
+
+    def flops(self, streams: Mapping[str, Tokens]) -> int:
+        """Floating-point operations (a multiplication and an addition count as two) of one pass over raw streams."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        # The counter knows attention by its plain form only, and stumbles over views of parameters that train.
+        model = copy.deepcopy(self).eval().requires_grad_(False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(model.embed(streams))
+        return int(counter.get_total_flops())
+
+
+def _said(posterior: PosteriorFusion, answers: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    """The logits that the fusion reads as one position a row, `[batch, 1, classes]`; absent where there is no head."""
+    found = {}
+    for modality, sequence in tokens.items():
+        spec, there = posterior.reads[modality], sequence.present.unsqueeze(1)
+        logits = answers.get(spec.name)
+        if logits is None:
+            logits, there = sequence.values.new_zeros(len(there), spec.size), torch.zeros_like(there)
+        found[modality] = Tokens(logits.unsqueeze(1), there)
+    return found

@@ -1,0 +1,104 @@
+"""The predictions table: one row a clip, with every label, every probability, and what was there to judge by."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from subtext.labels import MODALITIES
+from subtext.manifest import LABEL_COLUMNS
+from subtext.model.batches import ClipData, loader
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import HeadSpec
+
+EMOTIONS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
+IDENTITY: Final = ("id", "session", "speaker", "split", "fold", "seed")
+PREDICTION_BATCH: Final = 128
+
+
+@torch.inference_mode()
+def predict_table(
+    classifier: IncongruenceClassifier,
+    data: ClipData,
+    *,
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
+    keep: Sequence[str] = (),
+    batch_size: int = PREDICTION_BATCH,
+) -> pd.DataFrame:
+    """Predict every row of `data`.
+
+    Args:
+        classifier: the model, on the device where it shall compute.
+        data: rows and their streams.
+        calibration: by head, with `temperature`; raw probabilities where it is missing.
+        keep: columns of `data.table` to carry over besides ids, split and labels.
+        batch_size: rows computed at once.
+
+    Returns:
+        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated. What cannot be known is NaN:
+        the polarity of a modality that the row lacks, and everything about a row that lacks all of them.
+    """
+    classifier.eval()
+    answers = _answers(classifier, data, batch_size)
+    wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTIONS, *LABEL_COLUMNS])
+    table = data.table[[column for column in wanted if column in data.table]].copy()
+    for column in ("fold", "seed"):
+        if column not in table:
+            table[column] = pd.NA
+    present = data.present
+    anything = torch.stack([present[modality] for modality in classifier.modalities]).any(dim=0)
+    columns: dict[str, np.ndarray] = {}
+    for spec in classifier.heads.specs:
+        if spec.name not in answers:
+            continue
+        there = anything if spec.modality is None else present[spec.modality]
+        temperature = float((calibration or {}).get(spec.name, {}).get("temperature", 1.0))
+        columns |= _head_columns(spec, answers[spec.name], there, temperature)
+    for modality in MODALITIES:
+        columns[f"present_{modality}"] = present[modality].numpy()
+    if "evidence" in answers and classifier.fusion is not None:
+        for place, modality in enumerate(classifier.fusion.modalities):
+            columns[f"evidence_{modality}"] = _float(answers["evidence"][:, place])
+    return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
+
+
+def raw_answers(
+    classifier: IncongruenceClassifier, data: ClipData, batch_size: int = PREDICTION_BATCH
+) -> dict[str, Tensor]:
+    """Every head's raw answers for every row of `data`, on the CPU."""
+    classifier.eval()
+    with torch.inference_mode():
+        return _answers(classifier, data, batch_size)
+
+
+def _answers(classifier: IncongruenceClassifier, data: ClipData, batch_size: int) -> dict[str, Tensor]:
+    device = next(classifier.parameters()).device
+    parts: list[dict[str, Tensor]] = []
+    for batch in loader(data, batch_size):
+        batch = batch.to(device)
+        answers = classifier(classifier.embed(batch.streams, data.embedded))
+        parts.append({name: answer.float().cpu() for name, answer in answers.items()})
+    names = parts[0].keys() if parts else ()
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+def _head_columns(spec: HeadSpec, answers: Tensor, there: Tensor, temperature: float) -> dict[str, np.ndarray]:
+    def known(values: Tensor) -> np.ndarray:
+        return _float(values.masked_fill(~there, torch.nan))
+
+    if spec.kind == "number":
+        return {f"pred_{spec.name}": known(answers)}
+    if spec.kind == "binary":
+        return {
+            f"logit_{spec.name}": known(answers),
+            f"prob_{spec.name}": known((answers.double() / temperature).sigmoid()),
+        }
+    shares = (answers.double() / temperature).softmax(dim=1)
+    return {f"prob_{spec.name}_{name}": known(shares[:, place]) for place, name in enumerate(spec.names)}
+
+
+def _float(values: Tensor) -> np.ndarray:
+    return values.double().numpy()

@@ -1,1 +1,0 @@
-"""What a trained model still tells when a stream is missing or spoiled."""

@@ -1,0 +1,183 @@
+"""Run the controls that stand beside a model: what a result must be compared with before it means anything.
+
+Those that need tables only are in `evaluation.controls`; the others are the model itself on mixed-up streams, and
+models trained in the same way on fewer modalities or on shuffled pairs.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from subtext.core.building import build
+from subtext.encoders.encoder import Encoder
+from subtext.errors import ConfigError
+from subtext.evaluation import controls as table_controls
+from subtext.manifest import SPLITS
+from subtext.model.batches import ClipData, mix
+from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.fit import Fitted, calibration
+from subtext.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
+    """The controls to run, in the order in which they are reported.
+
+    Args:
+        setting: true for all, false for none, or names.
+        modalities: those of the model.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    subsets = [
+        "+".join(subset) for size in range(1, len(modalities)) for subset in itertools.combinations(modalities, size)
+    ]
+    known = ["majority", "metadata", "speaker", *subsets, "posterior_product", "permuted", "shuffled"]
+    if isinstance(setting, bool):
+        return known if setting else []
+    for name in setting:
+        if name not in known:
+            raise ConfigError(f"no control '{name}'; controls takes true, false or some of: {', '.join(known)}")
+    return [name for name in known if name in setting]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of one run.
+
+    Attributes:
+        settings: the resolved configuration.
+        run: the run folder, which holds the trained model's description.
+        data: all rows.
+        metadata: columns of the rows that tell of a clip what can be known without looking or listening.
+        nodes: the encoders' settings, by modality.
+        resume: leave controls that are there already as they are.
+        make: a classifier with the given encoders, as the main one is made.
+        fit: as the main one is fitted.
+        predict: predictions of validation and test rows, calibrated as the last argument says.
+    """
+
+    settings: Mapping[str, Any]
+    run: RunFolder
+    data: ClipData
+    metadata: Sequence[str]
+    nodes: Mapping[str, Mapping[str, Any]]
+    resume: bool
+    make: Callable[[Mapping[str, Encoder]], IncongruenceClassifier]
+    fit: Callable[[IncongruenceClassifier, ClipData], Fitted]
+    predict: Callable[[IncongruenceClassifier, ClipData, Mapping[str, Mapping[str, Any]]], pd.DataFrame]
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.settings["seed"])
+
+    def all(self, classifier: IncongruenceClassifier, predictions: pd.DataFrame) -> None:
+        """Every control that is asked for, one after the other; a finished one is not done again on resuming.
+
+        One that the corpus does not allow, such as the posterior product without polarity labels, is left out; the
+        evaluation names it.
+        """
+        binary = [spec.name for spec in classifier.heads.specs if spec.kind == "binary"]
+        names = chosen_controls(self.settings.get("controls", True), classifier.modalities)
+        if not binary or not names:
+            return
+        target = self.run.file("controls.parquet")
+        if self.resume and target.is_file():
+            return
+        keep = [
+            column for column in predictions if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))
+        ]
+        base = predictions[keep]
+        done = self.run.file("controls")
+        with self.run.writing():
+            done.mkdir(exist_ok=True)
+        parts = []
+        for name in names:
+            path = done / f"{name}.parquet"
+            if not (self.resume and path.is_file()):
+                log.info("control: %s", name)
+                shares = self._control(name, classifier, predictions, binary)
+                if not shares:
+                    continue
+                rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
+                self.run.write_table(f"controls/{name}.parquet", rows)
+            parts.append(pd.read_parquet(path))
+        if not parts:
+            return
+        self.run.write_table("controls.parquet", pd.concat(parts, ignore_index=True))
+        with self.run.writing():
+            for path in done.glob("*.parquet"):
+                path.unlink()
+            done.rmdir()
+
+    def _control(
+        self, name: str, classifier: IncongruenceClassifier, predictions: pd.DataFrame, binary: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Probabilities of one control for the rows of `predictions`, by binary head; without those it cannot judge."""
+        train_rows = self.data.table[self.data.table["split"] == "train"]
+        if name in ("majority", "metadata", "speaker", "posterior_product"):
+            # Posteriors stand in the predictions, what describes the files in the corpus's own rows.
+            own = self.data.table[self.data.table["split"].isin(["val", "test"])]
+            judged = own if name == "metadata" else predictions
+            everything = pd.concat([train_rows, judged], ignore_index=True)
+            found = {}
+            for head in binary:
+                try:
+                    found[head] = self._table_control(name, everything, head).to_numpy()[len(train_rows) :]
+                except ConfigError as error:
+                    log.warning("control %s left out for %s: %s", name, head, error)
+            return found
+        if name == "permuted":
+            parts = [self.data.split(split).permuted(mix(self.seed, n)) for n, split in enumerate(("val", "test"))]
+            chosen = self.run.model()["calibration"]
+            answers = pd.concat([self.predict(classifier, part, chosen) for part in parts])
+        else:
+            modalities = classifier.modalities if name == "shuffled" else name.split("+")
+            answers = self.retrained(modalities, shuffled=name == "shuffled")
+        answers = answers.set_index("id").loc[predictions["id"]]
+        # A control that has nothing to go by says what it knows: the training split's share.
+        return {
+            head: answers[f"prob_{head}"].fillna(float(train_rows[head].mean())).to_numpy(dtype=np.float64)
+            for head in binary
+        }
+
+    def _table_control(self, name: str, everything: pd.DataFrame, head: str) -> pd.Series:
+        if name == "metadata":
+            return table_controls.metadata(everything, self.metadata, head, self.seed)
+        control = {
+            "majority": table_controls.majority,
+            "speaker": table_controls.speaker_lookup,
+            "posterior_product": table_controls.posterior_product,
+        }[name]
+        return control(everything, head)
+
+    def retrained(self, modalities: Sequence[str], *, shuffled: bool) -> pd.DataFrame:
+        """Predictions of a model trained like the main one, on some of the modalities or on shuffled pairs.
+
+        Shuffled pairs choose the epoch and the calibration too: true validation pairs would pick, among epochs that
+        know nothing, the one that happens to be right.
+        """
+        torch.manual_seed(self.seed)
+        nodes = {m: node for m, node in self.nodes.items() if m in modalities}
+        encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
+        source = self.settings.get("encoders")
+        for encoder in encoders.values():
+            # A frozen backbone is not used any more: the streams are its output.
+            if encoder.trainable and source is not None and encoder.backbone.state_dict():
+                encoder.load_backbone(Path(source))
+        judged = data = self.data.only(modalities)
+        if shuffled:
+            for number, split in enumerate(("train", "val")):
+                data = data.replacing(split, data.split(split).permuted(mix(self.seed, len(SPLITS) + number)))
+        fitted = self.fit(self.make(encoders), data)
+        return self.predict(fitted.classifier, judged, calibration(fitted.classifier, data))

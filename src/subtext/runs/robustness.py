@@ -1,0 +1,375 @@
+"""A run's predictions on its test clips with streams missing or spoiled: `robustness.parquet`.
+
+Streams are spoiled before anything is extracted from them, so that detectors and trackers suffer as they would.
+Everything else is the run's own: its extractors, its model, its calibration. Labels and thresholds play no part.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from subtext.core.targets import check_targets
+from subtext.errors import ConfigError, ManifestError, RunError
+from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, chosen_conditions, dropped
+from subtext.features.cache import Cache, FeatureCache
+from subtext.features.extract import extract
+from subtext.features.extractor import Extractor, Source
+from subtext.features.faces import FaceExtractor
+from subtext.features.index import FeatureIndex
+from subtext.features.precomputed import PrecomputedFeatures
+from subtext.features.prosody import ProsodyExtractor
+from subtext.features.spoiled_pictures import DegradedFaces
+from subtext.features.spoiled_sound import DegradedVoice
+from subtext.features.spoiled_words import WordPool, with_word_errors
+from subtext.features.text import TextExtractor
+from subtext.labels import MODALITIES
+from subtext.manifest import Manifest
+from subtext.model.batches import ClipData, load_clips
+from subtext.model.predict import EMOTIONS, predict_table
+from subtext.runs.evaluate import PREDICTIONS, read_tables
+from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folds import fold_of
+from subtext.runs.measured import noisy, spread
+from subtext.runs.prepare import read_corpus
+
+log = logging.getLogger(__name__)
+
+TABLE: Final = "robustness.parquet"
+DESCRIBED: Final = "robustness.json"
+FORMAT: Final = 1
+AGREEMENT: Final = 1e-3
+"""Difference of probability up to which a prediction made again is the same: other devices round otherwise."""
+_ANSWERS: Final = ("logit_", "prob_", "pred_", "present_", "evidence_")
+_KEPT: Final = ("prob_", "present_")
+
+
+def measure_robustness(
+    folder: Path,
+    conditions: Sequence[str] | None = None,
+    strengths: Mapping[str, Sequence[float]] | None = None,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    models: Path | None = None,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Predict a run's test clips under every condition and strength, and write them to `robustness.parquet`.
+
+    What is in the file already is kept, so that an interrupted call goes on and a later one adds conditions. Of a
+    cross-validated run every fold's model is tried on the rows that it was tested on.
+
+    Args:
+        folder: the run folder.
+        conditions: names, see `CONDITIONS` and `drop_conditions`; all that apply where None.
+        strengths: by condition, instead of its defaults.
+        seed: of the noise, the places of rectangles, and the words that go wrong.
+        workers: processes that extract; the run's own number where None.
+        models: folder with detector weights, where they are not where the run had them.
+        overwrite: begin anew.
+
+    Returns:
+        One row a test clip, condition and strength: ids, labels and units as in `predictions.parquet`, `condition`,
+        `strength`, `present_*`, `prob_*`. The rows of the condition `clean` are the run's own predictions.
+
+    Raises:
+        RunError: the folder holds no finished run, its corpus or streams are no longer those that it was tested on, or
+            the file that is there came from another model or seed.
+        ConfigError: a condition or strength cannot be used with this run.
+        TrustError: the run names something that this package does not ship.
+    """
+    run = RunFolder(folder)
+    predictions, _ = read_tables(run)
+    if not run.is_finished:
+        raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
+    settings = run.settings()
+    check_targets(settings, run.file("config.yaml"))
+    run.check_links()
+    if settings["task"].get("rows", "clips") != "clips":
+        raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
+    parts = _parts(run, settings)
+    described = {"format": FORMAT, "seed": seed, "models": [_digest(part) for part in parts]}
+    table = None if overwrite else _there(run, described)
+    strengths = strengths or {}
+    for part in parts:
+        clips = _TestClips(part, workers, models)
+        pairs = chosen_conditions(conditions, strengths, clips.modalities, clips.has)
+        fold = int(part.settings()["fold"]) if len(parts) > 1 else None
+        done = _done(table, fold)
+        todo = [pair for pair in pairs if pair not in done]
+        if not todo and (CLEAN, 0.0) in done:
+            continue
+        own = _own(predictions if len(parts) == 1 else predictions[predictions["fold"] == fold])
+        with _scratch(Path(clips.settings["paths"]["features"])) as scratch:
+            trials = _Trials(clips, scratch, seed)
+            trials.check(own)
+            if table is None:
+                _begin(run, described)
+            if (CLEAN, 0.0) not in done:
+                table = _added(run, table, own, own, CLEAN, 0.0)
+            for number, (name, strength) in enumerate(todo, 1):
+                which = "" if fold is None else f"fold {fold}, "
+                log.info("%s%s at %g (%d of %d)", which, name, strength, number, len(todo))
+                table = _added(run, table, own, trials.predict(name, strength), name, strength)
+    if table is None:
+        raise RunError(f"{run.path} has no fold to try; train it again")
+    return table
+
+
+def _parts(run: RunFolder, settings: Mapping[str, Any]) -> list[RunFolder]:
+    if settings.get("cv") is None or settings.get("fold") is not None:
+        return [run]
+    return [fold_of(run, fold) for fold in range(int(settings["cv"]))]
+
+
+def _there(run: RunFolder, described: Mapping[str, Any]) -> pd.DataFrame | None:
+    """What is there already, if it can be gone on with."""
+    there = run.file(TABLE)
+    if not there.is_file():
+        return None
+    before = _read_json(run.file(DESCRIBED))
+    changed = [name for name, value in described.items() if before.get(name) != value]
+    if changed:
+        what = {"seed": f"--seed {before.get('seed')}", "models": "another model"}.get(changed[0], "another version")
+        raise RunError(f"{there} was made with {what}; add --overwrite to begin anew, or go on with that")
+    try:
+        return pd.read_parquet(there)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {there}: {str(error).splitlines()[0]}; add --overwrite to begin anew") from error
+
+
+def _begin(run: RunFolder, described: Mapping[str, Any]) -> None:
+    """Put an earlier table away, once everything that could go wrong before the first rows has gone well."""
+    with run.writing():
+        run.file(TABLE).unlink(missing_ok=True)
+    run.write_json(DESCRIBED, described)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a file says; nothing where it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _digest(part: RunFolder) -> str:
+    part.model()  # says what is wrong where it is not there
+    digest = hashlib.sha256()
+    for name in ("model.json", "model.safetensors"):
+        digest.update(part.file(name).read_bytes())
+    return digest.hexdigest()
+
+
+def _done(table: pd.DataFrame | None, fold: int | None) -> set[tuple[str, float]]:
+    if table is None:
+        return set()
+    own = table if fold is None else table[table["fold"] == fold]
+    return set(own[["condition", "strength"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _own(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The run's predictions of its test clips."""
+    test = predictions[predictions["split"] == "test"]
+    if test["id"].duplicated().any():
+        raise RunError("a test clip is predicted more than once; give the folder of one run, not of several pooled")
+    return test.reset_index(drop=True)
+
+
+def _added(
+    run: RunFolder, table: pd.DataFrame | None, own: pd.DataFrame, answers: pd.DataFrame, name: str, strength: float
+) -> pd.DataFrame:
+    described = [c for c in own if not str(c).startswith(_ANSWERS) and c not in EMOTIONS]
+    # Every condition has the columns of the clean one: a head whose modality is gone is NaN.
+    kept = [c for c in own if str(c).startswith(_KEPT)]
+    values = answers.set_index("id").reindex(own["id"]).reindex(columns=kept).reset_index(drop=True)
+    rows = pd.concat([own[described], values], axis=1)
+    rows.insert(list(rows).index("split") + 1, "condition", name)
+    rows.insert(list(rows).index("condition") + 1, "strength", float(strength))
+    table = rows if table is None else pd.concat([table, rows], ignore_index=True)
+    run.write_table(TABLE, table)
+    return table
+
+
+class _TestClips:
+    """The test rows of one trained model, and how it reads them."""
+
+    def __init__(self, run: RunFolder, workers: int | None, models: Path | None) -> None:
+        self.run = run
+        self.settings = run.settings()
+        check_targets(self.settings, run.file("config.yaml"))
+        self.workers = int(self.settings["workers"]) if workers is None else workers
+        self.described = run.model()
+        self.modalities: list[str] = list(self.described["modalities"])
+        self.extractors: dict[str, Extractor] = load_extractors(run.path, models)
+        manifest = read_corpus(self.settings).manifest
+        test = (manifest.table["split"] == "test").fillna(False)
+        train = (manifest.table["split"] == "train").fillna(False)
+        self.said = manifest.table.loc[train, "transcript"].dropna().tolist()
+        self.manifest = manifest.with_table(self._with_context(manifest)[test].reset_index(drop=True))
+        self.given = {m: self._given_rows(m) for m in self.modalities}
+
+    def _with_context(self, manifest: Manifest) -> pd.DataFrame:
+        """The table with the turn before written out where it is read: it would be lost with the other rows."""
+        text = self.extractors.get("text")
+        if not isinstance(text, TextExtractor) or not text.context:
+            return manifest.table
+        sources = text.sources(manifest)
+        # Empty where there is none, or another row of the test split would be taken for the turn before.
+        before = [s.texts[0] if isinstance(s, Source) and len(s.texts) > 1 else "" for s in sources]
+        return manifest.table.assign(context=pd.array(before, dtype="string"))
+
+    def _given_rows(self, modality: str) -> np.ndarray:
+        """`[rows]`: which take the modality from the column `features`."""
+        sources = PrecomputedFeatures(modality).sources(self.manifest)
+        return np.array([isinstance(source, Source) for source in sources], dtype=bool)
+
+    def has(self, condition: Condition) -> bool:
+        """Whether any row has what a condition spoils."""
+        given = self.given[condition.modality]
+        extractor = self.extractors[condition.modality]
+        if condition.precomputed:
+            return bool(given.any())
+        if isinstance(extractor, PrecomputedFeatures):
+            return False
+        found = [isinstance(source, Source) for source in extractor.sources(self.manifest)]
+        return bool((np.array(found, dtype=bool) & ~given).any())
+
+
+class _Trials:
+    """The model, the test clips' clean streams, and what it says once some are missing or spoiled.
+
+    Clean streams are extracted where they are not in the run's feature cache any more.
+
+    Args:
+        clips: the test rows.
+        scratch: a folder for spoiled streams.
+        seed: see `measure_robustness`.
+    """
+
+    def __init__(self, clips: _TestClips, scratch: Path, seed: int) -> None:
+        self.clips, self.scratch, self.seed = clips, scratch, seed
+        self.classifier = load_classifier(clips.run.path)
+        self.cache = FeatureCache(clips.settings["paths"]["features"])
+        self.index = extract(clips.manifest, clips.extractors, self.cache, workers=clips.workers)
+        self.clean = self._load(self.index, self.cache, self.classifier.modalities)
+
+    def _load(self, index: FeatureIndex, cache: Cache, modalities: Sequence[str]) -> ClipData:
+        encoders = {m: self.classifier.encoder(m) for m in modalities}
+        return load_clips(self.clips.manifest.table, index, cache, encoders, self.clips.described["max_steps"])
+
+    def check(self, own: pd.DataFrame) -> None:
+        """Whether the clean streams give what `predictions.parquet` says.
+
+        Raises:
+            RunError: they do not.
+        """
+        again = self._answers(self.clean).set_index("id")
+        before = own.set_index("id")
+        if set(again.index) != set(before.index):
+            raise RunError(
+                f"{self.clips.run.path} was tested on {len(before)} clips, of which its corpus now holds "
+                f"{len(set(before.index) & set(again.index))} among {len(again)}; bring back the corpus that it was "
+                "trained on"
+            )
+        columns = [c for c in before if str(c).startswith(_KEPT)]
+        ours = again.reindex(before.index).reindex(columns=columns).astype("float64")
+        theirs = before[columns].astype("float64")
+        same = (ours - theirs).abs().le(AGREEMENT) | (ours.isna() & theirs.isna())
+        wrong = same.index[~same.all(axis=1)]
+        if len(wrong):
+            raise RunError(
+                f"{self.clips.run.path}: its model now answers otherwise than {PREDICTIONS} says ({len(wrong)} of "
+                f"{len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a library changed; bring "
+                "back what it was trained with, or train it again"
+            )
+
+    def predict(self, name: str, strength: float) -> pd.DataFrame:
+        """Answers under one condition, a row a clip."""
+        gone = dropped(name)
+        if gone:
+            return self._answers(self.clean.only([m for m in self.clips.modalities if m not in gone]))
+        condition = CONDITIONS[name]
+        try:
+            return self._answers(self._spoiled(condition, strength))
+        finally:
+            # Crops of every strength together would fill the disk; digests of files stay.
+            shutil.rmtree(self.scratch / "streams", ignore_errors=True)
+
+    def _spoiled(self, condition: Condition, strength: float) -> ClipData:
+        modality = condition.modality
+        cache = FeatureCache(self.scratch)
+        if condition.precomputed:
+            index = self.index
+            self._spoil_figures(modality, strength, cache)
+        else:
+            manifest, extractor = self._spoiled_source(condition, strength)
+            index = extract(manifest, {modality: extractor}, cache, workers=self.clips.workers)
+        rest = self.clean.only([m for m in self.clean.streams if m != modality])
+        if all(index.key(row, modality) is None for row in self.clips.manifest.table["id"]):
+            return rest
+        own = self._load(index, cache, [modality])
+        order = [m for m in self.clips.modalities if m in rest.streams or m in own.streams]
+        return ClipData(
+            self.clean.table,
+            {m: (own if m == modality else rest).streams[m] for m in order},
+            {m: (own if m == modality else rest).numbers[m] for m in order},
+            rest.embedded | own.embedded,
+        )
+
+    def _spoiled_source(self, condition: Condition, strength: float) -> tuple[Manifest, Extractor]:
+        extractor, seed, kind = self.clips.extractors[condition.modality], self.seed, condition.name.split(":")[1]
+        if isinstance(extractor, FaceExtractor):
+            return self.clips.manifest, DegradedFaces(extractor, kind, strength, seed)
+        if isinstance(extractor, ProsodyExtractor):
+            return self.clips.manifest, DegradedVoice(extractor, strength, pink=kind == "pink", seed=seed)
+        pool = WordPool(self.clips.said)
+        if not len(pool):
+            raise ManifestError(
+                f"{self.clips.manifest.name}: no training row has a transcript, so there are no words to put in; leave "
+                f"out {condition.name}"
+            )
+        table = self.clips.manifest.table.copy()
+        for column in ("transcript", "context"):
+            texts = table[column]
+            spoiled = texts.dropna().map(lambda text: with_word_errors(text, strength, pool, seed))
+            table[column] = spoiled.reindex(texts.index).astype("string")
+        return self.clips.manifest.with_table(table), extractor
+
+    def _spoil_figures(self, modality: str, strength: float, cache: Cache) -> None:
+        keys = [self.index.key(row, modality) for row in self.clips.manifest.table["id"]]
+        given = {key for key, is_given in zip(keys, self.clips.given[modality], strict=True) if key and is_given}
+        deviation = spread([self.cache.read(key) for key in sorted(given)])
+        for key in sorted({key for key in keys if key}):
+            stream = self.cache.read(key)
+            cache.write(key, noisy(stream, strength, deviation, self.seed) if key in given else stream)
+
+    def _answers(self, data: ClipData) -> pd.DataFrame:
+        if data.streams:
+            return predict_table(self.classifier, data, calibration=self.clips.described["calibration"])
+        # Of no clip is anything left that the model could read.
+        return data.table[["id"]].assign(**{f"present_{m}": False for m in MODALITIES})
+
+
+@contextmanager
+def _scratch(place: Path) -> Iterator[Path]:
+    """A folder for spoiled streams beside the feature cache, gone afterwards: they show faces as the cache does."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(dir=place, prefix="robustness-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make a folder in {place} ({error.strerror}), where spoiled streams are kept for a while; free "
+            "some space or change its rights"
+        ) from error
+    with folder as name:
+        yield Path(name)

@@ -1,0 +1,131 @@
+"""Run folders and a sweep that an earlier version left on its users' disks are read as they were: kept_runs/."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from subtext.cli import compare, evaluate, predict, robustness
+from talking_face import write_talking_face
+from tiny_runs import write_corpus
+
+KEPT = Path(__file__).with_name("kept_runs")
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the runs, the sweep and their corpus, where they and their configurations expect to be."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("streams", "posterior", "recordings"):
+        shutil.copytree(KEPT / name, tmp_path / name)
+    write_corpus(tmp_path / "corpus")
+    return tmp_path
+
+
+def command(name: str, *arguments: str) -> str:
+    """Run a command; gives what was said."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"subtext.cli.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"MPLBACKEND": "agg"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def figures(node: Any, path: str = "") -> dict[str, float]:
+    """Every number of a JSON document, by its place."""
+    if isinstance(node, dict):
+        return {k: v for key, inner in node.items() for k, v in figures(inner, f"{path}/{key}").items()}
+    if isinstance(node, list):
+        return {k: v for number, inner in enumerate(node) for k, v in figures(inner, f"{path}/{number}").items()}
+    return {path: float(node)} if isinstance(node, int | float) and not isinstance(node, bool) else {}
+
+
+def assert_same_figures(ours: Any, kept: Any, tolerance: float) -> None:
+    ours, kept = figures(ours), figures(kept)
+    assert kept.keys() <= ours.keys()
+    assert {k: ours[k] for k in kept} == pytest.approx(kept, abs=tolerance, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["streams", "posterior", "recordings"])
+def test_evaluating_again_gives_the_figures_of_then(name: str, place: Path) -> None:
+    kept = json.loads((place / name / "metrics.json").read_text())
+    (place / name / "metrics.json").unlink()
+    assert evaluate.main([name]) == 0
+    assert len(figures(kept)) > 100
+    assert_same_figures(json.loads((place / name / "metrics.json").read_text()), kept, 1e-9)
+
+
+def test_they_are_compared(place: Path) -> None:
+    assert compare.main(["streams", "posterior", "--no-cost", "--bootstrap", "20"]) == 0
+    table = pd.read_csv(place / "comparison" / "systems.csv")
+    (shown,) = table.query(
+        "system == 'fusion=crossmodal' and head == 'incongruent' and subset == 'all' and metric == 'auroc'"
+        " and control.isna()"
+    )["value"]
+    kept = pd.read_parquet(KEPT / "streams" / "predictions.parquet").query("split == 'test'")
+    assert shown == pytest.approx(roc_auc_score(kept["incongruent"].astype(bool), kept["prob_incongruent"]), abs=1e-5)
+
+
+def test_recordings_are_predicted_as_then(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_talking_face(place / "clip.mp4", seconds=2.0)
+    assert predict.main(["recordings", "clip.mp4", "--transcript", "I am fine, really."]) == 0
+    line = json.loads(capsys.readouterr().out)
+    kept = json.loads((KEPT / "recordings" / "lines.jsonl").read_text())
+    assert_same_figures(line, kept, 1e-3)
+    assert line["model"] == kept["model"]
+    assert line["missing"] == kept["missing"]
+
+
+@pytest.mark.parametrize("name", ["streams", "posterior"])
+def test_robustness_is_measured_on_them(name: str, place: Path) -> None:
+    assert robustness.main([name, "--conditions", "drop", "--workers", "0"]) == 0
+    measured = pd.read_parquet(place / name / "robustness.parquet").set_index("id")
+    kept = pd.read_parquet(place / name / "predictions.parquet").query("split == 'test'").set_index("id")
+    whole = measured[measured["condition"] == "clean"]
+    assert set(kept.index) == set(whole.index)
+    assert np.allclose(whole["prob_incongruent"], kept.loc[whole.index, "prob_incongruent"], atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["streams", "posterior"])
+def test_a_trained_run_is_finished(name: str, place: Path) -> None:
+    kept = pd.read_parquet(place / name / "predictions.parquet")
+    for file in ("predictions.parquet", "controls.parquet", "metrics.json", "report.md"):
+        (place / name / file).unlink()
+    command("train", f"resume={name}")
+    ours = pd.read_parquet(place / name / "predictions.parquet")
+    assert list(ours.columns) == list(kept.columns)
+    for column in kept.filter(like="prob_"):
+        assert np.allclose(ours[column].astype(float), kept[column].astype(float), atol=1e-5, equal_nan=True)
+    assert (place / name / "metrics.json").is_file()
+
+
+def test_a_sweep_goes_on(place: Path) -> None:
+    shutil.copytree(KEPT / "sweep", place / "sweeps" / "sweep")
+    before = pd.read_csv(KEPT / "sweep" / "trials.csv")
+    given = json.loads((KEPT / "sweep" / "sweep.json").read_text())["overrides"]
+    (place / "conf" / "sweep").mkdir(parents=True)
+    (place / "conf" / "sweep" / "kept.yaml").write_text(
+        "# @package _global_\nspace:\n  fusion: {choices: [late, posterior]}\n"
+        "  task.optimizer.lr: {low: 1.0e-3, high: 1.0e-2, log: true}\n"
+    )
+    own = ["sweep=kept", "name=sweep", "trials=5", "refit_seeds=0", "sampler=tpe", "workers=0"]
+    command("sweep", "--config-dir", "conf", *given, *own)
+    after = pd.read_csv(place / "sweeps" / "sweep" / "trials.csv")
+    assert len(after) == 5
+    same = ["number", "state", "value_selection", "params_fusion", "params_task.optimizer.lr"]
+    pd.testing.assert_frame_equal(after.loc[:3, same], before[same])
