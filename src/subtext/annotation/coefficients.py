@@ -22,20 +22,16 @@ from subtext.evaluation.intervals import FEW_CLUSTERS, LEVEL, Floats, Interval, 
 from subtext.evaluation.metrics import CountStatistic
 
 
-def krippendorff_alpha(values: Floats, scale: Literal["nominal", "ordinal", "interval"]) -> float:
-    """Krippendorff's alpha, NaN where it is undefined (no unit with two values, or only one value throughout).
+def alpha_statistic(values: Floats, scale: Literal["nominal", "ordinal", "interval"]) -> CountStatistic:
+    """Krippendorff's alpha as sums over units.
 
-    Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", with his difference functions.
+    It is NaN where it is undefined (no unit with two values, or only one value throughout). Source: Krippendorff 2011,
+    "Computing Krippendorff's Alpha-Reliability", with his difference functions.
 
     Args:
         values: `[units, raters]`, numbers in order; NaN where a rater gave none.
         scale: how values differ.
     """
-    return alpha_statistic(np.asarray(values, dtype=np.float64), scale).value
-
-
-def alpha_statistic(values: Floats, scale: Literal["nominal", "ordinal", "interval"]) -> CountStatistic:
-    """Krippendorff's alpha as sums over units (see `krippendorff_alpha`)."""
     given = np.isfinite(values)
     in_unit = given.sum(axis=1)
     pairable = in_unit >= 2
