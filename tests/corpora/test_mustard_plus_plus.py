@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from subtext.corpora.meld import read_utterances
+from subtext.corpora.meld import Meld
 from subtext.corpora.mustard import Mustard
 from subtext.corpora.mustard_plus_plus import Label, MustardPlusPlus
 from subtext.errors import ConfigError, DatasetNotFound, ManifestError
@@ -160,7 +160,7 @@ def test_what_the_cards_say_of_shared_utterances(shared_data: Path) -> None:
     assert len(both) == 688
     assert (older.loc[both, "incongruent"] == newer.loc[both, "sarcasm"]).all()
     friends = older.loc[older["show"] == "FRIENDS", "transcript"]
-    said = {plain(text) for text in read_utterances(shared_data / "meld")["text"]}
+    said = {plain(text) for text in Meld(data=shared_data / "meld").build().table["transcript"]}
     assert friends.map(plain).isin(said).sum() == 215
 
 

@@ -23,7 +23,7 @@ from subtext.core.tables import write_csv
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import finish, made_before, making, write_whole
-from subtext.corpora.meld import read_utterances
+from subtext.corpora.meld import Meld
 from subtext.corpora.official import official_table, present
 from subtext.corpora.ravdess import read_voices
 from subtext.errors import ConfigError, DatasetNotFound, MediaError
@@ -177,7 +177,7 @@ class Collage(Corpus):
         return table
 
     def _utterances(self) -> pd.DataFrame:
-        return distinct_utterances(read_utterances(self.data / "meld"))
+        return distinct_utterances(Meld(data=self.data / "meld").build())
 
     def _settings(self, *parts: pd.DataFrame) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -346,16 +346,16 @@ def split_actors(voices: pd.DataFrame, rng: np.random.Generator) -> dict[str, st
     return out
 
 
-def distinct_utterances(utterances: pd.DataFrame) -> pd.DataFrame:
-    """The utterances whose words stand in one split only and with one sentiment only, each once.
+def distinct_utterances(meld: Manifest) -> pd.DataFrame:
+    """The utterances of MELD whose words stand in one split only and with one sentiment only, each once.
 
     Texts are compared by their letters and digits alone. What this leaves out are mostly stock phrases ("Hey!", "Oh my
     God!"), which would stand on both sides of a split.
     """
-    table = utterances.copy()
-    table["polarity"] = table["sentiment"].map(dict(zip(POLARITY_NAMES, POLARITIES, strict=True))).astype("Int64")
-    table = table.dropna(subset=["polarity"])
-    table["polarity"] = table["polarity"].astype(int)
+    columns = ["id", "dialogue", "split", "transcript", "speaker", "emotion"]
+    table = meld.table[columns].rename(columns={"id": "utterance", "transcript": "text"})
+    table["sentiment"] = meld.table["verbal_polarity"].map(dict(zip(POLARITIES, POLARITY_NAMES, strict=True)))
+    table["polarity"] = meld.table["verbal_polarity"].astype(int)
     words = (
         table["text"].str.normalize("NFKC").str.casefold().str.replace(r"[\W_]+", " ", regex=True).str.strip()
     ).rename("words")

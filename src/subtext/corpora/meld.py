@@ -84,13 +84,15 @@ class Meld(Corpus):
             ManifestError: a cell cannot be used; naming file, row, column and value.
         """
         parts = []
-        for split, part in _read_files(self.data).items():
-            path = self.data / _FILES[split]
+        for split, name in _FILES.items():
+            path = self.data / name
+            # Text as it stands: "NA" and "null" are words that people say.
+            part = official_table(path, _COLUMNS, _REMEDY).fillna(dict.fromkeys(_COLUMNS, ""))
             check_unique(part, ["Dialogue_ID", "Utterance_ID"], path)
             dialogue = f"{split}-" + part["Dialogue_ID"]
-            name = "dia" + part["Dialogue_ID"] + "_utt" + part["Utterance_ID"] + ".mp4"
+            film = "dia" + part["Dialogue_ID"] + "_utt" + part["Utterance_ID"] + ".mp4"
             official = {"train": "train", "val": "dev", "test": "test"}[split]
-            films = present(self.data, _FILMS[split] + "/" + name, f"{official}/{_FILMS[split]}/" + name)
+            films = present(self.data, _FILMS[split] + "/" + film, f"{official}/{_FILMS[split]}/" + film)
             numbered = part.assign(turn=numbers(part, "Utterance_ID", 0, float("inf"), path)).sort_values("turn")
             context = lines_before(numbered["Utterance"], numbered["Dialogue_ID"], self.context_turns)
             parts.append(
@@ -116,42 +118,6 @@ class Meld(Corpus):
             )
         table = pd.concat(parts, ignore_index=True)
         return build_manifest(table, root=self.data, name="meld", groups=self.groups)
-
-
-def read_utterances(folder: Path) -> pd.DataFrame:
-    """The utterances of MELD in its official splits, which are disjoint in dialogue.
-
-    Args:
-        folder: holds `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv`.
-
-    Returns:
-        One row an utterance in the files' order: `utterance` ("train-12-3"), `dialogue` ("train-12": the numbers
-        restart in every file), `split` (train, val, test), `text`, `speaker`, `emotion`, `sentiment`.
-
-    Raises:
-        DatasetNotFound: a file is missing or lacks columns.
-    """
-    table = pd.concat([part.assign(split=split) for split, part in _read_files(folder).items()], ignore_index=True)
-    dialogue = table["split"] + "-" + table["Dialogue_ID"]
-    return pd.DataFrame(
-        {
-            "utterance": dialogue + "-" + table["Utterance_ID"],
-            "dialogue": dialogue,
-            "split": table["split"],
-            "text": table["Utterance"],
-            "speaker": table["Speaker"],
-            "emotion": table["Emotion"].str.lower(),
-            "sentiment": table["Sentiment"].str.lower(),
-        }
-    )
-
-
-def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
-    """Split -> its table, text as it stands: "NA" and "null" are words that people say."""
-    return {
-        split: official_table(folder / name, _COLUMNS, _REMEDY).fillna(dict.fromkeys(_COLUMNS, ""))
-        for split, name in _FILES.items()
-    }
 
 
 def _whole(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
