@@ -7,8 +7,8 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from subtext.report import sweep_figures as module
-from subtext.report.sweep_figures import FIGURES, front, importances, strategy_of, sweep_figures
+from subtext.sweeps import figures as module
+from subtext.sweeps.figures import FIGURES, front, importances, strategy_of, sweep_figures
 from sweep_studies import new_study, swept, trial
 
 TWO = {"selection": "maximize", "flops_per_clip": "minimize"}

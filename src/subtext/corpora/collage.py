@@ -5,11 +5,8 @@ words. Its examples are crossed, so every part is reused; the group columns say 
 """
 
 import hashlib
-import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.core.tables import write_csv
+from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.made import finish, made_before, making, write_whole
+from subtext.corpora.made import finish, made_before, making
 from subtext.corpora.meld import Meld
 from subtext.corpora.official import official_table, present
 from subtext.corpora.ravdess import read_voices
@@ -157,7 +155,7 @@ class Collage(Corpus):
         check_splits(manifest, (*GROUPS, *_PART_COLUMN.values(), "transcript"))
         reuse = reuse_of_parts(manifest.table)
         with making(self.folder, "collage"):
-            write_whole(self.folder / "reuse.json", (json.dumps(reuse, indent=2) + "\n").encode())
+            write_json(self.folder / "reuse.json", reuse)
             finish(manifest, settings)
         _log.info("collage: %s", _in_words(reuse))
         return manifest
@@ -246,7 +244,7 @@ class Collage(Corpus):
             names[source] = f"images/{digest}.jpg"
             target = self.folder / names[source]
             if not target.exists():
-                write_whole(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
+                write_bytes(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
         table["image"] = table["image_source"].map(names)
 
     def _place_voices(self, table: pd.DataFrame) -> None:
@@ -480,14 +478,12 @@ def _content(source: Path) -> bytes:
 def _link(source: Path, target: Path) -> None:
     if target.is_symlink() and target.resolve() == source:
         return
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
+    with replacing(target) as made:
         try:
             made.symlink_to(source)
         except OSError:
             # Some file systems have no links.
             shutil.copyfile(source, made)
-        os.replace(made, target)
 
 
 def _in_words(reuse: Mapping[str, Any]) -> str:

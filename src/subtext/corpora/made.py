@@ -1,8 +1,6 @@
 """The folder of a corpus that is made: taken as it is, or made again where its settings or sources changed."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from subtext.core.writing import write_json
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import PATH_COLUMNS, Manifest, read_manifest, write_manifest
 
@@ -57,12 +56,4 @@ def making(folder: Path, what: str) -> Iterator[None]:
 def finish(manifest: Manifest, settings: Mapping[str, Any]) -> None:
     """Write the manifest into its folder, and last the settings: a folder that has them is complete."""
     write_manifest(manifest, manifest.root / _MANIFEST)
-    write_whole(manifest.root / _SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file in one step, so that another process sees all of it or nothing."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        made.write_bytes(content)
-        os.replace(made, target)
+    write_json(manifest.root / _SETTINGS, settings)

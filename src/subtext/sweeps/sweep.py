@@ -13,8 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
+from subtext.core.writing import write_json
 from subtext.errors import ConfigError, RunError, SweepError
-from subtext.runs.folder import RunFolder, git_commit, package_versions
+from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
@@ -243,7 +244,7 @@ def refit_seeds_of(plan: Plan, count: int) -> range:
 
 def report(plan: Plan, sweep: Sweep) -> None:
     """Write the sweep's page and figures; what goes wrong with a figure must not cost the refit, nor hide an error."""
-    from subtext.report.sweep_page import report_sweep
+    from subtext.sweeps.page import report_sweep
 
     try:
         report_sweep(plan.folder, sweep.study)
@@ -335,8 +336,8 @@ def note_winner(folder: Path, file: str, facts: Mapping[str, Any]) -> None:
             aside = next(p for n in numbers if not (p := folder.with_name(f"{folder.name}-former-{n}")).exists())
             log.info("There is another winner than before; the runs of the former one are now in %s", aside)
             folder.rename(aside)
-    RunFolder(folder).make()
-    RunFolder(folder).write_json(file, facts)
+    with writing_into(folder):
+        write_json(folder / file, facts)
 
 
 @contextmanager
@@ -422,21 +423,18 @@ def _check_whole(key: str, value: Any, least: int) -> None:
 
 def _write_facts(plan: Plan, sweep: Sweep) -> None:
     """Keep what the study is beside it: the folder alone tells how to repeat it."""
-    run = RunFolder(plan.folder)
-    run.make()
-    run.write_json(
-        "sweep.json",
-        {
-            "name": plan.name,
-            "storage": sweep.storage.shown,
-            "trials": plan.trials,
-            "seeds": list(plan.seeds),
-            "overrides": list(plan.overrides),
-            "definition": plan.definition,
-            "commit": git_commit(),
-            "versions": package_versions() | {"optuna": optuna.__version__},
-        },
-    )
+    facts = {
+        "name": plan.name,
+        "storage": sweep.storage.shown,
+        "trials": plan.trials,
+        "seeds": list(plan.seeds),
+        "overrides": list(plan.overrides),
+        "definition": plan.definition,
+        "commit": git_commit(),
+        "versions": package_versions() | {"optuna": optuna.__version__},
+    }
+    with writing_into(plan.folder):
+        write_json(plan.folder / "sweep.json", facts)
 
 
 def _too_many_failures(sweep: Sweep) -> SweepError:

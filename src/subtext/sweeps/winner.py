@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from omegaconf import DictConfig
 
+from subtext.core.writing import write_text
 from subtext.errors import ConfigError, RunError
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFolder, writing_into
 from subtext.runs.train import train
 from subtext.sweeps.composition import NOT_COMPARED, Composition, unresolved
 
@@ -81,9 +82,8 @@ def write_experiment(
         **_difference(_kept(wanted), _kept(start)),
     }
     text = f"# @package _global_\n# {origin}\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    target = RunFolder(place.parent)
-    target.make()
-    target.write_text(place.name, text)
+    with writing_into(place.parent):
+        write_text(place, text)
     again = Composition(
         composition.folder, [f"experiment={place.stem}"], [*composition.search_path, str(place.parent.parent.resolve())]
     ).config({})
