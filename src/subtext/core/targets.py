@@ -14,7 +14,7 @@ from subtext.errors import TrustError
 MOVED: Final[Mapping[str, str]] = {
     "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
     "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
-    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
+    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
 }
 """Where the classes are that configurations and models of earlier versions name elsewhere."""
 
@@ -67,7 +67,7 @@ _FUSIONS: Final = frozenset(
         "subtext.fusion.lowrank.LowRankFusion",
         "subtext.fusion.shared_private.SharedPrivateFusion",
         "subtext.fusion.tensor.TensorFusion",
-        "subtext.model.posterior.PosteriorFusion",
+        "subtext.model.posterior.PosteriorCells",
     }
 )
 
