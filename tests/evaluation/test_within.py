@@ -1,12 +1,14 @@
 """AUROC inside units and of kinds of clips."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from subtext.evaluation.intervals import Units, mean_interval, ranking_interval
+from subtext.evaluation.intervals import Interval, Units, mean_interval, ranking_interval
 from subtext.evaluation.metrics import auroc
 from subtext.evaluation.within import auroc_by, auroc_by_unit, within_auroc
 
@@ -25,6 +27,10 @@ def pairs(people: int = 12, seed: int = 0) -> pd.DataFrame:
     return table
 
 
+def inside(table: pd.DataFrame, score: str, strata: Sequence[str] = ()) -> Interval:
+    return within_auroc([auroc_by_unit(table, "apart", score, "person", strata)], "person").interval
+
+
 def test_people_who_differ_do_not_count():
     table = pairs()
     table["score"] = table["apart"] + 100.0 * table["person"]
@@ -35,7 +41,7 @@ def test_people_who_differ_do_not_count():
 
 def test_the_interval_is_students_over_units():
     table = pairs().assign(score=lambda t: t["apart"] + 1.5 * t["noise"])
-    found = within_auroc(table, "apart", "score", "person")
+    found = inside(table, "score")
     each = auroc_by_unit(table, "apart", "score", "person")
     low, high = stats.t.interval(0.95, 11, loc=each.mean(), scale=each.std(ddof=1) / np.sqrt(12))
     assert found.value == pytest.approx(each.mean())
@@ -48,9 +54,9 @@ def test_a_unit_of_one_class_has_no_figure_and_is_left_out():
     table.loc[table["person"] == 1, "apart"] = True
     each = auroc_by_unit(table, "apart", "score", "person")
     assert each.isna().tolist() == [False, True, False]
-    assert within_auroc(table, "apart", "score", "person").clusters == {"person": 2}
+    assert inside(table, "score").clusters == {"person": 2}
     table["apart"] = True
-    nothing = within_auroc(table, "apart", "score", "person")
+    nothing = inside(table, "score")
     assert nothing.value is None
     assert "no person has a figure" in nothing.reason
 
@@ -60,10 +66,10 @@ def test_strata_leave_one_half_alone_at_chance_where_kinds_do_not():
     table = pairs()
     kind = table[table["face"].str.endswith("-0") | table["voice"].str.endswith("-0") | ~table["apart"]].copy()
     kind["face_alone"] = kind["face"].str.endswith("-0").astype(float)
-    assert within_auroc(kind, "apart", "face_alone", "person").value > 0.6
-    assert within_auroc(kind, "apart", "face_alone", "person", ["face", "voice"]).value == pytest.approx(0.5)
+    assert inside(kind, "face_alone").value > 0.6
+    assert inside(kind, "face_alone", ["face", "voice"]).value == pytest.approx(0.5)
     kind["both"] = kind["apart"].astype(float)
-    assert within_auroc(kind, "apart", "both", "person", ["face", "voice"]).value == 1.0
+    assert inside(kind, "both", ["face", "voice"]).value == 1.0
 
 
 def test_a_mean_of_one_cluster_has_no_interval():

@@ -16,7 +16,7 @@ import pandas as pd
 from subtext.errors import ConfigError
 from subtext.evaluation.decisions import has_folds, temperature
 from subtext.evaluation.evaluate import BINARY_HEADS, describe_groups, subsets_of
-from subtext.evaluation.intervals import Interval, Units, mean_interval
+from subtext.evaluation.intervals import Interval, Units
 from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
     ECE_BINS,
@@ -39,7 +39,7 @@ from subtext.evaluation.systems import (
     same_encoders,
     shared_clips,
 )
-from subtext.evaluation.within import FEW_CLIPS, auroc_by_unit
+from subtext.evaluation.within import FEW_CLIPS, auroc_by_unit, within_auroc
 from subtext.labels import INCONGRUENCE_TYPES, incongruence_type
 
 DIFFERENCES: Final = ("macro_f1", "balanced_accuracy", "brier", "log_loss")
@@ -294,7 +294,7 @@ def _subset(
         each = {name: question.inside(own, mask, [units] * len(own)) for name, own in systems.items()}
         entry["within"] = {
             "unit": within,
-            "systems": {name: _within_figure(found, within) for name, found in each.items()},
+            "systems": {name: within_auroc(found, within).as_dict() for name, found in each.items()},
             "each": {name: _plain(pd.concat(found, axis=1).mean(axis=1)) for name, found in each.items()},
             "differences": _families(
                 list(systems),
@@ -403,11 +403,6 @@ def _share(yes: Bools) -> CountStatistic:
         raise UndefinedMetricError("no such clips with a probability")
     terms = np.stack([yes.astype(np.float64), np.ones(len(yes))], axis=1)
     return CountStatistic(terms, lambda sums: sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], np.nan))
-
-
-def _within_figure(each: Sequence[pd.Series], unit: str) -> dict[str, Any]:
-    mean = pd.concat(each, axis=1).mean(axis=1, skipna=False).dropna()
-    return Figure(mean_interval(mean.to_list(), unit), tuple(float(one.mean()) for one in each)).as_dict()
 
 
 def _bins(labels: Bools, scores: Sequence[Floats]) -> list[dict[str, float]]:

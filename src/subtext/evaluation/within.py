@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.evaluation.intervals import Interval, Units, mean_interval
-from subtext.evaluation.judge import Judge
+from subtext.evaluation.judge import Figure, Judge
 from subtext.evaluation.metrics import UndefinedMetricError, auroc
 
 FEW_CLIPS: Final = 20
@@ -45,9 +45,15 @@ def auroc_by_unit(table: pd.DataFrame, label: str, score: str, unit: str, strata
     return pd.Series(out, name="auroc", dtype="float64").rename_axis(unit)
 
 
-def within_auroc(table: pd.DataFrame, label: str, score: str, unit: str, strata: Sequence[str] = ()) -> Interval:
-    """Mean over units of the AUROC inside each, with a t interval over the units; see `auroc_by_unit`."""
-    return mean_interval(auroc_by_unit(table, label, score, unit, strata).dropna().to_list(), unit)
+def within_auroc(each: Sequence[pd.Series], unit: str) -> Figure:
+    """Mean over units of the AUROC inside each, with a t interval over the units.
+
+    Args:
+        each: what `auroc_by_unit` gave of each training. A unit without a figure in one of them is left out.
+        unit: what the units are.
+    """
+    mean = pd.concat(each, axis=1).mean(axis=1, skipna=False).dropna()
+    return Figure(mean_interval(mean.to_list(), unit), tuple(float(one.mean()) for one in each))
 
 
 def auroc_by(
