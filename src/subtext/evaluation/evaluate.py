@@ -361,7 +361,9 @@ def _ether_type(rows: pd.DataFrame, judge: Judges) -> dict[str, Any]:
     ours = {kind: [f"prob_type_{own}" for own, theirs in ETHER_OF_TYPE.items() if theirs == kind] for kind in columns}
     if not set(columns.values()) <= set(rows) and {c for each in ours.values() for c in each} <= set(rows):
         rows = rows.assign(**{columns[kind]: rows[each].sum(axis=1, skipna=False) for kind, each in ours.items()})
-    return _choice(rows, "ether_type", *CHOICES["ether_type"], judge)
+    label, names, classes = CHOICES["ether_type"]
+    rows = rows.rename(columns={label: "ether_type"})
+    return _choice(rows, "ether_type", "ether_type", names, classes, judge)
 
 
 def _polarity(test: pd.DataFrame, modality: str, judge: Judges) -> dict[str, Any]:
