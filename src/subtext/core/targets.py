@@ -15,6 +15,8 @@ MOVED: Final[Mapping[str, str]] = {
     "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
     "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
     "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
+    "subtext.sweeps.grid.GridSampler": "subtext.sweeps.samplers.GridSampler",
+    "subtext.sweeps.pruners.PatientPruner": "subtext.sweeps.samplers.PatientPruner",
 }
 """Where the classes are that configurations and models of earlier versions name elsewhere."""
 
