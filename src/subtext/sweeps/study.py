@@ -100,8 +100,9 @@ class Sweep:
         self._points = None if points is None else {point_key(point): point for point in points}
         sampler = self._sampler(0)
         if isinstance(sampler, GridSampler) and self._points is None:
-            endless = [f"{name} has endlessly many values; give it choices or a step" for name in search.space.endless()]
-            what = [*endless, "it has too many points"][0]
+            what = "it has too many points"
+            if endless := search.space.endless():
+                what = f"{endless[0]} has endlessly many values; give it choices or a step"
             raise ConfigError(f"sampler=grid cannot go over this space: {what}, or take another sampler")
         if isinstance(sampler, CmaEsSampler) and len(search.objectives) > 1:
             raise ConfigError("sampler=cmaes knows one objective only; take sampler=nsga2 or sampler=tpe for several")
