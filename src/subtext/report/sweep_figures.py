@@ -185,13 +185,15 @@ def history(study: Study, path: Path) -> Path | None:
             ax.plot(failed, foot, "|", color=VERMILION, mew=2, transform=ax.get_xaxis_transform(), label=label)
         _log_scale(ax.yaxis, values)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="trial", ylabel=_with_way(study, index).replace(" (", "\n("))
+        ax.set(xlabel="trial", ylabel="\n(".join(_with_way(study, index).rsplit(" (", 1)))
         _grid(ax, "y")
     return _save(figure, path, "History of the sweep", columns=4)
 
 
 def strategies(study: Study, path: Path) -> Path | None:
     """Values of the completed trials of each strategy; None with fewer than two strategies."""
+    from matplotlib.artist import setp
+
     done, counted, objectives = completed_trials(study), counted_trials(study), objective_names(study)
     # The best trial's first, in the end those of which no trial completed.
     order = [name for name in dict.fromkeys(map(strategy_of, [*best_first(study, done), *counted])) if name]
@@ -204,8 +206,9 @@ def strategies(study: Study, path: Path) -> Path | None:
         for place, trials in enumerate(groups.values()):
             values = [trial.values[index] for trial in trials]
             if len(values) >= FEWEST_FOR_BOX:
-                median = {"color": ORANGE, "linewidth": 2.2}
-                ax.boxplot(values, orientation="horizontal", positions=[place], showfliers=False, medianprops=median)
+                box = ax.boxplot(values, orientation="horizontal", positions=[place], widths=0.6, showfliers=False)
+                for lines, colour in (("boxes", "0.55"), ("whiskers", "0.55"), ("caps", "0.55"), ("medians", ORANGE)):
+                    setp(box[lines], color=colour, linewidth=1.5)
             shift = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
             ax.plot(values, place + shift, "o", color=BLUE, markersize=4, alpha=0.7, markeredgewidth=0)
         ax.set_xlabel(objective_label(objectives[index]))
@@ -249,6 +252,7 @@ def importance(study: Study, path: Path) -> Path | None:
             ax.set_yticks(range(len(part)), list(part), fontsize=8.5)
             ax.set(ylim=(most - 0.5, -0.5), xlim=(0, 1.13 * max(part.values())))
             ax.set_xlabel(f"importance for {objective_label(name)}", fontsize=9)
+            _grid(ax, "x")
     count = len(completed_trials(study))
     return _save(figure, path, f"Importance of the settings, from {count} completed trials: a hint, not a test")
 
