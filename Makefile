@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo offline-lm test test-slow check format lint types lock clean
+.PHONY: help install demo offline-lm test test-slow check docs format lint types lock clean
 
 help:
 	@echo "make demo        train and evaluate the studio demonstration"
 	@echo "make offline-lm  SmolLM2-135M for experiments/replies, from a package"
 	@echo "make test        run the tests, but for those that take long"
 	@echo "make test-slow   run those that take long"
-	@echo "make check       formatting, lint, types, then the tests"
+	@echo "make docs        the pages of docs/ as a site, in work/docs"
+	@echo "make check       formatting, lint, imports, types, then the tests"
 	@echo "make lock        resolve requirements.lock again"
 
 install: $(VENV)/.installed
@@ -50,9 +51,16 @@ format: install
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 types: install
 	$(BIN)/mypy
+
+# Every warning is an error: a link to a page, a heading or a file that is not there above all.
+docs: install
+	$(BIN)/python -m sphinx --builder html --conf-dir docs --nitpicky --fail-on-warning --keep-going --quiet \
+	  --doctree-dir work/docs/doctrees . work/docs/html
+	@echo "Written: work/docs/html/docs/index.html"
 
 check: format lint types
 	@$(MAKE) --no-print-directory test
@@ -62,7 +70,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
-	  --extra offline --extra vlm --extra replies --extra dev --constraint requirements.lock --no-emit-index-url --no-header --no-annotate \
+	  --extra offline --extra vlm --extra replies --extra docs --extra dev --constraint requirements.lock --no-emit-index-url --no-header --no-annotate \
 	  --output-file requirements.lock
 	rm -rf $(VENV)-lock
 

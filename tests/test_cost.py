@@ -7,7 +7,8 @@ import pytest
 from subtext.errors import CacheError, RunError
 from subtext.features.index import FeatureIndex
 from subtext.runs.cost import measure_cost, measure_here
-from subtext.runs.folder import RunFolder, load_classifier
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier
 from untrained_run import write_untrained_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")

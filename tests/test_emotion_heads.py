@@ -14,7 +14,8 @@ from subtext.evaluation.evaluate import evaluate
 from subtext.labels import EMOTION_POLARITY, EMOTIONS
 from subtext.model.batches import ClipData, StreamTable, SwappedClips
 from subtext.model.heads import HEADS, head_specs
-from subtext.runs.folder import RunFolder, build_classifier, load_classifier
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import build_classifier, load_classifier
 from subtext.runs.stages import take_over
 from subtext.runs.train import train
 from tiny_runs import DIRECTIONS, changed, settings

@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_to_the_same_figures(
     epochs_before = 0 if (place := resumable(run.path)) is None else int(read_checkpoint(place)["epoch"]) + 1
     assert epochs_before == {"batch 0 1": 0, "batch 3 2": 3, "save 3": 2, "swap 3": 2, "control": EPOCHS}[pause]
     if pause != "control":
-        monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
+        monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", leave_out)
     assert_same(train(run.settings(), run.path, resume=True), whole)
     if pause == "control":
         assert run.file("metrics.json").read_text() == whole.file("metrics.json").read_text()
@@ -185,7 +185,7 @@ def test_ctrl_c_ends_a_run_like_any_command(
 ) -> None:
     assert kill_when_reached(tmp_path, asked, "batch 2 1", signal.SIGINT) == 130
     run = RunFolder(tmp_path / "run")
-    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", leave_out)
     assert_same(train(run.settings(), run.path, resume=True), whole)
 
 
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_a_run_like_any_command(
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     asked: dict[str, Any], whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", leave_out)
     kill_when_reached(tmp_path, asked, "batch 4 0")
     run = RunFolder(tmp_path / "run")
     data = bytearray(run.file(LAST).read_bytes())
@@ -209,8 +209,8 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
 def test_a_run_that_stopped_early_does_not_train_on(
     asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("subtext.runs.train._Run._evaluate", leave_out)
-    monkeypatch.setattr("subtext.runs.train._Run._controls", leave_out)
+    monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", leave_out)
+    monkeypatch.setattr("subtext.runs.one_run._Run._controls", leave_out)
     short = json.loads(json.dumps(asked))
     short["callbacks"]["early_stopping"] |= {"patience": 1, "min_delta": 1.0}
     run = train(short, tmp_path / "run")

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from subtext.core.building import build, locate
+from subtext.core.writing import UNFINISHED
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.fusion.base import Fusion
-from subtext.runs.folder import RunFolder, build_classifier, git_commit, load_extractors, package_versions
+from subtext.runs.folder import RunFile, RunFolder, git_commit, package_versions
+from subtext.runs.saved import build_classifier, load_extractors
 
 
 def test_a_fresh_folder_is_begun_and_no_more(tmp_path: Path) -> None:
@@ -88,6 +90,29 @@ def test_a_folder_in_which_nothing_can_be_written_is_said(tmp_path: Path, monkey
         RunFolder(tmp_path / "run").make()
 
 
+def test_overwriting_leaves_nothing_of_the_run_before_and_all_that_is_not_its_own(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin({"seed": 0}, overwrite=False)
+    for name in RunFile:
+        if not Path(name).suffix and not run.file(name).exists():
+            run.file(name).mkdir()
+            (run.file(name) / "left").touch()
+        else:
+            run.file(name).touch()
+    (run.path / f"{UNFINISHED}0123abcd.parquet").touch()
+    (run.path / "notes.txt").touch()
+    run.begin({"seed": 1}, overwrite=True)
+    assert {path.name for path in run.path.iterdir()} == {"config.yaml", "run.json", "notes.txt"}
+
+
+def test_a_run_can_write_only_what_overwriting_would_remove(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match=r"diary\.json"):
+        run.write_json("diary.json", {})
+    assert list(tmp_path.iterdir()) == []
+    assert run.file("audit/audit.md") == tmp_path / "audit" / "audit.md"
+
+
 def test_a_run_owns_what_it_writes_by_whatever_name(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.begin({"seed": 0}, overwrite=False)
@@ -97,7 +122,7 @@ def test_a_run_owns_what_it_writes_by_whatever_name(tmp_path: Path) -> None:
     for path in (run.file("model.json"), run.file("logs") / "a.csv", tmp_path / "weights", tmp_path / "link.yaml"):
         assert run.owns(path)
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    for path in (run.file("found.jsonl"), tmp_path / "model.json", run.path, tmp_path / "circle", Path("x" * 300)):
+    for path in (run.path / "found.jsonl", tmp_path / "model.json", run.path, tmp_path / "circle", Path("x" * 300)):
         assert not run.owns(path)
 
 

@@ -31,7 +31,7 @@ def base(place: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out metrics, figures and report."""
-    monkeypatch.setattr("subtext.runs.train._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
+    monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
 
 
 def stage_of(base: dict[str, Any], folder: Path, **more: Any) -> RunFolder:

@@ -18,7 +18,8 @@ from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temp
 from subtext.model.batches import ClipData
 from subtext.model.fit import Fitter
 from subtext.runs.controls import chosen_controls
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 
@@ -48,7 +49,7 @@ def run(place: Path, base: dict[str, Any]) -> RunFolder:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out metrics, figures and report, for runs of which only the training matters."""
-    monkeypatch.setattr("subtext.runs.train._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
+    monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", lambda self: self.run.write_json("metrics.json", {}))
 
 
 def test_a_run_leaves_everything_behind(run: RunFolder) -> None:

@@ -29,6 +29,14 @@ def leaky(tmp_path: Path) -> Path:
     return path
 
 
+def test_an_earlier_audit_is_not_shown_as_that_of_a_run_without(tmp_path: Path, leaky: Path) -> None:
+    audited = changed(settings(tmp_path, leaky), audit=True, trainer__max_epochs=1)
+    run = train(audited, tmp_path / "run")
+    assert (run.path / "audit" / "audit.md").is_file()
+    train(changed(audited, audit=False, overwrite=True), run.path)
+    assert not (run.path / "audit").exists()
+
+
 def test_strict_stops_before_anything_is_trained(tmp_path: Path, leaky: Path) -> None:
     strict = changed(settings(tmp_path, leaky), audit=True, strict=True)
     with pytest.raises(AuditError, match=r"alarms, first: .*strict=false"):

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from subtext.cli.hydra_app import conf_folder
 from subtext.labels import MODALITIES
-from subtext.runs.folder import MODEL_FORMAT, RunFolder, build_classifier, load_extractors
+from subtext.runs.folder import MODEL_FORMAT, RunFolder
+from subtext.runs.saved import build_classifier, load_extractors
 
 HEADS = ("incongruent", "vocal_incongruent", "type", "visual_polarity", "verbal_polarity", "vocal_polarity")
 

@@ -94,7 +94,7 @@ def test_the_light_path_imports_nothing_of_this() -> None:
     commands = ", ".join(f"subtext.cli.{command}" for command in LIGHT)
     code = (
         f"import sys, {commands}, subtext.runs.train, subtext.prediction.predictor, subtext.runs.evaluate\n"
-        "import subtext.evaluation.merge, subtext.runs.prepare\n"
+        "import subtext.runs.merge, subtext.runs.prepare\n"
         "assert not [name for name in sys.modules if name.startswith(('subtext.vlm', 'peft'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

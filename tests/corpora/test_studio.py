@@ -15,9 +15,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
+from subtext.core.writing import UNFINISHED
 from subtext.corpora.studio import Nuisance, Studio
 from subtext.corpora.studio import corpus as studio_corpus
-from subtext.corpora.studio.render import PART, PictureFormat, clips_of, render_clip
+from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
 from subtext.errors import ConfigError, SubtextError
 from subtext.manifest import Manifest
 from subtext.media.faces import HaarDetector
@@ -169,7 +170,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, renders: 
     missing = list(manifest.table["video"][:5])
     for video in missing:
         manifest.path(video).unlink()
-    left = tmp_path / "clips" / f"{PART}studio-000001.1.mp4"
+    left = tmp_path / "clips" / f"{UNFINISHED}studio-000001.1.mp4"
     left.write_bytes(b"half")
     os.utime(left, (time.time() - 3600,) * 2)
     renders.clear()

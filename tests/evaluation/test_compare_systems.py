@@ -8,7 +8,8 @@ import yaml
 
 from compared_runs import write_run, write_system
 from subtext.errors import RunError
-from subtext.evaluation.systems import _differing, check_seeds, read_systems, run_folders, shared_clips, system_names
+from subtext.evaluation.systems import check_seeds, shared_clips
+from subtext.runs.systems import _differing, read_systems, run_folders, system_names
 
 
 @pytest.fixture(scope="module")

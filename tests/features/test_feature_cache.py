@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from subtext.core.writing import UNFINISHED
 from subtext.errors import CacheError
 from subtext.features.cache import FeatureCache, MemoryCache, stream_key
 from subtext.features.stream import Stream, StreamInfo
@@ -164,7 +165,7 @@ def test_a_read_only_cache_serves_what_it_has(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    old, new = (f"{KEY}.{digit * 32}" for digit in "ab")
+    old, new = (f"{UNFINISHED}{digit * 8}.safetensors" for digit in "ab")
     for name, age in {old: 2 * 86400, new: 60, "somebody's thesis.doc": 2 * 86400}.items():
         (unfinished / name).write_bytes(b"half")
         os.utime(unfinished / name, (time.time() - age, time.time() - age))

@@ -29,7 +29,8 @@ from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HEADS, Heads
 from subtext.model.posterior import PosteriorFusion
 from subtext.model.task import IncongruenceTask
-from subtext.runs.folder import RunFolder, load_classifier
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier
 from subtext.runs.train import train
 from tiny_runs import changed, settings, write_corpus
 

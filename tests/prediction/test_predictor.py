@@ -21,7 +21,8 @@ from subtext.prediction import predictor as predictor_module
 from subtext.prediction.inputs import Words, find_inputs
 from subtext.prediction.lines import readable, to_json
 from subtext.prediction.predictor import Predictor
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.sessions.transcripts import Turn
 from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus
@@ -367,7 +368,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("trained")
     manifest = write_corpus(folder / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("subtext.runs.train._Run._evaluate", lambda self: None)
+        patch.setattr("subtext.runs.one_run._Run._evaluate", lambda self: None)
         return train(settings(folder, manifest), folder / "run").path, manifest
 
 

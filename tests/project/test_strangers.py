@@ -27,7 +27,8 @@ from subtext.features.text import TextExtractor
 from subtext.manifest import build_manifest, read_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
 from subtext.runs.cost import measure_cost
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state

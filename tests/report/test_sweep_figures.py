@@ -7,7 +7,7 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from subtext.report.sweep_figures import FIGURES, importances, strategy_of, sweep_figures
+from subtext.sweeps.figures import FIGURES, importances, strategy_of, sweep_figures
 from subtext.sweeps.study import completed_trials, front
 from sweep_studies import new_study, swept, trial
 

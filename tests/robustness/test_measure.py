@@ -24,10 +24,11 @@ from subtext.model.batches import load_clips
 from subtext.model.predict import predict_table
 from subtext.prediction.predictor import Predictor
 from subtext.runs import robustness as measure
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
 from subtext.runs.folds import fold_of
 from subtext.runs.prepare import read_corpus
 from subtext.runs.robustness import _TestClips, _Trials, measure_robustness
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 from talking_face import write_talking_face
 from tiny_runs import settings, write_corpus

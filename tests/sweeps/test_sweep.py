@@ -96,7 +96,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_refit(
     def broken(folder: Path, study: object) -> None:
         raise ValueError("no such colour")
 
-    monkeypatch.setattr("subtext.report.sweep_page.report_sweep", broken)
+    monkeypatch.setattr("subtext.sweeps.page.report_sweep", broken)
 
     report(cast(Plan, SimpleNamespace(folder=tmp_path)), cast(Sweep, SimpleNamespace(study=None)))
 

@@ -7,7 +7,7 @@ import pytest
 
 from subtext.errors import RunError
 from subtext.features.index import FeatureIndex
-from subtext.runs.folder import load_classifier
+from subtext.runs.saved import load_classifier
 from subtext.vlm.light import light_cost
 from untrained_run import write_untrained_run
 

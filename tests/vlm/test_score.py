@@ -16,8 +16,8 @@ from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
 from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.evaluation.prompted import calibrated
-from subtext.evaluation.systems import read_systems
 from subtext.runs.compare import cost_of
+from subtext.runs.systems import read_systems
 from subtext.runs.train import train
 from subtext.vlm import score as score_module
 from subtext.vlm.answers import parse

@@ -20,10 +20,10 @@ from tiny_models import BUILDERS, random_frames, tiny_vlm
 from transformers import AutoModelForImageTextToText
 
 from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, SubtextError, WeightsError
-from subtext.evaluation.systems import settings_of
 from subtext.model.checkpoints import LAST, Checkpoints, read_checkpoint
 from subtext.runs.folder import RunFolder
 from subtext.runs.prepare import read_corpus
+from subtext.runs.systems import settings_of
 from subtext.vlm.adapters import CONFIG, WEIGHTS, adapter_parameters, add_adapter, load_adapter, targets, write_adapter
 from subtext.vlm.answers import first_log_probs
 from subtext.vlm.inputs import Sample, Vlm

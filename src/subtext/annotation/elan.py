@@ -7,8 +7,6 @@ below a tier `session` with one annotation. pympi-ling reads and writes; the for
 Institute for Psycholinguistics. Times are whole milliseconds there.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +16,7 @@ import pandas as pd
 from subtext.annotation.codebook import Codebook, Label
 from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
+from subtext.core.writing import replacing
 from subtext.errors import AnnotationError
 from subtext.sessions.eaf import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
 
@@ -65,11 +64,8 @@ def write_elan(
         document.add_tier(SESSION_TIER)
         document.add_annotation(SESSION_TIER, 0, max(round(end * 1000) for end in turns["end"]), session)
         _add_rating_tiers(document, SESSION_TIER, codebook.of_unit("session"), raters)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with replacing(path) as made:
         to_eaf(made, document, pretty=False)  # pretty printing adds white space
-        os.replace(made, path)
     return path
 
 

@@ -119,9 +119,6 @@ def audit_training(
     manifest: Manifest,
     metadata: Sequence[str],
     index: "FeatureIndex",
-    *,
-    strict: bool = False,
-    folder: Path | None = None,
 ) -> Audit:
     """Audit what a run is about to train on, from what extraction has kept; no file is opened.
 
@@ -131,14 +128,7 @@ def audit_training(
         manifest: the corpus, its table with the columns `metadata`.
         metadata: numeric columns about files and streams.
         index: the extraction's.
-        strict: stop on alarms.
-        folder: where the report goes; None writes none.
-
-    Raises:
-        AuditError: there are alarms, and `strict` is on.
     """
-    from subtext.report.audit_page import write_audit
-
     table = manifest.table
     variables = {name: table[name].astype("float64").to_numpy().astype(np.float64) for name in metadata}
     for name, values in _manifest_variables(table).items():
@@ -150,7 +140,7 @@ def audit_training(
         rows = index.table[index.table["modality"] == modality]
         keys = rows.set_index("id")["key"]
         digests[{"visual": "picture", "prosody": "sound"}[modality]] = table["id"].map(keys)
-    found = _audit(
+    return _audit(
         manifest,
         media="streams",
         labels=None,
@@ -161,18 +151,27 @@ def audit_training(
         skipped=["files were not opened: no light, resolution or re-encoded copies; see subtext-data audit --media"],
         seed=0,
     )
-    where = ""
-    if folder is not None:
-        where = f"; see {write_audit(found, folder)}"
+
+
+def tell_alarms(found: Audit, page: Path, *, strict: bool) -> None:
+    """Warn of every alarm.
+
+    Args:
+        found: of a run.
+        page: where it is reported.
+        strict: stop on alarms.
+
+    Raises:
+        AuditError: there are alarms, and `strict` is on.
+    """
     for finding in found.alarms:
         log.warning("audit: %s%s", _head(finding), finding.text)
     if found.alarms and strict:
         raise AuditError(
-            f"{manifest.name}: the audit raised {len(found.alarms)} alarms, first: {_head(found.alarms[0])}"
-            f"{found.alarms[0].text}{where}; {found.alarms[0].remedy}, or train with strict=false"
+            f"{found.name}: the audit raised {len(found.alarms)} alarms, first: {_head(found.alarms[0])}"
+            f"{found.alarms[0].text}; see {page}; {found.alarms[0].remedy}, or train with strict=false"
         )
-    log.info("audit: %d alarms, %d notes%s", len(found.alarms), len(found.notes), where)
-    return found
+    log.info("audit: %d alarms, %d notes; see %s", len(found.alarms), len(found.notes), page)
 
 
 def _head(finding: Finding) -> str:

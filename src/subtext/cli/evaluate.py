@@ -19,9 +19,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from subtext.errors import ConfigError
-    from subtext.evaluation.merge import are_shards, merge_shards
     from subtext.report.table import print_pooled, print_results
     from subtext.runs.evaluate import evaluate_run, evaluate_seeds
+    from subtext.runs.merge import are_shards, merge_shards
 
     if len(options.runs) > 1 and options.out is None:
         raise ConfigError("several runs are pooled into a folder of their own; name it with --out FOLDER")

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("subtext.robustness").setLevel(logging.INFO)
+    logging.getLogger("subtext.runs.robustness").setLevel(logging.INFO)
     # That streams are shortened was said when the run was trained, and would be said again at every strength.
     logging.getLogger("subtext.model.batches").setLevel(logging.ERROR)
     return finish(lambda: _measure(options), options.debug)
@@ -53,8 +53,8 @@ def _measure(options: argparse.Namespace) -> None:
     from subtext.evaluation.robustness import RobustnessCurves
     from subtext.report.robustness_figures import robustness_figure
     from subtext.report.table import HEAD_NAMES
-    from subtext.runs.folder import RunFolder
-    from subtext.runs.robustness import TABLE, measure_robustness
+    from subtext.runs.folder import RunFile, RunFolder
+    from subtext.runs.robustness import measure_robustness
 
     strengths = _strengths(options.strengths or ())
     table = measure_robustness(
@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace) -> None:
     run = RunFolder(options.run)
     groups = run.run().get("groups") or ()
     question = str(run.run().get("question") or HEAD_NAMES["incongruent"])
-    written, points, areas = [run.file(TABLE)], [], []
+    written, points, areas = [run.file(RunFile.ROBUSTNESS)], [], []
     for head in BINARY_HEADS:
         if f"prob_{head}" not in table or table[head].isna().all():
             continue
@@ -82,7 +82,7 @@ def _measure(options: argparse.Namespace) -> None:
         with run.writing():
             figure = robustness_figure(
                 {"fused": point},
-                run.file("figures") / f"robustness_{head}.png",
+                run.file(RunFile.FIGURES) / f"robustness_{head}.png",
                 areas={"fused": area},
                 question=asked,
             )
@@ -91,7 +91,7 @@ def _measure(options: argparse.Namespace) -> None:
         import pandas as pd
 
         with run.writing():
-            for name, tables in (("robustness.csv", points), ("robustness_areas.csv", areas)):
+            for name, tables in ((RunFile.ROBUSTNESS_CURVES, points), (RunFile.ROBUSTNESS_AREAS, areas)):
                 written.append(write_csv(pd.concat(tables, ignore_index=True), run.file(name), "%.6g"))
     # Plain print, because a console would fold a long path.
     print(f"Written: {', '.join(map(str, written))}")

@@ -65,11 +65,12 @@ def tune_run(config: DictConfig) -> None:
     """Train an adapter as configured."""
     from hydra.core.hydra_config import HydraConfig
 
-    from subtext.vlm.tune import ADAPTER, tune
+    from subtext.runs.folder import RunFile
+    from subtext.vlm.tune import tune
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     tune(OmegaConf.to_container(config, resolve=True), folder)
-    print(f"Adapter: {folder / ADAPTER}")
+    print(f"Adapter: {folder / RunFile.ADAPTER}")
 
 
 def write_reply(config: DictConfig) -> None:

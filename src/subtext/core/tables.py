@@ -6,14 +6,14 @@ that taking one off again gives the very same text. Plain numbers are left alone
 apostrophe is taken off only where the description beside the table says that Subtext put it there.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
+
+from subtext.core.writing import replacing
 
 ESCAPED: Final = "leading apostrophe"
 """What the description beside an exported table says of its cells, under `escaped`."""
@@ -44,16 +44,13 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
         path: the file; its folder is made.
         float_format: of numbers, such as `%.6g`; None writes them exactly.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     out = table.rename(columns=lambda column: escape(str(column)))
     for position, dtype in enumerate(out.dtypes):
         if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
             out.isetitem(position, _each_text(out.iloc[:, position], escape).array)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with replacing(path) as made:
         # RFC 4180, and with "\n" alone Python before 3.13 would not quote a cell that holds a carriage return.
         out.to_csv(made, index=False, encoding="utf-8", lineterminator="\r\n", float_format=float_format)
-        os.replace(made, path)
     return path
 
 

@@ -7,9 +7,7 @@ words. Its examples are crossed, so every part is reused; the group columns say 
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.core.tables import write_csv
+from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.faces import read_photographs
@@ -159,9 +158,9 @@ class Collage(Corpus):
         reuse = reuse_of_parts(manifest.table)
         with _writing(self.folder):
             write_manifest(manifest, self.folder / "manifest.parquet")
-            _write_json(self.folder / "reuse.json", reuse)
+            write_json(self.folder / "reuse.json", reuse)
             # Last, so that a folder whose settings can be read is complete.
-            _write_json(self.folder / "settings.json", settings)
+            write_json(self.folder / "settings.json", settings)
         _log.info("collage: %s", _in_words(reuse))
         return manifest
 
@@ -266,7 +265,7 @@ class Collage(Corpus):
             names[source] = f"images/{digest}.jpg"
             target = self.folder / names[source]
             if not target.exists():
-                _replace(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
+                write_bytes(target, _grey_square(content, self.data / source, self.image_size, self.jpeg_quality))
         table["image"] = table["image_source"].map(names)
 
     def _place_voices(self, table: pd.DataFrame) -> None:
@@ -468,26 +467,12 @@ def _content(source: Path) -> bytes:
 def _link(source: Path, target: Path) -> None:
     if target.is_symlink() and target.resolve() == source:
         return
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
+    with replacing(target) as made:
         try:
             made.symlink_to(source)
         except OSError:
             # Some file systems have no links.
             shutil.copyfile(source, made)
-        os.replace(made, target)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Write a file in one step, so that another process sees all of it or nothing."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        made.write_bytes(content)
-        os.replace(made, target)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class ManifestCorpus(Corpus):
         citation="none",
         source="your own recordings",
         labels="whatever the table carries; polarities are filled in from emotions, incongruence from polarities",
-        layout="the manifest's columns, see DESIGN and the README",
+        layout="the manifest's columns, see docs/tables.md",
     )
 
     def __init__(

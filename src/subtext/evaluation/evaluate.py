@@ -98,7 +98,7 @@ def evaluate(
     """Evaluate one run.
 
     Args:
-        predictions: one row a clip, as DESIGN's predictions table; splits `val` and `test`, one seed.
+        predictions: one row a clip, as in docs/architecture.md, predictions table; splits `val` and `test`, one seed.
         controls: the same in long form with a column `control`; None where none were run.
         groups: columns of reused units that intervals are clustered by; one that is absent or empty is reported.
         n_bootstrap: resamples of the bootstrap intervals.

@@ -3,19 +3,18 @@
 import hashlib
 import json
 import os
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from subtext.core.writing import UNFINISHED, replacing
 from subtext.errors import CacheError
 from subtext.features.content import DigestMemory
 from subtext.features.stream import Stream, StreamInfo
@@ -27,7 +26,6 @@ _MAX_HEADER: Final = 1 << 20
 _INTACT: Final = "intact"
 _STALE: Final = 24 * 3600
 """Age in s after which an unfinished file is taken for left over."""
-_UNFINISHED: Final = re.compile(r"[0-9A-Za-z]+\.[0-9a-f]{32}")
 
 
 def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False, side: str = "") -> str:
@@ -186,19 +184,11 @@ class FeatureCache(Cache):
         described = {"key": key, "quality": figures, "reason": stream.reason}
         described["checksum"] = _checksum(arrays, described)
         path = self.path(key)
-        unfinished = self.folder / "unfinished" / f"{key}.{uuid4().hex}"
+        unfinished = self.folder / "unfinished"
         try:
-            unfinished.parent.mkdir(parents=True, exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._sweep(unfinished.parent)
-            try:
-                with unfinished.open("xb") as file:
-                    file.write(save(arrays, described))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(unfinished, path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            self._sweep(unfinished)
+            with replacing(path, unfinished) as place:
+                place.write_bytes(save(arrays, described))
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -226,10 +216,10 @@ class FeatureCache(Cache):
         if self._swept:
             return
         self._swept = True
-        for left in folder.iterdir():
+        for left in folder.glob(f"{UNFINISHED}*"):
             try:
-                # What stands there under other names, or where a link leads, is somebody else's.
-                if _UNFINISHED.fullmatch(left.name) and time.time() - left.stat().st_mtime > _STALE:
+                # Where a link leads is somebody else's.
+                if time.time() - left.stat().st_mtime > _STALE:
                     left.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue

@@ -1,16 +1,15 @@
 """Which stream belongs to which row, and what became of every extraction."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import pandas as pd
 
 from subtext.core.tables import write_csv
+from subtext.core.writing import replacing, write_json
 from subtext.errors import CacheError
 from subtext.labels import MODALITIES
 
@@ -87,22 +86,18 @@ class FeatureIndex:
         Raises:
             CacheError: the folder cannot be written.
         """
-        described = json.dumps({"fingerprints": self.fingerprints}, indent=2) + "\n"
+        table, for_people, described = (folder / name for name in (_TABLE, _FOR_PEOPLE, _DESCRIBED))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
-                unfinished = Path(name)
-                self.table.to_parquet(unfinished / _TABLE, index=False)
-                write_csv(self.table, unfinished / _FOR_PEOPLE)
-                (unfinished / _DESCRIBED).write_text(described, "utf-8")
-                for file in (_TABLE, _FOR_PEOPLE, _DESCRIBED):
-                    os.replace(unfinished / file, folder / file)
+            with replacing(described) as third, replacing(for_people) as second, replacing(table) as first:
+                self.table.to_parquet(first, index=False)
+                write_csv(self.table, second)
+                write_json(third, {"fingerprints": self.fingerprints})
         except OSError as error:
             raise CacheError(
                 f"cannot write the table of results to {folder}: {error.strerror or error}; "
                 "free some space or set paths.features to a folder that can be written"
             ) from error
-        return folder / _TABLE
+        return table
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureIndex":

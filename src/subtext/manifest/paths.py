@@ -1,18 +1,13 @@
 """Whether the paths of a manifest stay under its root, and lead to files."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from subtext.core.paths import leaves
 from subtext.manifest.checks import Problem, quoted
 
-# Absolute (POSIX, Windows, network share), climbing, or unusable by any system call.
-_LEAVES_ROOT: Final = re.compile(r"^/|(?:^|/)\.\.(?:/|$)|\x00")
-_LEAVES_ROOT_ON_WINDOWS: Final = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
-_SUSPICIOUS: Final = re.compile(r"^/|\.\.|[\\\x00:]")  # what every path has that one of the others finds
-_ON_A_DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _LIST_FROM: Final = 8
 """From so many wanted files on, a folder is listed once instead of asking for each of them."""
 
@@ -22,7 +17,7 @@ def bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media: 
     bad: dict[str, Problem] = {}
     by_folder: dict[str, list[tuple[str, str]]] = {}
     for path in paths:
-        if _leaves(path, root):
+        if leaves(path, root):
             bad[path] = Problem(
                 f"path {quoted(path)} leaves the manifest's root {root}",
                 "write it relative to the root, without '..', or set corpus.root",
@@ -50,17 +45,6 @@ def bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media: 
                     "put it there, correct the path or corpus.root, or set corpus.check_media=false",
                 )
     return bad
-
-
-def _leaves(path: str, root: Path) -> bool:
-    if not _SUSPICIOUS.search(path):
-        return False
-    if _LEAVES_ROOT.search(path):
-        return True
-    if os.sep == "\\":
-        return bool(_LEAVES_ROOT_ON_WINDOWS.search(path) or _ON_A_DRIVE.search(path))
-    # Here a backslash may be a part of a name; only where there is such a file it is meant so.
-    return bool(_LEAVES_ROOT_ON_WINDOWS.search(path)) and not os.path.lexists(os.path.join(root, path))
 
 
 def _listed(folder: str, files: Sequence[tuple[str, str]]) -> dict[str, os.DirEntry[str]] | None:

@@ -1,9 +1,7 @@
 """The manifest: one row a segment, from any corpus, in one plain table."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from subtext.core.tables import write_csv
+from subtext.core.writing import write_json, write_parquet
 from subtext.errors import ManifestError, TrustError
 from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, IncongruenceRule, derive_labels
 from subtext.manifest.checks import REJECT_COLUMNS, Checks, OnError, quoted
@@ -296,7 +295,6 @@ def write_manifest(manifest: Manifest, path: Path, about: Mapping[str, Any] | No
         path: the Parquet file.
         about: what is to be known of the corpus, see `Description.as_json`; it goes into the JSON.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     root = manifest.root.resolve()
     parent = path.parent.resolve()
     description = {
@@ -306,14 +304,6 @@ def write_manifest(manifest: Manifest, path: Path, about: Mapping[str, Any] | No
         "allow_links": manifest.allow_links,
         **({} if about is None else {"about": about}),
     }
-    _replace(path, lambda made: manifest.table.to_parquet(made, index=False))
-    text = json.dumps(description, indent=2) + "\n"
-    _replace(path.with_suffix(".json"), lambda made: made.write_text(text, encoding="utf-8"))
+    write_parquet(path, manifest.table)
+    write_json(path.with_suffix(".json"), description)
     return path
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        write(made)
-        os.replace(made, path)

@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from safetensors.torch import save
 from torch import Tensor
 
+from subtext.core.writing import replacing, write_bytes
 from subtext.errors import NotFiniteError, RunError, WeightsError
 from subtext.model.task import SELECTION, IncongruenceTask
 
@@ -33,15 +34,11 @@ class SafeCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write; what stood there is kept as `previous.ckpt` until the next time."""
         place = Path(path)
-        beside = place.with_name(f"{place.name}.part")
         try:
-            with beside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if place.exists():
-                os.replace(place, place.with_name(PREVIOUS))
-            os.replace(beside, place)
+            with replacing(place) as beside:
+                torch.save(checkpoint, beside)
+                if place.exists():
+                    os.replace(place, place.with_name(PREVIOUS))
         except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError
             raise RunError(
                 f"cannot write the checkpoint {place}: {str(error).splitlines()[0]}; free some space, then go on with "
@@ -183,12 +180,7 @@ class Checkpoints(Checkpoint):
             for name, tensor in pl_module.classifier.state_dict().items()
         }
         if self.folder is not None and trainer.is_global_zero:
-            beside = self.folder / f"{BEST}.part"
             try:
-                with beside.open("wb") as file:
-                    file.write(save(self.best))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(beside, self.folder / BEST)
+                write_bytes(self.folder / BEST, save(self.best))
             except OSError as error:
                 raise RunError(f"cannot write {self.folder / BEST}: {error.strerror}; free some space") from error

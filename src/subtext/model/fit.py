@@ -28,7 +28,6 @@ from subtext.model.losses import visible_targets
 from subtext.model.predict import raw_answers
 from subtext.model.synced import SyncedBatchNorm
 from subtext.model.task import IncongruenceTask
-from subtext.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +60,13 @@ class Fitter:
 
     Args:
         settings: the resolved configuration.
-        run: the run folder, where Lightning may write and loggers do; None where nothing is written.
+        folder: where Lightning may write, and loggers do in `logs`; None where nothing is written.
         resume: go on from the main model's checkpoint.
     """
 
-    def __init__(self, settings: Mapping[str, Any], run: RunFolder | None, resume: bool = False) -> None:
+    def __init__(self, settings: Mapping[str, Any], folder: Path | None, resume: bool = False) -> None:
         self.settings = settings
-        self.run = run
+        self.folder = folder
         self.resume = resume
         self.seed = int(settings["seed"])
         self.device = device_of(settings["trainer"])
@@ -153,9 +152,9 @@ class Fitter:
         trainer: pl.Trainer = _build_trainer(
             node,
             callbacks=[*callbacks, checkpoints, *([RichProgressBar()] if shown else [])],
-            logger=self._loggers(self.run) if main and self.run is not None else False,
+            logger=self._loggers(self.folder / "logs") if main and self.folder is not None else False,
             plugins=[SafeCheckpointIO()],
-            default_root_dir=None if self.run is None else str(self.run.path),
+            default_root_dir=None if self.folder is None else str(self.folder),
             enable_progress_bar=shown,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -163,13 +162,13 @@ class Fitter:
         )
         return trainer
 
-    def _loggers(self, run: RunFolder) -> list[Any]:
+    def _loggers(self, folder: Path) -> list[Any]:
         loggers = []
         for name, node in (self.settings.get("logger") or {}).items():
             if node is None:
                 continue
             try:
-                loggers.append(build(node, save_dir=str(run.file("logs"))))
+                loggers.append(build(node, save_dir=str(folder)))
             except ModuleNotFoundError as error:
                 raise ConfigError(
                     f"logger={name} needs a package that is not installed ({error}); "

@@ -12,8 +12,9 @@ from subtext.features.index import FeatureIndex
 from subtext.model.batches import ClipData, load_clips, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.predict import PREDICTION_BATCH
-from subtext.runs.evaluate import PREDICTIONS, read_parquet
-from subtext.runs.folder import RunFolder, load_classifier
+from subtext.runs.evaluate import read_parquet
+from subtext.runs.folder import RunFile, RunFolder
+from subtext.runs.saved import load_classifier
 
 
 def focus_of_run(
@@ -38,7 +39,7 @@ def focus_of_run(
     """
     run = RunFolder(folder)
     described = run.model()
-    table = read_parquet(run.file(PREDICTIONS))
+    table = read_parquet(run.file(RunFile.PREDICTIONS))
     table = table[table["split"] == split]
     if ids is not None:
         unknown = sorted(set(ids) - set(table["id"]))

@@ -31,7 +31,8 @@ from subtext.model.batches import ClipData, StreamTable, shorten
 from subtext.model.predict import predict_table
 from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.sessions.transcripts import Turn
 
 MANIFEST_PART: Final = 64

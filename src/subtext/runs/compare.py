@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from subtext.core.targets import CORPORA
+from subtext.core.writing import write_json
 from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.conditions import CLEAN
 from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
-from subtext.evaluation.systems import System, TrainedRun, read_systems
+from subtext.evaluation.systems import System, TrainedRun
 from subtext.runs.evaluate import answer_notes_of, read_parquet
 from subtext.runs.folder import RunFolder, check_out
+from subtext.runs.systems import read_systems
 
 if TYPE_CHECKING:
     from subtext.evaluation.robustness import RobustnessCurves
@@ -89,8 +91,8 @@ def compare_runs(
         found["notes"] += [f"{system.name}: {note}" for note in answers]
     target = RunFolder(out)
     target.make()
-    target.write_json(COMPARISON, found)
     with target.writing():
+        write_json(out / COMPARISON, found)
         write_tables(out, found)
         figures = comparison_figures(out / "figures", found)
         write_comparison_page(out / PAGE, found, figures=figures)

@@ -23,7 +23,7 @@ from subtext.manifest import SPLITS
 from subtext.model.batches import ClipData, mix
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, calibration
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFile, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +91,14 @@ class Controls:
         names = chosen_controls(self.settings.get("controls", True), classifier.modalities)
         if not binary or not names:
             return
-        target = self.run.file("controls.parquet")
+        target = self.run.file(RunFile.CONTROLS)
         if self.resume and target.is_file():
             return
         keep = [
             column for column in predictions if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))
         ]
         base = predictions[keep]
-        done = self.run.file("controls")
+        done = self.run.file(RunFile.CONTROL_TABLES)
         with self.run.writing():
             done.mkdir(exist_ok=True)
         parts = []
@@ -110,11 +110,11 @@ class Controls:
                 if not shares:
                     continue
                 rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
-                self.run.write_table(f"controls/{name}.parquet", rows)
+                self.run.write_table(f"{RunFile.CONTROL_TABLES}/{name}.parquet", rows)
             parts.append(pd.read_parquet(path))
         if not parts:
             return
-        self.run.write_table("controls.parquet", pd.concat(parts, ignore_index=True))
+        self.run.write_table(RunFile.CONTROLS, pd.concat(parts, ignore_index=True))
         with self.run.writing():
             for path in done.glob("*.parquet"):
                 path.unlink()

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from subtext.errors import RunError
+from subtext.errors import RunError, SubtextError
 
 BATCHES: Final = (1, 64)
 """Clips at once: one, as when somebody waits for it, and as many as are worth while."""
@@ -44,7 +44,7 @@ def measure_cost(run: Path | str) -> dict[str, Any]:
     single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     done = subprocess.run(
         # -P, or modules of the folder that the command is called in, perhaps somebody's run, would come first.
-        [sys.executable, "-P", "-m", "subtext.runs.cost", os.fspath(run)],
+        [sys.executable, "-P", "-m", __name__, os.fspath(run)],
         env={**os.environ, **single},
         capture_output=True,
         text=True,
@@ -70,7 +70,8 @@ def measure_here(run: Path) -> dict[str, Any]:
     from subtext.encoders.tokens import Tokens
     from subtext.features.index import FeatureIndex
     from subtext.model.batches import typical_clip
-    from subtext.runs.folder import RunFolder, load_classifier
+    from subtext.runs.folder import RunFolder
+    from subtext.runs.saved import load_classifier
 
     described = RunFolder(run).model()
     index = FeatureIndex.load(run)
@@ -124,14 +125,11 @@ def peak_memory() -> float | None:
         return None
 
 
-def _main() -> int:
+if __name__ == "__main__":
     import torch
 
-    from subtext.cli.outcome import finish
-
     torch.set_num_threads(1)
-    return finish(lambda: print(json.dumps(measure_here(Path(sys.argv[1])))))
-
-
-if __name__ == "__main__":
-    sys.exit(_main())
+    try:
+        print(json.dumps(measure_here(Path(sys.argv[1]))))
+    except SubtextError as problem:
+        sys.exit(f"{type(problem).__name__}: {problem}")

@@ -12,16 +12,8 @@ from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
 from subtext.evaluation.prompted import answer_notes
 from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
-from subtext.runs.folder import RunFolder, check_out
+from subtext.runs.folder import RunFile, RunFolder, check_out
 
-PREDICTIONS: Final = "predictions.parquet"
-CONTROLS: Final = "controls.parquet"
-HISTORY: Final = "history.csv"
-ANSWERS: Final = "answers.parquet"
-WORDINGS: Final = "wordings.csv"
-METRICS: Final = "metrics.json"
-REPORT: Final = "report.md"
-CONFIG: Final = "config.yaml"
 _FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "folder", "logger")
 """Settings in which pooled runs may differ."""
 
@@ -57,7 +49,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     run = RunFolder(folder)
     run.check_links()
     predictions, controls = read_tables(run)
-    facts = run.run() if run.file("run.json").is_file() else {}
+    facts = run.run() if run.file(RunFile.RUN).is_file() else {}
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
@@ -65,9 +57,13 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
-        figures = run_figures(run.file("figures"), metrics, predictions, controls, _history(run), _best_epoch(run))
-        write_page(run.file(REPORT), metrics, title=run.path.name, provenance=_provenance(run, facts), figures=figures)
-    run.write_json(METRICS, metrics)
+        figures = run_figures(
+            run.file(RunFile.FIGURES), metrics, predictions, controls, _history(run), _best_epoch(run)
+        )
+        write_page(
+            run.file(RunFile.REPORT), metrics, title=run.path.name, provenance=_provenance(run, facts), figures=figures
+        )
+    run.write_json(RunFile.METRICS, metrics)
     return metrics
 
 
@@ -92,7 +88,7 @@ def evaluate_seeds(
     """
     _check_settings([RunFolder(folder) for folder in folders])
     check_groups(groups or (), [read_tables(RunFolder(folder))[0] for folder in folders])
-    if (out / PREDICTIONS).is_file() or RunFolder(out).is_trained:
+    if (out / RunFile.PREDICTIONS).is_file() or RunFolder(out).is_trained:
         raise RunError(f"{out} is a run, whose configuration and metrics would be lost; name another folder with --out")
     check_out(out)
     from subtext.report.seeds_page import write_seeds_page
@@ -107,20 +103,20 @@ def evaluate_seeds(
     target = RunFolder(out)
     with target.writing():
         out.mkdir(parents=True, exist_ok=True)
-        write_csv(per_seed_rows(runs), target.file("per_seed.csv"), "%.6g")
-        write_seeds_page(target.file(REPORT), pooled)
+        write_csv(per_seed_rows(runs), target.file(RunFile.PER_SEED), "%.6g")
+        write_seeds_page(target.file(RunFile.REPORT), pooled)
         if RunFolder(folders[0]).is_begun:
-            target.write_text(CONFIG, RunFolder(folders[0]).file(CONFIG).read_text(encoding="utf-8"))
+            target.write_text(RunFile.CONFIG, RunFolder(folders[0]).file(RunFile.CONFIG).read_text(encoding="utf-8"))
     target.write_json(
-        "runs.json", {run.name: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
+        RunFile.RUNS, {run.name: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
     )
-    target.write_json(METRICS, pooled)
+    target.write_json(RunFile.METRICS, pooled)
     return pooled
 
 
 def _made(run: RunFolder) -> dict[str, Any]:
     """How a run was made, without what belongs to one machine."""
-    facts = run.run() if run.file("run.json").is_file() else {}
+    facts = run.run() if run.file(RunFile.RUN).is_file() else {}
     if facts.get("command"):
         facts["command"] = _command(facts["command"])
     if run.is_trained:
@@ -168,11 +164,11 @@ def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """
     if not run.path.is_dir():
         raise RunError(f"no run folder {run.path}; give the folder that subtext-train wrote")
-    if not run.file(PREDICTIONS).is_file():
+    if not run.file(RunFile.PREDICTIONS).is_file():
         advice = f"finish the run with: subtext-train resume={run.path}" if run.is_begun else "give a run folder"
-        raise RunError(f"{run.path} holds no {PREDICTIONS}; {advice}")
-    controls = run.file(CONTROLS)
-    return read_parquet(run.file(PREDICTIONS)), read_parquet(controls) if controls.is_file() else None
+        raise RunError(f"{run.path} holds no {RunFile.PREDICTIONS}; {advice}")
+    controls = run.file(RunFile.CONTROLS)
+    return read_parquet(run.file(RunFile.PREDICTIONS)), read_parquet(controls) if controls.is_file() else None
 
 
 def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | None) -> list[str]:
@@ -184,16 +180,16 @@ def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | Non
 
 def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
     """What a run says of its answers, where its model was asked and not trained."""
-    if "vlm" not in facts or not run.file(WORDINGS).is_file():
+    if "vlm" not in facts or not run.file(RunFile.WORDINGS).is_file():
         return []
     try:
-        return answer_notes(facts["vlm"], _read_csv(run.file(WORDINGS)))
+        return answer_notes(facts["vlm"], _read_csv(run.file(RunFile.WORDINGS)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:
-    return _read_csv(run.file(HISTORY)) if run.file(HISTORY).is_file() else None
+    return _read_csv(run.file(RunFile.HISTORY)) if run.file(RunFile.HISTORY).is_file() else None
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -213,8 +209,8 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     if facts.get("command"):
         told["command"] = f"`{' '.join(_command(facts['command']))}`"
     if run.is_begun:
-        digest = hashlib.sha256(run.file(CONFIG).read_bytes()).hexdigest()
-        told["configuration"] = f"`{CONFIG}`, sha256 {digest[:16]}"
+        digest = hashlib.sha256(run.file(RunFile.CONFIG).read_bytes()).hexdigest()
+        told["configuration"] = f"`{RunFile.CONFIG}`, sha256 {digest[:16]}"
     told["commit"] = str(facts.get("commit") or "not known")
     if "seed" in facts:
         told["seed"] = str(facts["seed"])

@@ -1,7 +1,4 @@
-"""A run folder: everything that a run leaves behind, and the model in it.
-
-Nothing in this module imports Lightning: prediction reads run folders too.
-"""
+"""A run folder: everything that a run leaves behind."""
 
 import json
 import os
@@ -9,21 +6,20 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.core.targets import renamed
+from subtext.core.writing import UNFINISHED, write_json, write_parquet, write_text
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
-
-    from subtext.features.extractor import Extractor
-    from subtext.model.classifier import IncongruenceClassifier
 
 MODEL_FORMAT: Final = 1
 _PACKAGES: Final = (
@@ -43,41 +39,52 @@ _PACKAGES: Final = (
     "av",
     "opencv-python-headless",
 )
-_WRITTEN: Final = (
-    "config.yaml",
-    "run.json",
-    "model.json",
-    "model.safetensors",
-    "best.safetensors",
-    "last.ckpt",
-    "previous.ckpt",
-    "history.csv",
-    "predictions.parquet",
-    "controls.parquet",
-    "answers.parquet",
-    "wordings.csv",
-    "adapter",
-    "adapter.part",
-    "examples.csv",
-    "robustness.parquet",
-    "robustness.json",
-    "robustness.csv",
-    "robustness_areas.csv",
-    "rows.parquet",
-    "rejects.csv",
-    "metrics.json",
-    "report.md",
-    "extraction.parquet",
-    "extraction.csv",
-    "extraction.json",
-    "figures",
-    "controls",
-    "folds",
-    "logs",
-)
-"""What a run writes, and so what `overwrite` may remove. Anything else in the folder is the user's."""
 
-_BEGINNING: Final = ("run.json",)
+
+class RunFile(StrEnum):
+    """The files and folders that a run writes, and so what `overwrite` removes; anything else is the user's.
+
+    A run can write nothing that is not named here.
+    """
+
+    CONFIG = "config.yaml"
+    RUN = "run.json"
+    MODEL = "model.json"
+    WEIGHTS = "model.safetensors"
+    BEST = "best.safetensors"
+    LAST = "last.ckpt"
+    PREVIOUS = "previous.ckpt"
+    HISTORY = "history.csv"
+    PREDICTIONS = "predictions.parquet"
+    CONTROLS = "controls.parquet"
+    CONTROL_TABLES = "controls"
+    METRICS = "metrics.json"
+    REPORT = "report.md"
+    FIGURES = "figures"
+    AUDIT = "audit"
+    ROWS = "rows.parquet"
+    REJECTS = "rejects.csv"
+    EXTRACTION = "extraction.parquet"
+    EXTRACTION_FOR_PEOPLE = "extraction.csv"
+    EXTRACTION_DESCRIBED = "extraction.json"
+    FOLDS = "folds"
+    LOGS = "logs"
+    ROBUSTNESS = "robustness.parquet"
+    ROBUSTNESS_DESCRIBED = "robustness.json"
+    ROBUSTNESS_CURVES = "robustness.csv"
+    ROBUSTNESS_AREAS = "robustness_areas.csv"
+    # Of a vision-language model.
+    ANSWERS = "answers.parquet"
+    WORDINGS = "wordings.csv"
+    ADAPTER = "adapter"
+    UNFINISHED_ADAPTER = "adapter.part"
+    EXAMPLES = "examples.csv"
+    # Of several runs that are evaluated together.
+    PER_SEED = "per_seed.csv"
+    RUNS = "runs.json"
+
+
+_BEGINNING: Final = (RunFile.RUN,)
 """What is left of a run that was ended before it counted as begun; nothing is lost with it."""
 
 
@@ -92,18 +99,23 @@ class RunFolder:
         self.path = Path(path)
 
     def file(self, name: str) -> Path:
-        """One of the run's files, there or not."""
-        return self.path / name
+        """One of the run's files, there or not, or one in a folder of it: `audit/audit.md`.
+
+        Raises:
+            ValueError: a run has no such file, see `RunFile`.
+        """
+        top, *inside = PurePosixPath(name).parts
+        return self.path.joinpath(RunFile(top), *inside)
 
     @property
     def is_begun(self) -> bool:
         """Whether a run has been here."""
-        return self.file("config.yaml").is_file()
+        return self.file(RunFile.CONFIG).is_file()
 
     def owns(self, path: Path) -> bool:
         """Whether a path is, or would be, a file that a run writes here, whatever links lead to it."""
         real = Path(os.path.realpath(path))  # unlike resolve(), it bears links in a circle and names of any length
-        return any(real.is_relative_to(os.path.realpath(self.file(name))) for name in _WRITTEN)
+        return any(real.is_relative_to(os.path.realpath(self.file(name))) for name in RunFile)
 
     def check_links(self) -> None:
         """Refuse a folder whose links lead elsewhere what is written into it: it may be somebody else's.
@@ -117,7 +129,7 @@ class RunFolder:
         for place, folders, files in os.walk(top):
             for name in (*folders, *files):
                 path = os.path.join(place, name)
-                replaced = place == top and name in _WRITTEN and os.path.isfile(path)
+                replaced = place == top and name in set(RunFile) and os.path.isfile(path)
                 if os.path.islink(path) and not replaced and not Path(os.path.realpath(path)).is_relative_to(inside):
                     raise TrustError(
                         f"{path} is a link that leads out of {self.path}, where what is written would go elsewhere; "
@@ -127,12 +139,12 @@ class RunFolder:
     @property
     def is_trained(self) -> bool:
         """Whether the model is complete: its description is written last."""
-        return self.file("model.json").is_file()
+        return self.file(RunFile.MODEL).is_file()
 
     @property
     def is_finished(self) -> bool:
         """Whether the run has been evaluated, which is the last that it does."""
-        return self.file("metrics.json").is_file()
+        return self.file(RunFile.METRICS).is_file()
 
     def begin(self, settings: dict[str, Any], *, overwrite: bool) -> None:
         """Make the folder ready for a fresh run.
@@ -150,14 +162,13 @@ class RunFolder:
             self._refuse_what_is_there()
         self.make()
         with self.writing():
-            for name in _WRITTEN:
-                place = self.file(name)
+            for place in (*map(self.file, RunFile), *self.path.glob(f"{UNFINISHED}*")):
                 if place.is_dir() and not place.is_symlink():
                     shutil.rmtree(place)
                 else:
                     place.unlink(missing_ok=True)
         self.write_json(
-            "run.json",
+            RunFile.RUN,
             {
                 "command": sys.argv,
                 "seed": settings["seed"],
@@ -166,11 +177,11 @@ class RunFolder:
             },
         )
         # Last: with it the run counts as begun.
-        self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        self.write_text(RunFile.CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
     def _refuse_what_is_there(self) -> None:
         # A model that somebody shared is a run folder without its configuration, so more than that is looked for.
-        there = [name for name in _WRITTEN if name not in _BEGINNING and os.path.lexists(self.file(name))]
+        there = [name for name in RunFile if name not in _BEGINNING and os.path.lexists(self.file(name))]
         if not there:
             return
         if self.is_begun:
@@ -203,7 +214,7 @@ class RunFolder:
         """
         import yaml
 
-        place = self.file("config.yaml")
+        place = self.file(RunFile.CONFIG)
         if not self.is_begun:
             raise RunError(f"{self.path} holds no config.yaml, so no run that could go on; give the folder of a run")
         try:
@@ -217,35 +228,26 @@ class RunFolder:
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Add to `run.json`."""
-        self.write_json("run.json", self.run() | dict(facts))
+        self.write_json(RunFile.RUN, self.run() | dict(facts))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file so that it appears whole or not at all."""
         with self.writing():
-            place = self.file(name)
-            beside = place.with_name(f"{name}.part")
-            beside.unlink(missing_ok=True)  # a link would be written through
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(place)
+            write_text(self.file(name), text)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write JSON so that it appears whole or not at all."""
-        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        with self.writing():
+            write_json(self.file(name), content)
 
     def write_table(self, name: str, table: "pd.DataFrame") -> None:
         """Write a Parquet file so that it appears whole or not at all."""
         with self.writing():
-            place = self.file(name)
-            beside = place.with_name(f"{place.name}.part")
-            table.to_parquet(beside, index=False)
-            beside.replace(place)
+            write_parquet(self.file(name), table)
 
-    def writing(self) -> "_Writing":
-        """Turns a full disk or missing rights into an error for a person."""
-        return _Writing(self.path)
+    def writing(self) -> AbstractContextManager[None]:
+        """See `writing_into`."""
+        return writing_into(self.path)
 
     def run(self) -> dict[str, Any]:
         """Command, seed, groups, commit and versions of the run.
@@ -253,7 +255,7 @@ class RunFolder:
         Raises:
             RunError: the folder holds no run.
         """
-        return self._json("run.json")
+        return self._json(RunFile.RUN)
 
     def model(self) -> dict[str, Any]:
         """How the model is rebuilt, and its calibration; see `training.describe_model`.
@@ -262,7 +264,7 @@ class RunFolder:
             RunError: the folder is missing, or holds no finished model.
             WeightsError: its description is of another format.
         """
-        described = self._json("model.json")
+        described = self._json(RunFile.MODEL)
         if described.get("format") != MODEL_FORMAT:
             raise WeightsError(
                 f"{self.file('model.json')} is of format {described.get('format')!r}, this version of subtext reads "
@@ -275,7 +277,7 @@ class RunFolder:
             raise RunError(f"no run folder {self.path}; give the folder that subtext-train wrote")
         if not os.path.isfile(self.file(name)):
             advice = f"finish the run with: subtext-train resume={self.path}" if self.is_begun else "give a run folder"
-            if self.is_finished and os.path.isdir(self.file("folds")):
+            if self.is_finished and os.path.isdir(self.file(RunFile.FOLDS)):
                 advice = f"it is cross-validated: give the run of one fold, such as {self.file('folds') / '0'}"
             raise RunError(f"{self.path} holds no {name}; {advice}")
         try:
@@ -300,129 +302,20 @@ def check_out(folder: Path) -> None:
         raise ConfigError(f"{there} cannot be written to; name another folder with --out")
 
 
-class _Writing:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise RunError(
-                f"cannot write to the run folder {self._folder}: {error.strerror or error}; free some space, change "
-                "its permissions, or set paths.runs"
-            ) from error
-
-
-def load_classifier(folder: Path | str) -> "IncongruenceClassifier":
-    """The trained model of a run, in eval mode.
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Turns a full disk or missing rights into an error for a person.
 
     Raises:
-        RunError: the folder holds no finished model.
-        WeightsError: its weights are missing, unreadable, or of another model.
+        RunError: the folder cannot be written.
     """
-    run = RunFolder(folder)
-    classifier = build_classifier(run.model())
-    path = run.file("model.safetensors")
-    weights = read_weights(path)
-    own = classifier.state_dict()
-    different = sorted(
-        {name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape}
-        | (weights.keys() - own.keys())
-    )
-    if different:
-        raise WeightsError(
-            f"{path} does not fit the model that model.json beside it describes ({len(different)} tensors differ, "
-            f"first '{different[0]}'); they come from different runs: copy a run folder as a whole"
-        )
-    classifier.load_state_dict(weights)
-    return classifier.eval()
-
-
-def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
-    """The model that `model.json` describes, without its weights.
-
-    Raises:
-        TrustError: the description names anything that no model of this package consists of.
-        WeightsError: it cannot be built from.
-    """
-    from subtext.core.building import build
-    from subtext.core.targets import check_targets
-    from subtext.encoders.encoder import Encoder
-    from subtext.fusion.base import Fusion
-    from subtext.model.classifier import IncongruenceClassifier
-    from subtext.model.heads import Heads
-
-    check_targets(described, "model.json")
     try:
-        encoders = {
-            # The weights come from the run, never from where they came from when it was trained.
-            modality: build(
-                {**node, **{k: None if k == "weights" else False for k in _SOURCES if k in node}},
-                Encoder,
-            )
-            for modality, node in described["encoders"].items()
-        }
-        dim = next(iter(encoders.values())).dim
-        fusion = described["fusion"]
-        return IncongruenceClassifier(
-            encoders=encoders,
-            fusion=None if fusion is None else build(fusion, Fusion, modalities=list(encoders), dim=dim),
-            heads=Heads(**described["heads"], dim=dim),
-        )
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:
-        raise WeightsError(f"model.json does not describe a model of this version of subtext: {error}") from error
-
-
-_SOURCES: Final = ("pretrained", "weights")
-
-
-def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str, "Extractor"]:
-    """The extractors that made the streams a run was trained on.
-
-    Args:
-        folder: the run.
-        models: folder with detector weights, where they are not where the run had them.
-
-    Raises:
-        RunError: the folder holds no finished model.
-        TrustError: the description names anything that no model of this package consists of.
-        WeightsError: it cannot be built from.
-    """
-    from subtext.core.building import build
-    from subtext.core.targets import check_targets
-    from subtext.features.extractor import Extractor
-
-    described = RunFolder(folder).model()
-    check_targets(described, RunFolder(folder).file("model.json"))
-    extractors: dict[str, Extractor] = {}
-    try:
-        for modality, node in described["extractors"].items():
-            # Leave to use the network is for the user to give, not for a folder that may be somebody else's.
-            node = {**node, **({"allow_download": False} if "allow_download" in node else {})}
-            if models is not None and "models" in node:
-                node["models"] = str(models)
-            extractors[modality] = build(node, Extractor)
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(
-            f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "
-            "train the run again"
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write to the run folder {folder}: {error.strerror or error}; free some space, change its "
+            "permissions, or set paths.runs"
         ) from error
-    return extractors
-
-
-def read_weights(path: Path) -> dict[str, "Tensor"]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        WeightsError: it is missing, or anything else than safetensors; nothing is ever unpickled.
-    """
-    from subtext.encoders.encoder import read_safetensors
-
-    if not path.is_file():
-        raise WeightsError(f"no {path.name} in {path.parent}; give the folder of a finished training run")
-    return read_safetensors(path)
 
 
 def package_versions() -> dict[str, str]:
@@ -438,7 +331,7 @@ def package_versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """The commit of the code, marked where files differ from it; None outside a repository."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True)
@@ -446,7 +339,7 @@ def git_commit() -> str | None:
 
     try:
         # An installed package may lie inside somebody else's repository.
-        if not git("ls-files", "--", Path(__file__).name):
+        if not git("ls-files", "--", __file__):
             return None
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", str(here)) else "")
     except (OSError, subprocess.SubprocessError):

@@ -13,10 +13,11 @@ from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.manifest import Manifest
 from subtext.manifest.splits import fold_as_test, with_folds
 from subtext.model.heads import head_specs
-from subtext.runs.evaluate import CONTROLS, PREDICTIONS, evaluate_run
-from subtext.runs.folder import RunFolder
+from subtext.runs.evaluate import evaluate_run
+from subtext.runs.folder import RunFile, RunFolder
+from subtext.runs.one_run import train_one
 from subtext.runs.prepare import disjoint_columns
-from subtext.runs.stages import FOLDS, check_stage, with_stage_of_fold
+from subtext.runs.stages import check_stage, with_stage_of_fold
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ def train_folds(
     from rich.console import Console
 
     from subtext.report.table import print_results
-    from subtext.runs.train import train
 
     folds = settings["cv"]
     trainer = settings["trainer"]
@@ -70,9 +70,9 @@ def train_folds(
         log.info("fold %d of %d", fold + 1, folds)
         own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold}
         again = resume and part.is_begun
-        train(part.settings() if again else own, part.path, resume=again)
+        train_one(part.settings() if again else own, part, resume=again)
         _check_same_corpus(parts)
-    for name in (PREDICTIONS, CONTROLS):
+    for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
         tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
         if tables:
             run.write_table(name, pd.concat(tables, ignore_index=True))
@@ -84,7 +84,7 @@ def train_folds(
 
 def fold_of(run: RunFolder, fold: int) -> RunFolder:
     """The run of one fold."""
-    return RunFolder(run.path / FOLDS / str(fold))
+    return RunFolder(run.file(RunFile.FOLDS) / str(fold))
 
 
 def _check_labels(manifest: Manifest, folds: int, task: Mapping[str, Any]) -> None:

@@ -35,16 +35,15 @@ from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
 from subtext.model.batches import ClipData, load_clips
 from subtext.model.predict import EMOTIONS, predict_table
-from subtext.runs.evaluate import PREDICTIONS, read_tables
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.evaluate import read_tables
+from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import fold_of
 from subtext.runs.measured import noisy, spread
 from subtext.runs.prepare import read_corpus
+from subtext.runs.saved import load_classifier, load_extractors
 
 log = logging.getLogger(__name__)
 
-TABLE: Final = "robustness.parquet"
-DESCRIBED: Final = "robustness.json"
 FORMAT: Final = 1
 AGREEMENT: Final = 1e-3
 """Difference of probability up to which a prediction made again is the same: other devices round otherwise."""
@@ -91,7 +90,7 @@ def measure_robustness(
     if not run.is_finished:
         raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
     settings = run.settings()
-    check_targets(settings, run.file("config.yaml"))
+    check_targets(settings, run.file(RunFile.CONFIG))
     run.check_links()
     if settings["task"].get("rows", "clips") != "clips":
         raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
@@ -132,10 +131,10 @@ def _parts(run: RunFolder, settings: Mapping[str, Any]) -> list[RunFolder]:
 
 def _there(run: RunFolder, described: Mapping[str, Any]) -> pd.DataFrame | None:
     """What is there already, if it can be gone on with."""
-    there = run.file(TABLE)
+    there = run.file(RunFile.ROBUSTNESS)
     if not there.is_file():
         return None
-    before = _read_json(run.file(DESCRIBED))
+    before = _read_json(run.file(RunFile.ROBUSTNESS_DESCRIBED))
     changed = [name for name, value in described.items() if before.get(name) != value]
     if changed:
         what = {"seed": f"--seed {before.get('seed')}", "models": "another model"}.get(changed[0], "another version")
@@ -149,8 +148,8 @@ def _there(run: RunFolder, described: Mapping[str, Any]) -> pd.DataFrame | None:
 def _begin(run: RunFolder, described: Mapping[str, Any]) -> None:
     """Put an earlier table away, once everything that could go wrong before the first rows has gone well."""
     with run.writing():
-        run.file(TABLE).unlink(missing_ok=True)
-    run.write_json(DESCRIBED, described)
+        run.file(RunFile.ROBUSTNESS).unlink(missing_ok=True)
+    run.write_json(RunFile.ROBUSTNESS_DESCRIBED, described)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -165,7 +164,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _digest(part: RunFolder) -> str:
     part.model()  # says what is wrong where it is not there
     digest = hashlib.sha256()
-    for name in ("model.json", "model.safetensors"):
+    for name in (RunFile.MODEL, RunFile.WEIGHTS):
         digest.update(part.file(name).read_bytes())
     return digest.hexdigest()
 
@@ -196,7 +195,7 @@ def _added(
     rows.insert(list(rows).index("split") + 1, "condition", name)
     rows.insert(list(rows).index("condition") + 1, "strength", float(strength))
     table = rows if table is None else pd.concat([table, rows], ignore_index=True)
-    run.write_table(TABLE, table)
+    run.write_table(RunFile.ROBUSTNESS, table)
     return table
 
 
@@ -206,7 +205,7 @@ class _TestClips:
     def __init__(self, run: RunFolder, workers: int | None, models: Path | None) -> None:
         self.run = run
         self.settings = run.settings()
-        check_targets(self.settings, run.file("config.yaml"))
+        check_targets(self.settings, run.file(RunFile.CONFIG))
         self.workers = int(self.settings["workers"]) if workers is None else workers
         self.described = run.model()
         self.modalities: list[str] = list(self.described["modalities"])
@@ -288,9 +287,9 @@ class _Trials:
         wrong = same.index[~same.all(axis=1)]
         if len(wrong):
             raise RunError(
-                f"{self.clips.run.path}: its model now answers otherwise than {PREDICTIONS} says ({len(wrong)} of "
-                f"{len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a library changed; bring "
-                "back what it was trained with, or train it again"
+                f"{self.clips.run.path}: its model now answers otherwise than {RunFile.PREDICTIONS} says "
+                f"({len(wrong)} of {len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a "
+                "library changed; bring back what it was trained with, or train it again"
             )
 
     def predict(self, name: str, strength: float) -> pd.DataFrame:

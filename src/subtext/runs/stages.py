@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
@@ -11,24 +11,18 @@ from subtext.errors import ManifestError, RunError
 from subtext.features.index import FeatureIndex
 from subtext.manifest import Manifest
 from subtext.model.classifier import IncongruenceClassifier
-from subtext.runs.folder import RunFolder, read_weights
+from subtext.runs.folder import RunFile, RunFolder
+from subtext.runs.saved import read_weights
 
 log = logging.getLogger(__name__)
-
-ROWS: Final = "rows.parquet"
-"""File of a run folder that says which row was in which split."""
-
-
-FOLDS: Final = "folds"
-"""Folder of a cross-validated run that holds the run of each fold."""
 
 
 def with_stage_of_fold(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, where its encoder stage was cross-validated with that stage's run of the same fold."""
     source, fold = settings.get("encoders"), settings.get("fold")
-    if source is None or fold is None or not Path(source, FOLDS).is_dir():
+    if source is None or fold is None or not Path(source, RunFile.FOLDS).is_dir():
         return dict(settings)
-    return {**settings, "encoders": str(Path(source, FOLDS, str(fold)))}
+    return {**settings, "encoders": str(Path(source, RunFile.FOLDS, str(fold)))}
 
 
 def check_stage(settings: Mapping[str, Any]) -> None:
@@ -54,10 +48,10 @@ def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> N
     Raises:
         RunError: it has seen some.
     """
-    if not stage.file(ROWS).is_file():
+    if not stage.file(RunFile.ROWS).is_file():
         log.warning("%s does not say which rows it was trained on, so they may be this run's test rows", stage.path)
         return
-    rows = pd.read_parquet(stage.file(ROWS))
+    rows = pd.read_parquet(stage.file(RunFile.ROWS))
     theirs, ours = FeatureIndex.load(stage.path), manifest.table
     recorded = [modality for modality in theirs.modalities if modality != "text"]
     for split, seen_in in (("test", ("train", "val")), ("val", ("train",))):
@@ -107,7 +101,7 @@ def take_over(classifier: IncongruenceClassifier, folder: Path) -> None:
 
     The backbones have been taken over before (`Encoder.load_backbone`), and must fit.
     """
-    theirs = read_weights(RunFolder(folder).file("model.safetensors"))
+    theirs = read_weights(RunFolder(folder).file(RunFile.WEIGHTS))
     own = classifier.state_dict()
     readouts = tuple(f"heads.readouts.{spec.key}." for spec in classifier.heads.specs if spec.modality is not None)
     fitting = {

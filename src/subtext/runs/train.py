@@ -1,51 +1,15 @@
-"""One training run, from a corpus to an evaluated model in a run folder."""
+"""Train: one run, or one of every fold of a corpus."""
 
-import hashlib
-import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from safetensors.torch import save
-
-from subtext.audit import audit_training
 from subtext.core.offline import offline
-from subtext.core.tables import write_csv
 from subtext.core.targets import check_targets
-from subtext.encoders.encoder import Encoder
-from subtext.errors import RunError
-from subtext.features.cache import FeatureCache
-from subtext.features.index import FeatureIndex
-from subtext.manifest import Manifest
-from subtext.manifest.table import write_rejects
-from subtext.model.batches import ClipData, typical_clip
-from subtext.model.checkpoints import BEST
-from subtext.model.classifier import IncongruenceClassifier
-from subtext.model.fit import Fitted, Fitter, calibration, device_of, is_main_process, quiet_lightning
-from subtext.model.heads import head_specs
-from subtext.model.predict import predict_table
-from subtext.runs.clip_metadata import describe_clips
-from subtext.runs.controls import Controls
-from subtext.runs.folder import MODEL_FORMAT, RunFolder, load_classifier
-from subtext.runs.prepare import (
-    check_folds,
-    encoder_nodes,
-    extract_streams,
-    load_streams,
-    make_classifier,
-    make_encoders,
-    read_corpus,
-    take_backbones,
-    usable_heads,
-)
-from subtext.runs.stages import ROWS, check_recordings, check_stage, check_unseen, with_stage_of_fold
-
-log = logging.getLogger(__name__)
+from subtext.runs.folder import RunFile, RunFolder
+from subtext.runs.folds import train_folds
+from subtext.runs.one_run import train_one
+from subtext.runs.prepare import check_folds
 
 
 def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) -> RunFolder:
@@ -67,260 +31,16 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
         ConfigError: a setting cannot be used.
         TrustError: a run to go on with names something that this package does not ship.
     """
+    run = RunFolder(folder)
     if not resume:
-        return _train(settings, RunFolder(folder), resume=False)
-    check_targets(settings, RunFolder(folder).file("config.yaml"))
-    RunFolder(folder).check_links()
+        return _train(settings, run, resume=False)
+    check_targets(settings, run.file(RunFile.CONFIG))
+    run.check_links()
     with offline():
-        return _train(settings, RunFolder(folder), resume=True)
+        return _train(settings, run, resume=True)
 
 
 def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
     check_folds(settings)
-    if settings.get("cv") is not None and settings.get("fold") is None:
-        from subtext.runs.folds import train_folds
-
-        return train_folds(settings, run, resume=resume)
-    settings = with_stage_of_fold(settings)
-    check_stage(settings)
-    if is_main_process() and not resume:
-        run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
-    with quiet_lightning():
-        _Run(settings, run, resume).do()
-    return run
-
-
-class _Run:
-    """The steps of one run, sharing settings and data."""
-
-    def __init__(self, settings: Mapping[str, Any], run: RunFolder, resume: bool) -> None:
-        self.settings = settings
-        self.run = run
-        self.resume = resume
-        self.seed = int(settings["seed"])
-        self.task_settings = dict(settings["task"])
-        self.fusion_node = settings.get("fusion") or None
-        self.device = device_of(settings["trainer"])
-        self.fitter = Fitter(settings, run, resume)
-        self.seconds: dict[str, float] = {}
-
-    def do(self) -> None:
-        """All of it."""
-        with self._timed("corpus"):
-            manifest = self._corpus()
-        self.corpus = manifest.name
-        specs = head_specs(self.task_settings["heads"])
-        self.nodes = encoder_nodes(self.settings, specs)
-        with self._timed("extraction"):
-            cache = FeatureCache(self.settings["paths"]["features"])
-            index = self._extract(manifest, cache)
-        table, self.metadata = describe_clips(manifest, index)
-        if self.settings.get("audit") and is_main_process():
-            with self._timed("audit"), self.run.writing():
-                strict = bool(self.settings.get("strict"))
-                audit_training(
-                    manifest.with_table(table), self.metadata, index, strict=strict, folder=self.run.file("audit")
-                )
-        extra = [column for column in table if column not in manifest.table]
-        self.keep = [*manifest.groups, *map(str, extra), "corpus", "start", "end"]
-        with self._timed("embedding"):
-            torch.manual_seed(self.seed)
-            encoders = make_encoders(self.nodes)
-            source = self.settings.get("encoders")
-            if source is not None:
-                check_unseen(RunFolder(source), manifest, index)
-            take_backbones(source, encoders, index)
-            self._remember_inputs(manifest, encoders)
-            data = load_streams(self.settings, table, index, cache, encoders)
-        self.specs = usable_heads(specs, data, manifest.name, one_class_test=self.settings.get("cv") is not None)
-        self.data = data
-        if is_main_process():
-            self.run.add_facts(
-                {
-                    "groups": list(manifest.groups),
-                    "labels": self.description.labels,
-                    "question": self.description.question,
-                    "nature": self.description.nature,
-                    "missing": index.missing(),
-                    "rows": len(data),
-                    "metadata": self.metadata,
-                }
-            )
-        with self._timed("training"):
-            fitted = self._model(encoders, index)
-        if not is_main_process():
-            return
-        with self._timed("prediction"):
-            predictions = self._predictions(fitted)
-        with self._timed("controls"):
-            self._controls(fitted, predictions)
-        with self._timed("evaluation"):
-            self._evaluate()
-        self.run.add_facts({"seconds": {name: round(value, 1) for name, value in self.seconds.items()}})
-
-    # -- from the corpus to streams -----------------------------------------------------------------------------------
-
-    def _corpus(self) -> Manifest:
-        corpus = read_corpus(self.settings)
-        self.description = corpus.description
-        write_rejects(corpus.manifest, self.run.file("rejects.csv"))
-        return corpus.manifest
-
-    def _extract(self, manifest: Manifest, cache: FeatureCache) -> FeatureIndex:
-        index = extract_streams(self.settings, manifest, self.nodes, cache)
-        if is_main_process():
-            with self.run.writing():
-                index.save(self.run.path)
-            kept = dict.fromkeys(["id", "split", "corpus", *manifest.groups])
-            self.run.write_table(ROWS, manifest.table[[c for c in kept if c in manifest.table]])
-        if index.n_failed:
-            log.warning(
-                "%d streams could not be extracted; the reasons are in %s",
-                index.n_failed,
-                self.run.file("extraction.csv"),
-            )
-        check_recordings(manifest, index)
-        return index
-
-    def _remember_inputs(self, manifest: Manifest, encoders: Mapping[str, Encoder]) -> None:
-        """Note what the run begins with, and refuse to go on with something else."""
-        # The folds of a cross-validation share one manifest; their splits follow from its column fold.
-        table = manifest.table if self.settings.get("cv") is None else manifest.table.drop(columns="split")
-        inputs = {
-            "manifest": hashlib.sha256(table.to_json(orient="split").encode()).hexdigest(),
-            **{m: e.fingerprint() for m, e in encoders.items() if self.settings.get("encoders") and not e.trainable},
-        }
-        if self.resume:
-            before = self.run.run().get("inputs", inputs)
-            changed = sorted(name for name in inputs if before.get(name) != inputs[name])
-            if changed:
-                what = " and ".join("the corpus" if n == "manifest" else f"the {n} encoder" for n in changed)
-                raise RunError(
-                    f"{what} changed since the run in {self.run.path} began; begin anew with overwrite=true, or bring "
-                    "back what it began with"
-                )
-        if is_main_process():
-            self.run.add_facts({"inputs": inputs})
-
-    # -- the model ---------------------------------------------------------------------------------------------------
-
-    def _model(self, encoders: dict[str, Encoder], index: FeatureIndex) -> Fitted:
-        """The main model: trained, calibrated and written; read back where an interrupted run had come so far."""
-        if self.resume and self.run.is_trained:
-            described = self.run.model()
-            return Fitted(
-                load_classifier(self.run.path).to(self.device),
-                described["best"]["epoch"],
-                described["best"]["score"],
-                pd.read_csv(self.run.file("history.csv")),
-            )
-        parts = {m: encoders[m] for m in self.data.streams}
-        for modality in encoders.keys() - parts.keys():
-            log.warning("no clip has %s; the model is built without it", modality)
-        classifier = self._classifier(parts)
-        counts = classifier.counts()
-        streams = typical_clip(index, classifier.modalities, self.task_settings["max_steps"])
-        flops = classifier.flops(streams)
-        log.info(
-            "model: %.2f M trainable parameters, %.2f M frozen, %.3f GFLOPs a clip of %s steps%s",
-            counts["trainable"] / 1e6,
-            counts["frozen"] / 1e6,
-            flops / 1e9,
-            " + ".join(f"{tokens.mask.shape[1]} {modality}" for modality, tokens in streams.items()),
-            "; the sentence model behind the text streams is not counted" if "text" in streams else "",
-        )
-        fitted = self.fitter.fit(classifier, self.data, self.run.path)
-        if is_main_process():
-            with self.run.writing():
-                write_csv(fitted.history, self.run.file("history.csv"))
-                weights = {k: v.cpu().contiguous() for k, v in fitted.classifier.state_dict().items()}
-                beside = self.run.file("model.safetensors.part")
-                beside.write_bytes(save(weights))
-                beside.replace(self.run.file("model.safetensors"))
-            self._describe(fitted, index, counts, flops)
-            self.run.file(BEST).unlink(missing_ok=True)
-        return fitted
-
-    def _classifier(self, encoders: Mapping[str, Encoder]) -> IncongruenceClassifier:
-        return make_classifier(self.settings, encoders, self.specs)
-
-    # -- what the model says ------------------------------------------------------------------------------------------
-
-    def _describe(self, fitted: Fitted, index: FeatureIndex, counts: Mapping[str, int], flops: int) -> None:
-        """Write `model.json`: all that prediction needs besides the weights."""
-        classifier = fitted.classifier
-        self.run.write_json(
-            "model.json",
-            {
-                "format": MODEL_FORMAT,
-                "corpus": self.corpus,
-                "modalities": list(classifier.modalities),
-                "encoders": {
-                    m: {k: v for k, v in self.nodes[m].items() if k != "extractor"} for m in classifier.modalities
-                },
-                "fusion": self.fusion_node,
-                "heads": {"names": list(classifier.heads.names), "dropout": classifier.heads.dropout},
-                "extractors": {m: self.nodes[m]["extractor"] for m in classifier.modalities},
-                "max_steps": {m: self.task_settings["max_steps"][m] for m in classifier.modalities},
-                "fingerprints": {
-                    m: {"extractor": index.fingerprints[m], "encoder": classifier.encoder(m).fingerprint()}
-                    for m in classifier.modalities
-                },
-                "calibration": calibration(classifier, self.data),
-                "parameters": dict(counts),
-                "flops_per_clip": flops,
-                "best": {"epoch": fitted.best_epoch, "score": fitted.best_score},
-            },
-        )
-
-    def _predictions(self, fitted: Fitted) -> pd.DataFrame:
-        """Predict the validation and, this once, the test split."""
-        path = self.run.file("predictions.parquet")
-        if self.resume and path.is_file():
-            return pd.read_parquet(path)
-        predictions = self._predict(fitted.classifier, self.data, self.run.model()["calibration"])
-        self.run.write_table(path.name, predictions)
-        return predictions
-
-    def _predict(
-        self, classifier: IncongruenceClassifier, data: ClipData, chosen: Mapping[str, Mapping[str, Any]]
-    ) -> pd.DataFrame:
-        """The validation and test rows' predictions; streams that the model does not use count as absent."""
-        judged = data.only(classifier.modalities)
-        judged = judged.select(np.flatnonzero(judged.table["split"].isin(["val", "test"]).to_numpy()))
-        table = predict_table(classifier, judged, calibration=chosen, keep=self.keep)
-        table["seed"] = self.seed
-        if self.settings.get("cv") is None:
-            # A column of the corpus that this run did not go by would be taken for runs of several folds.
-            table["fold"] = pd.NA
-        return table
-
-    def _controls(self, fitted: Fitted, predictions: pd.DataFrame) -> None:
-        """Every control that is asked for."""
-        Controls(
-            settings=self.settings,
-            run=self.run,
-            data=self.data,
-            metadata=self.metadata,
-            nodes=self.nodes,
-            resume=self.resume,
-            make=self._classifier,
-            fit=lambda classifier, data: self.fitter.fit(classifier, data, None),
-            predict=self._predict,
-        ).all(fitted.classifier, predictions)
-
-    # -- evaluation ---------------------------------------------------------------------------------------------------
-
-    def _evaluate(self) -> None:
-        from rich.console import Console
-
-        from subtext.report.table import print_results
-        from subtext.runs.evaluate import evaluate_run
-
-        print_results(evaluate_run(self.run.path, seed=self.seed), Console(markup=False))
-
-    @contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[step] = time.perf_counter() - began
+    one = settings.get("cv") is None or settings.get("fold") is not None
+    return (train_one if one else train_folds)(settings, run, resume=resume)

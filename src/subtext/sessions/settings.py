@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.paths import leaves
 from subtext.core.yaml_file import read_yaml
 from subtext.errors import SessionError
-from subtext.manifest.paths import bad_paths
 
 EVERYBODY: Final = "all"
 SIDES: Final = ("left", "right")
@@ -117,7 +117,7 @@ def the_file(folder: Path, settings: Mapping[str, Any], kind: str, suffixes: Seq
     named = settings.get(kind)
     if named is not None:
         path = folder / str(named)
-        if bad_paths([str(named)], folder.resolve(), allow_links=True):
+        if leaves(str(named), folder):
             raise SessionError(f"{folder / SETTINGS}: {kind}: '{named}' is not in {folder}; put the file there")
         if not path.is_file():
             raise SessionError(f"{folder / SETTINGS}: {kind}: no file '{named}' in {folder}; correct the name")

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.errors import ConfigError, SweepError
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import train_folds
-from subtext.runs.stages import FOLDS
 from subtext.sweeps.sweep import refit_seeds_of, run_sweep
 from subtext.sweeps.winner import WINNER, alone, facts_of, note_winner, refit
 from subtext.sweeps.workers import Plan
@@ -50,12 +49,12 @@ def run_nested(
     """
     if save_as is not None:
         raise ConfigError(
-            f"save_as={save_as}: a cross-validated sweep has a winner in every fold, each in {FOLDS}/K/conf; name one "
-            "fold by fold= to save its winner"
+            f"save_as={save_as}: a cross-validated sweep has a winner in every fold, each in {RunFile.FOLDS}/K/conf; "
+            "name one fold by fold= to save its winner"
         )
     plans = []
     for fold in range(folds):
-        plan = plan_of(folder / FOLDS / str(fold), fold)
+        plan = plan_of(folder / RunFile.FOLDS / str(fold), fold)
         plan = replace(plan, name=f"{plan.name}-fold-{fold}")
         plans.append(plan)
         log.info("fold %d of %d", fold + 1, folds)

@@ -9,8 +9,9 @@ import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from subtext.core.writing import write_json
 from subtext.errors import ConfigError, RunError, SweepError
-from subtext.runs.folder import RunFolder, git_commit, package_versions
+from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import Composition, override, unresolved
 from subtext.sweeps.space import Space
@@ -232,7 +233,7 @@ def refit_seeds_of(plan: Plan, count: int) -> range:
 
 def report(plan: Plan, sweep: Sweep) -> None:
     """Write the sweep's page and figures; what goes wrong with a figure must not cost the refit, nor hide an error."""
-    from subtext.report.sweep_page import report_sweep
+    from subtext.sweeps.page import report_sweep
 
     try:
         report_sweep(plan.folder, sweep.study)
@@ -304,21 +305,18 @@ def _check_whole(key: str, value: Any, least: int) -> None:
 
 def _write_facts(plan: Plan, sweep: Sweep) -> None:
     """Keep what the study is beside it: the folder alone tells how to repeat it."""
-    run = RunFolder(plan.folder)
-    run.make()
-    run.write_json(
-        "sweep.json",
-        {
-            "name": plan.name,
-            "storage": sweep.storage.shown,
-            "trials": plan.trials,
-            "seeds": list(plan.seeds),
-            "overrides": list(plan.overrides),
-            "definition": plan.definition,
-            "commit": git_commit(),
-            "versions": package_versions() | {"optuna": optuna.__version__},
-        },
-    )
+    facts = {
+        "name": plan.name,
+        "storage": sweep.storage.shown,
+        "trials": plan.trials,
+        "seeds": list(plan.seeds),
+        "overrides": list(plan.overrides),
+        "definition": plan.definition,
+        "commit": git_commit(),
+        "versions": package_versions() | {"optuna": optuna.__version__},
+    }
+    with writing_into(plan.folder):
+        write_json(plan.folder / "sweep.json", facts)
 
 
 def _most_common_reason(sweep: Sweep) -> str:

@@ -16,9 +16,10 @@ import yaml
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
+from subtext.core.writing import write_json, write_text
 from subtext.errors import ConfigError, RunError
 from subtext.runs.evaluate import evaluate_seeds
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFolder, writing_into
 from subtext.runs.train import train
 from subtext.sweeps.composition import NOT_COMPARED, Composition, unresolved
 from subtext.sweeps.storage import is_alive, own_lease, signs_of_life
@@ -169,9 +170,8 @@ def write_experiment(
         **_difference(_kept(wanted), _kept(start)),
     }
     text = f"# @package _global_\n# {origin}\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    target = RunFolder(place.parent)
-    target.make()
-    target.write_text(place.name, text)
+    with writing_into(place.parent):
+        write_text(place, text)
     again = Composition(
         composition.folder, [f"experiment={place.stem}"], [*composition.search_path, str(place.parent.parent.resolve())]
     ).config({})
@@ -201,8 +201,8 @@ def note_winner(folder: Path, file: str, facts: Mapping[str, Any]) -> None:
             aside = next(p for n in numbers if not (p := folder.with_name(f"{folder.name}-former-{n}")).exists())
             log.info("There is another winner than before; the runs of the former one are now in %s", aside)
             folder.rename(aside)
-    RunFolder(folder).make()
-    RunFolder(folder).write_json(file, facts)
+    with writing_into(folder):
+        write_json(folder / file, facts)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.core.writing import replacing
 from subtext.errors import ConfigError, WeightsError
 from subtext.vlm.spec import VlmSpec
 
@@ -119,9 +120,8 @@ def write_adapter(model: "torch.nn.Module", folder: Path, *, rank: int, alpha: f
 
     state = {_PREFIX + name.replace(".default.", "."): weight for name, weight in adapter_state(model).items()}
     names = sorted({match[1] for key in state if (match := _KEY.fullmatch(key))})
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / f"{WEIGHTS}.part", metadata={"format": "pt", _BASE: base})
-    (folder / f"{WEIGHTS}.part").replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as place:
+        save_file(state, place, metadata={"format": "pt", _BASE: base})
     about: dict[str, Any] = {
         "peft_type": "LORA",
         "base_model_name_or_path": None,

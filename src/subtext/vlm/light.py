@@ -12,7 +12,8 @@ from subtext.features.faces import FaceExtractor
 from subtext.features.index import FeatureIndex
 from subtext.features.text import TextExtractor
 from subtext.model.batches import typical_clip
-from subtext.runs.folder import RunFolder, load_classifier, load_extractors
+from subtext.runs.folder import RunFolder
+from subtext.runs.saved import load_classifier, load_extractors
 from subtext.vlm.cost import count_flops
 
 SIDE: Final = 320

@@ -29,8 +29,7 @@ from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.manifest.splits import fold_as_test
-from subtext.runs.evaluate import ANSWERS, WORDINGS
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.prepare import check_folds, read_corpus
 from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
@@ -144,7 +143,7 @@ def score(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     """
     run = RunFolder(folder)
     scoring = _Scoring(settings, run)
-    done = run.file("predictions.parquet").is_file() if scoring.shard else run.is_finished
+    done = run.file(RunFile.PREDICTIONS).is_file() if scoring.shard else run.is_finished
     goes_on = run.is_begun and not done and _same(run.settings(), settings)
     if run.is_begun and not goes_on and not settings["overwrite"]:
         state = "a finished run" if done else "a run of other settings"
@@ -480,7 +479,7 @@ class _Scoring:
             by_system.setdefault(row["control"], {}).setdefault((row["id"], row["head"]), []).append(row)
         tables = {name: self._table(base, by_system.get(name, {})) for name in ("", *self.controls)}
         answers = pd.DataFrame(self.records).drop(columns="shares")
-        self.run.write_table(ANSWERS, answers)
+        self.run.write_table(RunFile.ANSWERS, answers)
         self.run.add_facts(
             {
                 "groups": list(manifest.groups),
@@ -497,10 +496,10 @@ class _Scoring:
             calibrated(self._by_fold(manifest, table)).assign(control=name) for name, table in tables.items() if name
         ]
         if controls:
-            self.run.write_table("controls.parquet", pd.concat(controls, ignore_index=True))
+            self.run.write_table(RunFile.CONTROLS, pd.concat(controls, ignore_index=True))
         with self.run.writing():
-            write_csv(spread_over_wordings(answers, predictions), self.run.file(WORDINGS))
-        self.run.write_table("predictions.parquet", predictions)
+            write_csv(spread_over_wordings(answers, predictions), self.run.file(RunFile.WORDINGS))
+        self.run.write_table(RunFile.PREDICTIONS, predictions)
         if self.shard is None:
             from rich.console import Console
 

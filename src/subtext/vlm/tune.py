@@ -29,7 +29,7 @@ from subtext.model.batches import mix
 from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, resumable
 from subtext.model.fit import interruptible, quiet_lightning
 from subtext.model.task import seed_draws
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.prepare import read_corpus
 from subtext.vlm.adapters import add_adapter, targets, write_adapter
 from subtext.vlm.inputs import Encoded, Sample, Vlm
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARMS: Final = ("incongruence", "polarity", "placebo")
-ADAPTER: Final = "adapter"
-EXAMPLES: Final = "examples.csv"
 NEEDED: Final = ("incongruent", "verbal_polarity", "visual_polarity")
 """Labels of a row that any arm learns from, so that all learn from the same rows."""
 _IGNORED: Final = -100
@@ -326,16 +324,16 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     corpus = read_corpus(settings)
     examples = examples_of(corpus.manifest, questions, str(settings["labels"]), seed)
     encoder = Encoder(vlm)
-    if run.file(ADAPTER).exists() and not settings["overwrite"]:
+    if run.file(RunFile.ADAPTER).exists() and not settings["overwrite"]:
         raise RunError(f"{folder} holds a finished adapter; choose another name=, or replace it by overwrite=true")
-    if run.is_begun and not run.file(ADAPTER).exists() and _same(run.settings(), settings):
+    if run.is_begun and not run.file(RunFile.ADAPTER).exists() and _same(run.settings(), settings):
         log.info("going on with %s", folder)
     else:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     stream = Stream(len(examples), spec.every * spec.batch_size, seed)
     taught = _taught(examples, stream, spec.steps * spec.batch_size)
     with run.writing():
-        write_csv(taught, run.file(EXAMPLES))
+        write_csv(taught, run.file(RunFile.EXAMPLES))
     base = folder_digest(vlm.folder, DigestMemory(Path(settings["paths"]["work"]) / "vlm" / "files.sqlite"))
     model = vlm.model
     torch.manual_seed(mix(seed, 3))  # of the adapters' first numbers
@@ -347,8 +345,8 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     began = time.perf_counter()
     losses = _fit(task, loader, spec, torch.device(vlm.spec.device), folder)
     with run.writing():
-        write_csv(losses, run.file("history.csv"))
-        write_adapter(model, run.file(f"{ADAPTER}.part"), rank=spec.rank, alpha=spec.alpha, base=base)
+        write_csv(losses, run.file(RunFile.HISTORY))
+        write_adapter(model, run.file(RunFile.UNFINISHED_ADAPTER), rank=spec.rank, alpha=spec.alpha, base=base)
     run.add_facts(
         {
             "tuning": {
@@ -367,7 +365,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
         }
     )
     with run.writing():
-        run.file(f"{ADAPTER}.part").rename(run.file(ADAPTER))
+        run.file(RunFile.UNFINISHED_ADAPTER).rename(run.file(RunFile.ADAPTER))
     return run
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import pandas as pd
 
 from subtext.core.safe_path import safe_path
+from subtext.core.writing import UNFINISHED, write_json
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
@@ -179,7 +180,7 @@ class Studio(Corpus):
             for clip in clips.glob("studio-*.mp4"):
                 clip.unlink()
         clips.mkdir(parents=True, exist_ok=True)
-        begun.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_json(begun, settings)
         done.unlink(missing_ok=True)
         self._render(plan)
         write_manifest(manifest, manifest_path)
@@ -210,7 +211,7 @@ class Studio(Corpus):
 
     def _render(self, plan: pd.DataFrame) -> None:
         # Imported here: a corpus that is already there needs no codec.
-        from subtext.corpora.studio.render import PART, PictureFormat, clips_of, render_clip
+        from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
 
         width, height, fps = self.picture
         picture = PictureFormat(width, height, fps)
@@ -223,7 +224,7 @@ class Studio(Corpus):
         else:
             _render_apart(workers, [partial(render_clip, clip, self.seed, picture) for clip in clips])
         # What an earlier build was writing when it was killed. A younger file may be another build's.
-        for left in (self.folder / _CLIPS).glob(f"{PART}*"):
+        for left in (self.folder / _CLIPS).glob(f"{UNFINISHED}*"):
             if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
                 left.unlink(missing_ok=True)
 

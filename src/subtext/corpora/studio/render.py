@@ -1,6 +1,5 @@
 """From one row of the plan to one mp4 file."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from subtext.core.writing import replacing
 from subtext.corpora.studio.face import CANVAS, CENTRE, Expression, Head, Image
 from subtext.corpora.studio.plan import clip_id
 from subtext.corpora.studio.speakers import Look, Speaker, draw_speaker
@@ -18,7 +18,6 @@ from subtext.corpora.studio.voice import Waveform, draw_delivery, speak
 from subtext.media.write import write_mp4
 
 SAMPLE_RATE: Final = 16_000
-PART: Final = ".part-"
 """How the name of a file begins that is being written."""
 STAGE: Final = (320, 240)
 """Pictures are drawn at this width and height, then brought to the size asked for."""
@@ -77,12 +76,8 @@ def render_clip(clip: Clip, seed: int, picture: PictureFormat) -> Path:
     speaker = draw_speaker(seed, clip.speaker_number)
     waveform, mouth = _sound(clip, speaker, np.random.default_rng([seed, 21, clip.number]))
     frames = _frames(clip, speaker, mouth, picture, np.random.default_rng([seed, 22, clip.number]))
-    part = clip.path.with_name(f"{PART}{clip.path.stem}.{os.getpid()}.mp4")
-    try:
+    with replacing(clip.path) as part:
         write_mp4(part, frames, picture.fps, waveform if clip.sound_recorded else None, SAMPLE_RATE, preset=_PRESET)
-        os.replace(part, clip.path)
-    finally:
-        part.unlink(missing_ok=True)
     return clip.path
 
 

@@ -14,7 +14,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from subtext.core.tables import write_csv
-from subtext.report.sweep_figures import (
+from subtext.sweeps.figures import (
     FIGURES,
     best_first,
     completed_trials,

@@ -5,7 +5,6 @@ apart. For all else, as parallel coordinates and slices, `optuna-dashboard SWEEP
 """
 
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from subtext.core.writing import replacing
 from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, VERMILION
 from subtext.sweeps.study import best_first, completed_trials, counted_trials, front
 
@@ -330,7 +330,6 @@ def _save(figure: "Figure", path: Path, title: str, columns: int = 0) -> Path:
     if columns:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)
-    beside = path.with_name(f"{path.name}.part")
-    figure.savefig(beside, dpi=150, format="png")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150, format="png")
     return path

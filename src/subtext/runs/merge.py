@@ -9,8 +9,8 @@ import pandas as pd
 from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.prompted import calibrated, spread_over_wordings, summary
-from subtext.runs.evaluate import ANSWERS, CONTROLS, PREDICTIONS, WORDINGS, flat, read_parquet, read_tables
-from subtext.runs.folder import RunFolder, check_out
+from subtext.runs.evaluate import flat, read_parquet, read_tables
+from subtext.runs.folder import RunFile, RunFolder, check_out
 
 _FREE: Final = ("shard", "folder", "overwrite", "workers", "debug", "paths")
 """Settings in which parts of one run may differ."""
@@ -36,7 +36,7 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
     runs = [RunFolder(folder) for folder in folders]
     settings = _settings(runs)
     tables = [read_tables(run) for run in runs]
-    answers = pd.concat([read_parquet(run.file(ANSWERS)) for run in runs], ignore_index=True)
+    answers = pd.concat([read_parquet(run.file(RunFile.ANSWERS)) for run in runs], ignore_index=True)
     facts = [run.run() for run in runs]
     about = _about(runs, facts)
     rows = pd.concat([predictions for predictions, _ in tables], ignore_index=True)
@@ -45,20 +45,20 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
         raise RunError(f"two parts hold the clip '{repeated.iloc[0]}'; score them again with this version")
     check_out(out)
     target = RunFolder(out)
-    merged_before = target.file("run.json").is_file() and "shards" in target.run()
+    merged_before = target.file(RunFile.RUN).is_file() and "shards" in target.run()
     target.begin({**settings, "shard": None, "folder": str(out)}, overwrite=merged_before)
     predictions = calibrated(rows)
     controls = [table for _, table in tables if table is not None]
     if controls:
         together = pd.concat(controls, ignore_index=True)
         parts = [calibrated(part) for _, part in together.groupby("control", sort=False)]
-        target.write_table(CONTROLS, pd.concat(parts, ignore_index=True))
-    target.write_table(ANSWERS, answers)
+        target.write_table(RunFile.CONTROLS, pd.concat(parts, ignore_index=True))
+    target.write_table(RunFile.ANSWERS, answers)
     shared = {key: facts[0].get(key) for key in ("groups", "labels", "question", "nature")}
     target.add_facts({**shared, "rows": len(rows), "vlm": about | summary(predictions, answers), "shards": facts})
     with target.writing():
-        write_csv(spread_over_wordings(answers, predictions), target.file(WORDINGS))
-    target.write_table(PREDICTIONS, predictions)
+        write_csv(spread_over_wordings(answers, predictions), target.file(RunFile.WORDINGS))
+    target.write_table(RunFile.PREDICTIONS, predictions)
     return target
 
 

@@ -1,0 +1,127 @@
+"""The model in a run folder, built again.
+
+Nothing in this module imports Lightning: prediction reads run folders too.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from subtext.errors import ConfigError, WeightsError
+from subtext.runs.folder import RunFile, RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from subtext.features.extractor import Extractor
+    from subtext.model.classifier import IncongruenceClassifier
+
+
+def load_classifier(folder: Path | str) -> "IncongruenceClassifier":
+    """The trained model of a run, in eval mode.
+
+    Raises:
+        RunError: the folder holds no finished model.
+        WeightsError: its weights are missing, unreadable, or of another model.
+    """
+    run = RunFolder(folder)
+    classifier = build_classifier(run.model())
+    path = run.file(RunFile.WEIGHTS)
+    weights = read_weights(path)
+    own = classifier.state_dict()
+    different = sorted(
+        {name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape}
+        | (weights.keys() - own.keys())
+    )
+    if different:
+        raise WeightsError(
+            f"{path} does not fit the model that model.json beside it describes ({len(different)} tensors differ, "
+            f"first '{different[0]}'); they come from different runs: copy a run folder as a whole"
+        )
+    classifier.load_state_dict(weights)
+    return classifier.eval()
+
+
+def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
+    """The model that `model.json` describes, without its weights.
+
+    Raises:
+        TrustError: the description names anything that no model of this package consists of.
+        WeightsError: it cannot be built from.
+    """
+    from subtext.core.building import build
+    from subtext.core.targets import check_targets
+    from subtext.encoders.encoder import Encoder
+    from subtext.fusion.base import Fusion
+    from subtext.model.classifier import IncongruenceClassifier
+    from subtext.model.heads import Heads
+
+    check_targets(described, "model.json")
+    try:
+        encoders = {
+            # The weights come from the run, never from where they came from when it was trained.
+            modality: build(
+                {**node, **{k: None if k == "weights" else False for k in _SOURCES if k in node}},
+                Encoder,
+            )
+            for modality, node in described["encoders"].items()
+        }
+        dim = next(iter(encoders.values())).dim
+        fusion = described["fusion"]
+        return IncongruenceClassifier(
+            encoders=encoders,
+            fusion=None if fusion is None else build(fusion, Fusion, modalities=list(encoders), dim=dim),
+            heads=Heads(**described["heads"], dim=dim),
+        )
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:
+        raise WeightsError(f"model.json does not describe a model of this version of subtext: {error}") from error
+
+
+_SOURCES: Final = ("pretrained", "weights")
+
+
+def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str, "Extractor"]:
+    """The extractors that made the streams a run was trained on.
+
+    Args:
+        folder: the run.
+        models: folder with detector weights, where they are not where the run had them.
+
+    Raises:
+        RunError: the folder holds no finished model.
+        TrustError: the description names anything that no model of this package consists of.
+        WeightsError: it cannot be built from.
+    """
+    from subtext.core.building import build
+    from subtext.core.targets import check_targets
+    from subtext.features.extractor import Extractor
+
+    described = RunFolder(folder).model()
+    check_targets(described, RunFolder(folder).file(RunFile.MODEL))
+    extractors: dict[str, Extractor] = {}
+    try:
+        for modality, node in described["extractors"].items():
+            # Leave to use the network is for the user to give, not for a folder that may be somebody else's.
+            node = {**node, **({"allow_download": False} if "allow_download" in node else {})}
+            if models is not None and "models" in node:
+                node["models"] = str(models)
+            extractors[modality] = build(node, Extractor)
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "
+            "train the run again"
+        ) from error
+    return extractors
+
+
+def read_weights(path: Path) -> dict[str, "Tensor"]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: it is missing, or anything else than safetensors; nothing is ever unpickled.
+    """
+    from subtext.encoders.encoder import read_safetensors
+
+    if not path.is_file():
+        raise WeightsError(f"no {path.name} in {path.parent}; give the folder of a finished training run")
+    return read_safetensors(path)
