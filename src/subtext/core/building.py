@@ -12,14 +12,14 @@ from subtext.core.targets import MOVED
 from subtext.errors import ConfigError, SubtextError
 
 
-def build(node: Mapping[str, Any], kind: type | None = None, **more: Any) -> Any:
+def build(node: Mapping[str, Any], kind: type | tuple[type, ...] | None = None, **more: Any) -> Any:
     """Call a node's `_target_` with its other entries, nodes inside it first.
 
     It calls whatever the node names: one from a folder goes through `subtext.core.targets.check_targets` before.
 
     Args:
         node: plain values; `_partial_: true` gives a function that waits for the rest of its arguments.
-        kind: what the result must be an instance of.
+        kind: what the result must be an instance of, or one of several.
         more: further arguments.
 
     Raises:
@@ -44,7 +44,8 @@ def build(node: Mapping[str, Any], kind: type | None = None, **more: Any) -> Any
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
     if kind is not None and not isinstance(result, kind):
-        raise ConfigError(f"{name} is no {kind.__name__}; name a class that is")
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ConfigError(f"{name} is no {wanted}; name a class that is")
     return result
 
 

@@ -17,6 +17,7 @@ MOVED: Final[Mapping[str, str]] = {
     "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
     "subtext.sweeps.grid.GridSampler": "subtext.sweeps.samplers.GridSampler",
     "subtext.sweeps.pruners.PatientPruner": "subtext.sweeps.samplers.PatientPruner",
+    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
 }
 """Where the classes are that configurations and models of earlier versions name elsewhere."""
 
@@ -69,7 +70,7 @@ _FUSIONS: Final = frozenset(
         "subtext.fusion.lowrank.LowRankFusion",
         "subtext.fusion.shared_private.SharedPrivateFusion",
         "subtext.fusion.tensor.TensorFusion",
-        "subtext.model.posterior.PosteriorFusion",
+        "subtext.model.posterior.PosteriorCells",
     }
 )
 
