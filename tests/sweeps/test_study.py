@@ -48,7 +48,12 @@ def _quiet() -> None:
 
 
 def sweep(
-    folder: Path, space: dict[str, Any] = SMALL, *, sampler: str = "random", storage: str | None = None, **more: Any
+    folder: Path,
+    space: dict[str, Any] = SMALL,
+    *,
+    sampler: str | dict[str, Any] = "random",
+    storage: str | None = None,
+    **more: Any,
 ) -> Sweep:
     # A journal opens fastest.
     kept: Storage = open_storage(storage or str(folder / "study.journal"), folder, "test")
@@ -56,7 +61,7 @@ def sweep(
         "name": "test",
         "space": Space.parse(space, where="mine.yaml"),
         "objectives": {"selection": "maximize"},
-        "sampler": SAMPLERS[sampler],
+        "sampler": SAMPLERS[sampler] if isinstance(sampler, str) else sampler,
         "pruner": {"_target_": "optuna.pruners.NopPruner"},
         "trials": 8,
         "max_failures": None,
@@ -324,6 +329,17 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with(change: dict[str, A
     with pytest.raises(ConfigError, match="begun with other settings") as raised:
         sweep(tmp_path, **change)
     assert said in str(raised.value)
+
+
+def test_a_study_begun_when_classes_had_other_names_goes_on(tmp_path: Path) -> None:
+    before = {"sampler": {"_target_": "subtext.sweeps.grid.GridSampler"}}
+    patient = {"_target_": "subtext.sweeps.pruners.PatientPruner", "patience": 3}
+    before["pruner"] = patient | {"wrapped_pruner": {"_target_": "optuna.pruners.NopPruner"}}
+    ran = run(sweep(tmp_path, definition=before, trials=2, **before))
+    now = json.loads(json.dumps(before).replace("grid.Grid", "samplers.Grid").replace("pruners.Pat", "samplers.Pat"))
+    assert now != before
+    ran += run(sweep(tmp_path, definition=now, trials=4, **now))
+    assert len({point_key(point) for point in ran}) == 4
 
 
 def test_objectives_in_another_order_are_refused(tmp_path: Path) -> None:

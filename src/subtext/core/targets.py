@@ -14,7 +14,6 @@ from subtext.errors import TrustError
 MOVED: Final[Mapping[str, str]] = {
     "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
     "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
-    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
     "subtext.sweeps.grid.GridSampler": "subtext.sweeps.samplers.GridSampler",
     "subtext.sweeps.pruners.PatientPruner": "subtext.sweeps.samplers.PatientPruner",
     "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
