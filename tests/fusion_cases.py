@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.labels import POLARITIES, derive_labels
 from subtext.model.heads import HEADS
-from subtext.model.posterior import PosteriorFusion
+from subtext.model.posterior import PosteriorCells
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "fusion"
 FILES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
@@ -41,16 +42,16 @@ TIMES = {"visual": 7, "text": 1, "prosody": 12}
 def make(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
     """A strategy that reads tokens of width `DIM`; `posterior` behind readouts that stand in for the polarity heads."""
     fusion = strategy(name, modalities)
-    return BehindReadouts(fusion) if isinstance(fusion, PosteriorFusion) else fusion
+    return BehindReadouts(fusion) if isinstance(fusion, PosteriorCells) else fusion
 
 
-def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
+def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Any:
     """A strategy as it is configured; `posterior` with the cells of two hundred clips."""
     torch.manual_seed(0)
     file, settings = VARIANTS.get(name, (name, {}))
     config = OmegaConf.load(CONF / f"{file}.yaml")
-    fusion: Fusion = instantiate(config, modalities=modalities, dim=DIM, **settings)
-    if isinstance(fusion, PosteriorFusion):
+    fusion = instantiate(config, modalities=modalities, dim=DIM, **settings)
+    if isinstance(fusion, PosteriorCells):
         fusion.fit(targets())
     return fusion
 
@@ -58,18 +59,15 @@ def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
 class BehindReadouts(Fusion):
     """Fixed readouts of each modality's mean token, and what the fusion makes of these logits."""
 
-    def __init__(self, fusion: PosteriorFusion) -> None:
+    def __init__(self, fusion: PosteriorCells) -> None:
         super().__init__(modalities=fusion.modalities, dim=DIM)
-        self.fusion = fusion
+        self.cells = fusion
         self.register_buffer("readouts", torch.randn(len(self.modalities), DIM, len(POLARITIES)))
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Fused:
-        return self.fusion(
-            {
-                modality: Tokens(sequence.values @ self.readouts[place], sequence.mask)
-                for place, (modality, sequence) in enumerate(self.complete(tokens).items())
-            }
-        )
+        given = self.complete(tokens)
+        logits = {m: given[m].mean() @ self.readouts[place] for place, m in enumerate(self.modalities)}
+        return Fused(self.cells.weigh(logits, {m: sequence.present for m, sequence in given.items()}), None)
 
 
 def targets(rows: int = 200, seed: int = 7) -> dict[str, Tensor]:

@@ -147,7 +147,7 @@ def write_corpus(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("emotions")
-    node = {"_target_": "subtext.model.posterior.PosteriorFusion", "smoothing": 0.0, "cells": "auto"}
+    node = {"_target_": "subtext.model.posterior.PosteriorCells", "smoothing": 0.0, "cells": "auto"}
     heads = ["incongruent", "verbal_emotion", "vocal_emotion"]
     base = settings(folder, write_corpus(folder / "corpus"), heads=heads)
     base["trainer"]["max_epochs"] = 8

@@ -100,8 +100,9 @@ def test_reconstruction_does_not_shrink_what_is_to_be_reconstructed() -> None:
 def test_cost_can_be_told(name: str, record_property: Callable[[str, object], None]) -> None:
     model = classifier(name)
     tokens = batch(rows=1, subsets=False)
-    assert model.fusion is not None
-    parameters = sum(p.numel() for p in model.fusion.parameters())
+    part = model.fusion or model.posterior
+    assert part is not None
+    parameters = sum(p.numel() for p in part.parameters())
     counts = model.counts()
     assert counts["trainable"] == sum(p.numel() for p in model.parameters())
     whole = model.flops(tokens)

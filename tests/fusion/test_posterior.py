@@ -27,7 +27,7 @@ from subtext.labels import (
 from subtext.model.batches import Batch
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HEADS, Heads
-from subtext.model.posterior import PosteriorFusion
+from subtext.model.posterior import PosteriorCells
 from subtext.model.task import IncongruenceTask
 from subtext.runs.folder import RunFolder
 from subtext.runs.saved import load_classifier
@@ -47,11 +47,20 @@ def said(values: list[list[float]], present: list[bool] | None = None) -> Tokens
     return Tokens(torch.tensor(values)[:, None, :], there[:, None])
 
 
+def answers_of(cells: PosteriorCells, tokens: dict[str, Tokens]) -> dict[str, Tensor]:
+    """What the cells answer to logits at one position a row."""
+    return cells({m: said.mean() for m, said in tokens.items()}, {m: said.present for m, said in tokens.items()})
+
+
+def weights_of(cells: PosteriorCells, tokens: dict[str, Tokens]) -> Tensor:
+    return cells.weigh({m: said.mean() for m, said in tokens.items()}, {m: said.present for m, said in tokens.items()})
+
+
 def test_an_example_by_hand() -> None:
     """Ten clips: words and face both negative 4, negative with a smile 4, both positive 2."""
     table = pd.DataFrame({"verbal_polarity": [-1] * 8 + [1] * 2, "visual_polarity": [-1] * 4 + [1] * 6})
     table["engagement"] = [10.0] * 4 + [20.0] * 4 + [30.0] * 2
-    fusion = PosteriorFusion(modalities=("visual", "text"), dim=DIM)
+    fusion = PosteriorCells(modalities=("visual", "text"), dim=DIM)
     fusion.fit(labels_of(derive_labels(table)))
     face, words = [0.2, 0.0, 0.8], [0.9, 0.0, 0.1]
     tokens = {
@@ -63,7 +72,7 @@ def test_an_example_by_hand() -> None:
     masking = 0.4 * (0.8 / 0.6) * (0.9 / 0.8)
     both_positive = 0.2 * (0.8 / 0.6) * (0.1 / 0.2)
     total = both_negative + masking + both_positive
-    answers = fusion(tokens).answers
+    answers = answers_of(fusion, tokens)
     assert float(answers["incongruent"].sigmoid()) == pytest.approx(masking / total, abs=1e-5)
     kinds = answers["type"].softmax(dim=1)[0]
     assert float(kinds[INCONGRUENCE_TYPES.index("masking")]) == pytest.approx(masking / total, abs=1e-5)
@@ -74,14 +83,14 @@ def test_an_example_by_hand() -> None:
 
 def test_absent_modalities_have_their_marginals_and_nothing_at_all_the_label_its_share() -> None:
     table = pd.DataFrame({"verbal_polarity": [-1] * 8 + [1] * 2, "visual_polarity": [-1] * 4 + [1] * 6})
-    fusion = PosteriorFusion(modalities=("visual", "text"), dim=DIM)
+    fusion = PosteriorCells(modalities=("visual", "text"), dim=DIM)
     fusion.fit(labels_of(derive_labels(table)))
     logits = np.log([0.2, 1e-9, 0.8]).tolist()
     tokens = {
         "visual": said([logits, logits], [True, False]),
         "text": said([[9.0, 0.0, -9.0]] * 2, [False, False]),
     }
-    shares = fusion(tokens).answers["incongruent"].sigmoid()
+    shares = answers_of(fusion, tokens)["incongruent"].sigmoid()
     # P(incongruent | face) = P(negative words | smiling face) * P(smiling face), and of all clips 4 in 10.
     torch.testing.assert_close(shares, torch.tensor([4 / 6 * 0.8, 0.4]), atol=1e-5, rtol=0)
 
@@ -100,7 +109,7 @@ def test_it_is_the_control_from_tables(target: str, calibrated: bool) -> None:
         table.loc[table["split"] == "val", list(POLARITY_COLUMN.values())] = pd.NA
     expected = posterior_product(table, target)
 
-    fusion = PosteriorFusion(modalities=MODALITIES, dim=DIM)
+    fusion = PosteriorCells(modalities=MODALITIES, dim=DIM)
     fusion.fit(labels_of(table[table["split"] == "train"]))
     logits = {m: torch.from_numpy(np.log(table[names[m]].to_numpy())).float() for m in MODALITIES}
     there = {m: ~values.isnan().any(dim=1) for m, values in logits.items()}
@@ -111,7 +120,7 @@ def test_it_is_the_control_from_tables(target: str, calibrated: bool) -> None:
     fusion.calibrate({m: v[val] for m, v in logits.items()}, {m: v[val] for m, v in labels.items()})
     assert bool((fusion.temperatures != 1).all()) is calibrated
     tokens = {m: Tokens(logits[m].nan_to_num(0)[:, None], there[m][:, None]) for m in MODALITIES}
-    found = fusion(tokens).answers[target].sigmoid()
+    found = answers_of(fusion, tokens)[target].sigmoid()
     np.testing.assert_allclose(found.numpy(), expected.to_numpy(), atol=2e-4)
 
 
@@ -121,7 +130,7 @@ def test_the_cells_are_the_active_rule(counted: bool) -> None:
     table = pd.DataFrame(
         [(v, f) for v in (-1, 0, 1) for f in (-1, 0, 1)], columns=["verbal_polarity", "visual_polarity"]
     )
-    fusion = PosteriorFusion(modalities=("text", "visual"), dim=DIM)
+    fusion = PosteriorCells(modalities=("text", "visual"), dim=DIM)
     fusion.fit(labels_of(derive_labels(table, rule)))
     assert torch.equal(fusion.in_cell("incongruent").view(3, 3).bool(), torch.from_numpy(rule.matrix()))
 
@@ -131,7 +140,7 @@ def test_voice_against_face_where_words_have_no_labels() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"visual_polarity": rng.integers(-1, 2, 90), "vocal_polarity": rng.integers(-1, 2, 90)})
     table["incongruent"] = table["visual_polarity"] != table["vocal_polarity"]
-    fusion = PosteriorFusion(modalities=MODALITIES, dim=DIM)
+    fusion = PosteriorCells(modalities=MODALITIES, dim=DIM)
     fusion.fit(labels_of(table))
     agree, differ = [9.0, 0.0, -9.0], [-9.0, 0.0, 9.0]
     tokens = {
@@ -139,7 +148,7 @@ def test_voice_against_face_where_words_have_no_labels() -> None:
         "prosody": said([agree, differ]),
         "text": said([agree, agree], [False] * 2),
     }
-    assert (fusion(tokens).answers["incongruent"] > 0).tolist() == [False, True]
+    assert (answers_of(fusion, tokens)["incongruent"] > 0).tolist() == [False, True]
 
 
 def emotional(values: dict[str, float]) -> Tokens:
@@ -147,7 +156,7 @@ def emotional(values: dict[str, float]) -> Tokens:
     return said([np.log([values.get(name, 0.0) + 1e-9 for name in EMOTIONS]).tolist()])
 
 
-def two_emotions(*heads: str, **settings: object) -> PosteriorFusion:
+def two_emotions(*heads: str, **settings: object) -> PosteriorCells:
     """Ten clips of face and voice: both sad 4, sad with an angry voice 4, both angry 2. All of them are negative."""
     table = pd.DataFrame(
         {"visual_emotion": ["sadness"] * 8 + ["angry"] * 2, "vocal_emotion": ["sad"] * 4 + ["anger"] * 6}
@@ -155,7 +164,7 @@ def two_emotions(*heads: str, **settings: object) -> PosteriorFusion:
     table["incongruent"] = [False] * 4 + [True] * 4 + [False] * 2
     table["engagement"] = [10.0] * 4 + [20.0] * 4 + [30.0] * 2
     table["visual_polarity"] = table["vocal_polarity"] = -1
-    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM, **settings)
+    fusion = PosteriorCells(modalities=("visual", "prosody"), dim=DIM, **settings)
     fusion.choose_cells(heads)
     fusion.fit(labels_of(table))
     return fusion
@@ -172,14 +181,14 @@ def test_an_example_of_emotions_by_hand() -> None:
     differ = 0.4 * (0.5 / 0.8) * (0.6 / 0.6)
     both_angry = 0.2 * (0.5 / 0.2) * (0.6 / 0.6)
     total = both_sad + differ + both_angry
-    fused = fusion(tokens)
-    assert float(fused.answers["incongruent"].sigmoid()) == pytest.approx(differ / total, abs=1e-5)
+    answers = answers_of(fusion, tokens)
+    assert float(answers["incongruent"].sigmoid()) == pytest.approx(differ / total, abs=1e-5)
     mean = (10 * both_sad + 20 * differ + 30 * both_angry) / total
-    assert float(fused.answers["engagement"]) == pytest.approx(mean, abs=1e-4)
-    cells = fused.embedding.view(len(EMOTIONS), len(EMOTIONS))
+    assert float(answers["engagement"]) == pytest.approx(mean, abs=1e-4)
+    cells = weights_of(fusion, tokens).view(len(EMOTIONS), len(EMOTIONS))
     assert float(cells[EMOTIONS.index("sad"), EMOTIONS.index("angry")]) == pytest.approx(differ / total, abs=1e-5)
     assert int((cells > 0).sum()) == 3
-    alone = fusion({"prosody": tokens["prosody"]}).answers["incongruent"].sigmoid()
+    alone = answers_of(fusion, {"prosody": tokens["prosody"]})["incongruent"].sigmoid()
     # P(incongruent | voice) = P(sad face | angry voice) * P(angry voice | sad or angry voice).
     assert float(alone) == pytest.approx(4 / 6 * 0.6 / 0.9, abs=1e-5)
 
@@ -187,13 +196,13 @@ def test_an_example_of_emotions_by_hand() -> None:
 def test_polarities_cannot_tell_negative_emotions_apart() -> None:
     fusion = two_emotions()
     tokens = {m: said([[5.0, 0.0, -5.0]]) for m in fusion.modalities}
-    assert float(fusion(tokens).answers["incongruent"].sigmoid()) == pytest.approx(0.4, abs=1e-5)
+    assert float(answers_of(fusion, tokens)["incongruent"].sigmoid()) == pytest.approx(0.4, abs=1e-5)
 
 
 def test_one_modality_may_have_emotions_and_another_polarities() -> None:
     table = pd.DataFrame({"visual_emotion": ["sad", "angry", "happy", "happy"], "vocal_polarity": [-1, 0, 1, 1]})
     table["incongruent"] = [False, True, False, False]
-    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM)
+    fusion = PosteriorCells(modalities=("visual", "prosody"), dim=DIM)
     fusion.choose_cells(["visual_emotion", "vocal_polarity"])
     fusion.fit(labels_of(table))
     rows = torch.tensor([EMOTIONS.index("sad"), EMOTIONS.index("happy")] * 10)
@@ -202,9 +211,8 @@ def test_one_modality_may_have_emotions_and_another_polarities() -> None:
     assert fusion.biases.shape == (2, 9)
     assert not bool(fusion.biases[1].any())
     tokens = {"visual": emotional({"angry": 0.9, "happy": 0.1}), "prosody": said([[-9.0, 9.0, -9.0]])}
-    fused = fusion(tokens)
-    assert fused.embedding.shape == (1, 27)
-    assert float(fused.answers["incongruent"]) > 0
+    assert weights_of(fusion, tokens).shape == (1, 27)
+    assert float(answers_of(fusion, tokens)["incongruent"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -217,7 +225,7 @@ def test_one_modality_may_have_emotions_and_another_polarities() -> None:
     ],
 )
 def test_what_the_cells_are_made_of(cells: str, heads: tuple[str, ...], face: str, voice: str) -> None:
-    fusion = PosteriorFusion(modalities=("visual", "prosody"), dim=DIM, cells=cells)
+    fusion = PosteriorCells(modalities=("visual", "prosody"), dim=DIM, cells=cells)
     fusion.choose_cells(heads)
     assert {m: spec.name for m, spec in fusion.reads.items()} == {"visual": face, "prosody": voice}
     assert len(fusion.cells) == (9 if "emotion" in face else 3) * (9 if "emotion" in voice else 3)
@@ -226,12 +234,12 @@ def test_what_the_cells_are_made_of(cells: str, heads: tuple[str, ...], face: st
 
 def test_cells_of_anything_else_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"fusion\.cells must be one of auto, polarity, emotion, got 'mood'"):
-        PosteriorFusion(modalities=("text",), dim=DIM, cells="mood")
+        PosteriorCells(modalities=("text",), dim=DIM, cells="mood")
 
 
 def test_smoothing_adds_clips_of_independent_modalities() -> None:
     table = pd.DataFrame({"verbal_polarity": [-1] * 8 + [1] * 2, "visual_polarity": [-1] * 4 + [1] * 6})
-    fusion = PosteriorFusion(modalities=("text", "visual"), dim=DIM, smoothing=5.0)
+    fusion = PosteriorCells(modalities=("text", "visual"), dim=DIM, smoothing=5.0)
     fusion.fit(labels_of(derive_labels(table)))
     cells = fusion.cells.view(3, 3)
     assert float(cells.sum()) == pytest.approx(1)
@@ -245,20 +253,32 @@ def test_smoothing_adds_clips_of_independent_modalities() -> None:
 def test_labels_that_no_cell_is_sure_of_and_certain_ones_stay_finite() -> None:
     fusion = strategy("posterior")
     tokens = {m: said([[200.0, -200.0, -200.0]] * 2) for m in MODALITIES}
-    answers = fusion(tokens).answers
+    answers = answers_of(fusion, tokens)
     assert all(bool(torch.isfinite(values).all()) for values in answers.values())
     assert float(answers["incongruent"].max()) <= 30
 
 
 def test_without_clips_that_carry_all_polarities_it_says_so() -> None:
-    fusion = PosteriorFusion(modalities=("text", "visual"), dim=DIM)
+    fusion = PosteriorCells(modalities=("text", "visual"), dim=DIM)
     with pytest.raises(ConfigError, match="no training clip carries verbal_polarity and visual_polarity"):
         fusion.fit(labels_of(pd.DataFrame({"incongruent": [True, False]})))
     apart = pd.DataFrame({"verbal_polarity": [-1, pd.NA], "visual_polarity": [pd.NA, 1]}, dtype="Int64")
     with pytest.raises(ConfigError, match="switch off the encoder"):
         fusion.fit(labels_of(apart))
     with pytest.raises(ConfigError, match="smoothing"):
-        PosteriorFusion(modalities=("text",), dim=DIM, smoothing=-1.0)
+        PosteriorCells(modalities=("text",), dim=DIM, smoothing=-1.0)
+
+
+def test_answers_are_differentiable_by_the_logits_of_those_that_are_present() -> None:
+    cells = strategy("posterior")
+    logits = {m: torch.zeros(2, 3, requires_grad=True) for m in MODALITIES}
+    there = {m: torch.tensor([True, m != "text"]) for m in MODALITIES}
+    answers = cells(logits, there)
+    sum(answer.sum() for answer in answers.values()).backward()
+    for modality, given in logits.items():
+        assert given.grad is not None
+        assert torch.isfinite(given.grad).all()
+        assert (given.grad.abs().sum(dim=1) > 0).tolist() == there[modality].tolist()
 
 
 # -- with encoders and heads around it
@@ -274,7 +294,7 @@ def classifier(*heads: str, cells: str = "auto") -> IncongruenceClassifier:
     torch.manual_seed(0)
     return IncongruenceClassifier(
         encoders={m: Projection(m) for m in MODALITIES},
-        fusion=PosteriorFusion(modalities=MODALITIES, dim=DIM, cells=cells),
+        fusion=PosteriorCells(modalities=MODALITIES, dim=DIM, cells=cells),
         heads=Heads(names=heads, dim=DIM, dropout=0.0),
     )
 
@@ -370,7 +390,7 @@ def test_hidden_modalities_are_hidden_from_it() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("posterior")
     base = settings(folder, write_corpus(folder / "corpus"), class_weights="balanced", label_smoothing=0.1)
-    node = {"_target_": "subtext.model.posterior.PosteriorFusion", "smoothing": 0.0}
+    node = {"_target_": "subtext.model.posterior.PosteriorCells", "smoothing": 0.0}
     chosen = changed(base, fusion=node, controls=["text", "posterior_product", "shuffled"])
     train(chosen, folder / "run")
     return folder / "run"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from subtext.media.write import write_mp4
+from subtext.corpora.studio.write import write_mp4
 
 READ = """
 import sys

@@ -164,9 +164,11 @@ class TestTables:
         assert choices <= listed
 
     def test_run_folder(self) -> None:
-        from subtext.runs.folder import _WRITTEN
+        from subtext.runs.folder import RunFile
 
-        assert set(_WRITTEN) <= first_cells(section(self.PAGE, "A run folder"))
+        pooled = {RunFile.PER_SEED, RunFile.RUNS}
+        assert set(RunFile) - pooled <= first_cells(section(self.PAGE, "A run folder"))
+        assert pooled <= first_cells(text_of(self.PAGE))
 
     def test_metrics(self) -> None:
         from subtext.evaluation.evaluate import BINARY_METRICS, CONTROLS
@@ -198,7 +200,7 @@ class TestTables:
         assert of_replies.measures_markdown() in text_of(DOCS / "commands" / "replies.md")
 
     def test_sweep(self) -> None:
-        from subtext.report.sweep_figures import FIGURES
+        from subtext.sweeps.figures import FIGURES
 
         page = text_of(DOCS / "commands" / "sweep.md")
         assert all(f"`{name}.png`" in page for name in FIGURES)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from subtext.errors import ConfigError, NotFiniteError
+from subtext.runs import prepare
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
 from subtext.sweeps import objective as module
@@ -62,13 +63,13 @@ def test_test_rows_are_left_out_before_a_stream_is_read(
     path = Path(base["corpus"]["path"]).with_name("turned.csv")
     table.to_csv(path, index=False)
     seen: list[pd.DataFrame] = []
-    load = module.load_streams
+    load = prepare.load_clips
 
-    def watched(settings: Any, rows: pd.DataFrame, *rest: Any) -> Any:
+    def watched(rows: pd.DataFrame, *rest: Any) -> Any:
         seen.append(rows)
-        return load(settings, rows, *rest)
+        return load(rows, *rest)
 
-    monkeypatch.setattr(module, "load_streams", watched)
+    monkeypatch.setattr(prepare, "load_clips", watched)
 
     turned = changed(base, corpus__path=str(path))
     (score,) = run(Objective(turned, objectives=["selection"], seeds=[0], epochs=3), turned, study())
@@ -124,25 +125,25 @@ def test_a_loss_that_is_no_number_is_an_error_of_its_own(base: dict[str, Any]) -
 
 
 def test_what_trials_share_is_read_once(base: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = {"read_corpus": 0, "load_streams": 0}
+    calls = {"read_corpus": 0, "load_clips": 0}
     for name in calls:
-        original = getattr(module, name)
+        original = getattr(prepare, name)
 
         def counted(*given: Any, name: str = name, original: Any = original) -> Any:
             calls[name] += 1
             return original(*given)
 
-        monkeypatch.setattr(module, name, counted)
+        monkeypatch.setattr(prepare, name, counted)
     objective = Objective(base, objectives=["selection"], seeds=[0], epochs=3)
     asked = study()
     for rate in (0.001, 0.01):
         run(objective, base, asked, task__optimizer__lr=rate)
 
-    assert calls == {"read_corpus": 1, "load_streams": 1}
+    assert calls == {"read_corpus": 1, "load_clips": 1}
 
     run(objective, base, asked, task__max_steps__prosody=7)
 
-    assert calls == {"read_corpus": 1, "load_streams": 2}
+    assert calls == {"read_corpus": 1, "load_clips": 2}
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,19 @@ from subtext.errors import ConfigError, SubtextError
 MOVED: Final[Mapping[str, str]] = {
     "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
     "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
-    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorFusion",
+    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
 }
 """Where the classes are that configurations and models of earlier versions name elsewhere."""
 
 
-def build(node: Mapping[str, Any], kind: type | None = None, **more: Any) -> Any:
+def build(node: Mapping[str, Any], kind: type | tuple[type, ...] | None = None, **more: Any) -> Any:
     """Call a node's `_target_` with its other entries, nodes inside it first.
 
     It calls whatever the node names: one from a folder goes through `subtext.core.targets.check_targets` before.
 
     Args:
         node: plain values; `_partial_: true` gives a function that waits for the rest of its arguments.
-        kind: what the result must be an instance of.
+        kind: what the result must be an instance of, or one of several.
         more: further arguments.
 
     Raises:
@@ -50,7 +50,8 @@ def build(node: Mapping[str, Any], kind: type | None = None, **more: Any) -> Any
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}; correct the settings of this class") from error
     if kind is not None and not isinstance(result, kind):
-        raise ConfigError(f"{name} is no {kind.__name__}; name a class that is")
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ConfigError(f"{name} is no {wanted}; name a class that is")
     return result
 
 

@@ -68,7 +68,7 @@ _FUSIONS: Final = frozenset(
         "subtext.fusion.lowrank.LowRankFusion",
         "subtext.fusion.shared_private.SharedPrivateFusion",
         "subtext.fusion.tensor.TensorFusion",
-        "subtext.model.posterior.PosteriorFusion",
+        "subtext.model.posterior.PosteriorCells",
     }
 )
 

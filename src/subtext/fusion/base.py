@@ -21,7 +21,6 @@ class Fused:
         opinions: `[batch, n_modalities, dim]` where a strategy fuses decisions: the heads answer from each of them, and
             the answers are averaged with `evidence` as weights. None where the heads answer from `embedding`.
         losses: scalars by name, already weighted, that training adds to those of the heads. Empty in eval mode.
-        answers: what a strategy without a learned embedding answers by itself, by head, as `Heads` would.
         focus: how each modality's evidence is spread over its positions, `[batch, time]` by modality, zero at padding;
             a row's sum is the modality's evidence. In eval mode, where a strategy reads positions by weights that it
             pools them with; else None.
@@ -31,7 +30,6 @@ class Fused:
     evidence: Tensor | None
     opinions: Tensor | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
-    answers: Mapping[str, Tensor] = field(default_factory=dict)
     focus: Mapping[str, Tensor] | None = None
 
     @classmethod

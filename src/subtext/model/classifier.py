@@ -13,7 +13,7 @@ from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
 from subtext.model.heads import Heads
-from subtext.model.posterior import PosteriorFusion
+from subtext.model.posterior import PosteriorCells
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,17 @@ class IncongruenceClassifier(nn.Module):
 
     Args:
         encoders: one per modality, in the project's order.
-        fusion: how the modalities are brought together; None where every head reads one modality only.
+        fusion: how the modalities are brought together: from their tokens, or from what their own heads say; None where
+            every head reads one modality only.
         heads: the questions.
 
     Raises:
         ConfigError: the parts do not fit together.
     """
 
-    def __init__(self, *, encoders: Mapping[str, Encoder], fusion: Fusion | None, heads: Heads) -> None:
+    def __init__(
+        self, *, encoders: Mapping[str, Encoder], fusion: Fusion | PosteriorCells | None, heads: Heads
+    ) -> None:
         super().__init__()
         if not encoders:
             raise ConfigError("the model has no encoder; switch at least one of encoder.visual, .text, .prosody on")
@@ -49,20 +52,17 @@ class IncongruenceClassifier(nn.Module):
             if spec.modality is not None and spec.modality not in encoders:
                 raise ConfigError(f"the head '{spec.name}' needs encoder.{spec.modality}, which is off")
         self.encoders = nn.ModuleDict(dict(encoders))
-        self.fusion = fusion
+        self.fusion = fusion if isinstance(fusion, Fusion) else None
+        self.posterior = fusion if isinstance(fusion, PosteriorCells) else None
         self.heads = heads
         if self.posterior is not None:
             self._read_posteriors(self.posterior)
+        self.register_load_state_dict_pre_hook(_with_cells_in_their_place)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities that have an encoder."""
         return tuple(self.encoders)
-
-    @property
-    def posterior(self) -> PosteriorFusion | None:
-        """The fusion, where it combines what the heads of single modalities say."""
-        return self.fusion if isinstance(self.fusion, PosteriorFusion) else None
 
     def encoder(self, modality: str) -> Encoder:
         """One modality's encoder."""
@@ -94,16 +94,14 @@ class IncongruenceClassifier(nn.Module):
             the fusion's own losses as `auxiliary/NAME`, scalars.
         """
         tokens = self._tokens(embedded)
-        if self.fusion is None:
-            return self.heads(None, tokens)
-        answers: dict[str, Tensor] = {} if self.posterior is None else self.heads(None, tokens)
-        seen = tokens if self.posterior is None else _said(self.posterior, answers, tokens)
+        present = {m: sequence.present for m, sequence in tokens.items()}
         if hidden is not None:
-            seen = {m: t.drop(hidden[m]) if m in hidden else t for m, t in seen.items()}
-        fused = self.fusion(seen)
-        if self.posterior is not None:
-            answers |= {spec.name: fused.answers[spec.name] for spec in self.heads.specs if spec.modality is None}
-        elif fused.opinions is None:
+            present = {m: there & ~hidden[m] if m in hidden else there for m, there in present.items()}
+        if self.fusion is None:
+            answers = self.heads(None, tokens)
+            return answers if self.posterior is None else answers | self._from_posteriors(answers, present)
+        fused = self.fusion(tokens if hidden is None else {m: t.drop(~present[m]) for m, t in tokens.items()})
+        if fused.opinions is None:
             answers = self.heads(fused.embedding, tokens)
         else:
             answers = self.heads(fused.opinions, tokens, fused.evidence)
@@ -111,6 +109,13 @@ class IncongruenceClassifier(nn.Module):
             answers["evidence"] = fused.evidence
         answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}
         return answers
+
+    def _from_posteriors(self, answers: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the cells answer; the heads that they read learn from their own labels alone."""
+        cells = cast(PosteriorCells, self.posterior)
+        logits = {m: answers[spec.name].detach() for m, spec in cells.reads.items() if spec.name in answers}
+        found = cells(logits, present)
+        return {spec.name: found[spec.name] for spec in self.heads.specs if spec.modality is None}
 
     def focus(self, embedded: Mapping[str, Tokens]) -> dict[str, Tensor] | None:
         """How the evidence is spread over the tokens, `[batch, time']` by modality; see `Fused.focus`.
@@ -121,7 +126,7 @@ class IncongruenceClassifier(nn.Module):
         Returns:
             None where the fusion does not attend along time, or the model is in training mode.
         """
-        if self.fusion is None or self.posterior is not None:
+        if self.fusion is None:
             return None
         tokens = self._tokens(embedded)
         found = self.fusion(tokens).focus
@@ -153,7 +158,7 @@ class IncongruenceClassifier(nn.Module):
         """Modalities with a head of their own."""
         return {spec.modality for spec in self.heads.specs}
 
-    def _read_posteriors(self, posterior: PosteriorFusion) -> None:
+    def _read_posteriors(self, posterior: PosteriorCells) -> None:
         posterior.choose_cells(self.heads.names)
         wanted = [spec.name for spec in posterior.reads.values()]
         if not set(wanted) & set(self.heads.names):
@@ -162,7 +167,7 @@ class IncongruenceClassifier(nn.Module):
                 f"{' or '.join(wanted)} to task.heads if the corpus labels it, else choose another fusion"
             )
         # What nothing reads would get no gradient.
-        self.heads.leave_to_fusion()
+        self.heads.leave_to_cells()
         for modality in self.modalities:
             if modality not in self._read_alone:
                 self.encoder(modality).requires_grad_(False)
@@ -186,13 +191,9 @@ class IncongruenceClassifier(nn.Module):
         return int(counter.get_total_flops())
 
 
-def _said(posterior: PosteriorFusion, answers: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-    """The logits that the fusion reads as one position a row, `[batch, 1, classes]`; absent where there is no head."""
-    found = {}
-    for modality, sequence in tokens.items():
-        spec, there = posterior.reads[modality], sequence.present.unsqueeze(1)
-        logits = answers.get(spec.name)
-        if logits is None:
-            logits, there = sequence.values.new_zeros(len(there), spec.size), torch.zeros_like(there)
-        found[modality] = Tokens(logits.unsqueeze(1), there)
-    return found
+def _with_cells_in_their_place(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Earlier versions kept the cells where other strategies are."""
+    cells = [name for name in weights if name.startswith(f"{prefix}fusion.")]
+    if cast(IncongruenceClassifier, module).posterior is not None:
+        for name in cells:
+            weights[f"{prefix}posterior.{name.removeprefix(f'{prefix}fusion.')}"] = weights.pop(name)

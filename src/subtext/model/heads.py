@@ -147,8 +147,8 @@ class Heads(nn.Module):
         """The heads that are on."""
         return tuple(spec.name for spec in self.specs)
 
-    def leave_to_fusion(self) -> None:
-        """Drop the readouts of the fused embedding: the fusion answers by itself."""
+    def leave_to_cells(self) -> None:
+        """Drop the readouts of the fused embedding, where posterior cells answer in their place."""
         for spec in self.specs:
             if spec.modality is None:
                 del self.readouts[spec.key]
@@ -187,7 +187,7 @@ class Heads(nn.Module):
         Returns:
             Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. The answer of a head that reads one
             modality means nothing in a row that lacks it, and is left out where the batch lacks it. What was left to
-            the fusion is left out too.
+            posterior cells is left out too.
         """
         answers: dict[str, Tensor] = {}
         for spec in self.specs:

@@ -18,15 +18,14 @@ that learns has to beat.
 
 import itertools
 import logging
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
-from subtext.fusion.base import Fused, Fusion
 from subtext.labels import EMOTION_COLUMN, POLARITY_COLUMN
 from subtext.model.heads import HEADS, HeadSpec
 
@@ -41,19 +40,16 @@ ANSWERED = tuple(spec for spec in HEADS.values() if spec.modality is None)
 log = logging.getLogger(__name__)
 
 
-class PosteriorFusion(Fusion):
+class PosteriorCells(nn.Module):
     """Polarity or emotion logits of each modality -> what the training cells say about every label.
 
-    It has no parameters. `fit` takes the shares from the training labels, before training; `calibrate` takes a
-    temperature and biases for each modality from the validation clips, after it, and until then posteriors are taken as
-    they are. No gradient passes: the heads it reads, and the encoders under them, learn from their own labels alone.
-
-    It differs from the other strategies in what it is given, one position of logits a modality in place of tokens (the
-    classifier sees to that), and in what it gives: answers, and for an embedding the posterior of the cells.
+    It fuses answers, where a `Fusion` fuses tokens, and has no parameters. `fit` takes the shares from the training
+    labels, before training; `calibrate` takes a temperature and biases for each modality from the validation clips,
+    after it, and until then posteriors are taken as they are. The answers are differentiable by the logits.
 
     Args:
         modalities: names, in order.
-        dim: width of the encoders' tokens, which are not looked at.
+        dim: as every fusion is given it; tokens are not looked at.
         smoothing: clips that are added to the training clips' cells, spread as if the modalities had nothing to do with
             each other and with the overall share of each label. 0, as in the control, gives a cell without a training
             clip no weight.
@@ -76,11 +72,12 @@ class PosteriorFusion(Fusion):
     places: Tensor
 
     def __init__(self, *, modalities: Sequence[str], dim: int, smoothing: float = 0.0, cells: str = "auto") -> None:
-        super().__init__(modalities=modalities, dim=dim)
+        super().__init__()
         if smoothing < 0:
             raise ConfigError(f"fusion.smoothing must not be negative, got {smoothing}")
         if cells not in CELLS:
             raise ConfigError(f"fusion.cells must be one of {', '.join(CELLS)}, got {cells!r}")
+        self.modalities = tuple(modalities)
         self.smoothing = smoothing
         self.kind = cells
         self.reads = {}
@@ -197,30 +194,36 @@ class PosteriorFusion(Fusion):
             self.temperatures[place] = temperature
             self.biases[place, : len(biases)] = torch.from_numpy(biases).to(self.biases)
 
-    def forward(self, tokens: Mapping[str, Tokens]) -> Fused:
-        """Weigh the cells, and answer.
+    def weigh(self, logits: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """The posterior of the cells, `[batch, cells]`, the first modality changing slowest.
 
         Args:
-            tokens: each modality's logits `[batch, time, classes]`, the mean of which counts; one position is usual.
-
-        Returns:
-            `answers` to every head that reads no single modality: logits, log-probabilities or numbers. `embedding` is
-            the posterior of the cells, `[batch, cells]`, the first modality changing slowest; where all are absent it
-            is their training share. `evidence` is None.
+            logits: by modality, `[batch, classes]`, of the head that `reads` names; one that is left out is absent.
+            present: by modality, bool `[batch]`. Where all are absent, the cells have their training share.
         """
-        weights = self.cells.log()
-        for place, modality in enumerate(self.complete(tokens)):
-            if modality not in tokens:
+        rows = len(next(iter(present.values())))
+        weights = self.cells.log().expand(rows, -1)
+        for place, modality in enumerate(self.modalities):
+            if modality not in logits:
                 continue
-            sequence, size = tokens[modality], self.reads[modality].size
-            logits = sequence.mean().detach().float() / self.temperatures[place] + self.biases[place, :size]
+            size = self.reads[modality].size
+            calibrated = logits[modality].float() / self.temperatures[place] + self.biases[place, :size]
             prior = self.marginals[place, :size]
             # A class that never occurs has no cell with any weight, whatever is said about it here.
-            ratio = logits.log_softmax(dim=1) - torch.where(prior > 0, prior, 1.0).log()
-            ratio = torch.where(sequence.present.unsqueeze(1), ratio, 0.0)
+            ratio = calibrated.log_softmax(dim=1) - torch.where(prior > 0, prior, 1.0).log()
+            ratio = torch.where(present[modality].unsqueeze(1), ratio, 0.0)
             weights = weights + ratio[:, self.places[:, place]]
-        posterior = weights.softmax(dim=1)
-        return Fused(posterior, None, answers={spec.name: self._answer(spec.name, posterior) for spec in ANSWERED})
+        return weights.softmax(dim=1)
+
+    def forward(self, logits: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Answer every head that reads no single modality: logits, log-probabilities or numbers, as `Heads` would.
+
+        Args:
+            logits: see `weigh`.
+            present: see `weigh`.
+        """
+        posterior = self.weigh(logits, present)
+        return {spec.name: self._answer(spec.name, posterior) for spec in ANSWERED}
 
     def _answer(self, name: str, posterior: Tensor) -> Tensor:
         values, kind = self.in_cell(name), HEADS[name].kind
@@ -229,7 +232,12 @@ class PosteriorFusion(Fusion):
         if kind == "number":
             return shares.squeeze(1)
         if kind == "choice":
-            return shares.log().clamp(min=-LIMIT)
+            return _log(shares).clamp(min=-LIMIT)
         # Not one less the shares, which would round small ones away.
         against = (posterior.unsqueeze(2) * (1 - values).clamp(min=0)).sum(dim=1)
-        return (shares.log() - against.log()).squeeze(1).clamp(-LIMIT, LIMIT)
+        return (_log(shares) - _log(against)).squeeze(1).clamp(-LIMIT, LIMIT)
+
+
+def _log(shares: Tensor) -> Tensor:
+    # Beyond the limit, so that no answer changes; a gradient through the logarithm of nothing would be no number.
+    return shares.clamp(min=math.exp(-2 * LIMIT)).log()

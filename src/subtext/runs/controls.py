@@ -24,6 +24,7 @@ from subtext.model.batches import ClipData, mix
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, calibration
 from subtext.runs.folder import RunFile, RunFolder
+from subtext.runs.prepare import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -55,31 +56,23 @@ class Controls:
     """The controls of one run.
 
     Attributes:
-        settings: the resolved configuration.
+        prepared: what the main model was trained with.
         run: the run folder, which holds the trained model's description.
-        data: all rows.
-        metadata: columns of the rows that tell of a clip what can be known without looking or listening.
-        nodes: the encoders' settings, by modality.
         resume: leave controls that are there already as they are.
-        make: a classifier with the given encoders, as the main one is made.
         fit: as the main one is fitted.
         predict: predictions of validation and test rows, calibrated as the last argument says.
     """
 
-    settings: Mapping[str, Any]
+    prepared: Prepared
     run: RunFolder
-    data: ClipData
-    metadata: Sequence[str]
-    nodes: Mapping[str, Mapping[str, Any]]
     resume: bool
-    make: Callable[[Mapping[str, Encoder]], IncongruenceClassifier]
     fit: Callable[[IncongruenceClassifier, ClipData], Fitted]
     predict: Callable[[IncongruenceClassifier, ClipData, Mapping[str, Mapping[str, Any]]], pd.DataFrame]
 
     @property
     def seed(self) -> int:
         """Of the run."""
-        return int(self.settings["seed"])
+        return int(self.prepared.settings["seed"])
 
     def all(self, classifier: IncongruenceClassifier, predictions: pd.DataFrame) -> None:
         """Every control that is asked for, one after the other; a finished one is not done again on resuming.
@@ -88,7 +81,7 @@ class Controls:
         evaluation names it.
         """
         binary = [spec.name for spec in classifier.heads.specs if spec.kind == "binary"]
-        names = chosen_controls(self.settings.get("controls", True), classifier.modalities)
+        names = chosen_controls(self.prepared.settings.get("controls", True), classifier.modalities)
         if not binary or not names:
             return
         target = self.run.file(RunFile.CONTROLS)
@@ -124,10 +117,10 @@ class Controls:
         self, name: str, classifier: IncongruenceClassifier, predictions: pd.DataFrame, binary: Sequence[str]
     ) -> dict[str, np.ndarray]:
         """Probabilities of one control for the rows of `predictions`, by binary head; without those it cannot judge."""
-        train_rows = self.data.table[self.data.table["split"] == "train"]
+        train_rows = self.prepared.data.table[self.prepared.data.table["split"] == "train"]
         if name in ("majority", "metadata", "speaker", "posterior_product"):
             # Posteriors stand in the predictions, what describes the files in the corpus's own rows.
-            own = self.data.table[self.data.table["split"].isin(["val", "test"])]
+            own = self.prepared.data.table[self.prepared.data.table["split"].isin(["val", "test"])]
             judged = own if name == "metadata" else predictions
             everything = pd.concat([train_rows, judged], ignore_index=True)
             found = {}
@@ -138,7 +131,8 @@ class Controls:
                     log.warning("control %s left out for %s: %s", name, head, error)
             return found
         if name == "permuted":
-            parts = [self.data.split(split).permuted(mix(self.seed, n)) for n, split in enumerate(("val", "test"))]
+            splits = [self.prepared.data.split(split) for split in ("val", "test")]
+            parts = [part.permuted(mix(self.seed, number)) for number, part in enumerate(splits)]
             chosen = self.run.model()["calibration"]
             answers = pd.concat([self.predict(classifier, part, chosen) for part in parts])
         else:
@@ -153,7 +147,7 @@ class Controls:
 
     def _table_control(self, name: str, everything: pd.DataFrame, head: str) -> pd.Series:
         if name == "metadata":
-            return table_controls.metadata(everything, self.metadata, head, self.seed)
+            return table_controls.metadata(everything, self.prepared.metadata, head, self.seed)
         control = {
             "majority": table_controls.majority,
             "speaker": table_controls.speaker_lookup,
@@ -168,16 +162,16 @@ class Controls:
         know nothing, the one that happens to be right.
         """
         torch.manual_seed(self.seed)
-        nodes = {m: node for m, node in self.nodes.items() if m in modalities}
+        nodes = {m: node for m, node in self.prepared.nodes.items() if m in modalities}
         encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
-        source = self.settings.get("encoders")
+        source = self.prepared.settings.get("encoders")
         for encoder in encoders.values():
             # A frozen backbone is not used any more: the streams are its output.
             if encoder.trainable and source is not None and encoder.backbone.state_dict():
                 encoder.load_backbone(Path(source))
-        judged = data = self.data.only(modalities)
+        judged = data = self.prepared.data.only(modalities)
         if shuffled:
             for number, split in enumerate(("train", "val")):
                 data = data.replacing(split, data.split(split).permuted(mix(self.seed, len(SPLITS) + number)))
-        fitted = self.fit(self.make(encoders), data)
+        fitted = self.fit(self.prepared.classifier(encoders), data)
         return self.predict(fitted.classifier, judged, calibration(fitted.classifier, data))

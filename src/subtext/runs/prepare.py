@@ -1,18 +1,22 @@
-"""From a configuration to streams in memory and an untrained model: what training and every trial of a sweep share."""
+"""From a configuration to streams in memory and a model: what training, trials of a sweep and robustness share."""
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from subtext.core.building import build
 from subtext.corpora.corpus import Corpus, Description
 from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError, ManifestError
-from subtext.features.cache import FeatureCache
+from subtext.evaluation.controls import CONTENT
+from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor
 from subtext.features.index import FeatureIndex
@@ -25,8 +29,9 @@ from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import device_of
 from subtext.model.heads import Heads, HeadSpec, head_specs
 from subtext.model.losses import visible_targets
+from subtext.model.posterior import PosteriorCells
 from subtext.runs.folder import RunFolder
-from subtext.runs.stages import take_over
+from subtext.runs.stages import check_recordings, check_stage, check_unseen, take_over
 
 log = logging.getLogger(__name__)
 
@@ -99,144 +104,262 @@ def disjoint_columns(node: Mapping[str, Any], manifest: Manifest) -> Sequence[st
     return manifest.groups if named is None else named
 
 
-def encoder_nodes(settings: Mapping[str, Any], specs: Sequence[HeadSpec]) -> dict[str, dict[str, Any]]:
-    """The encoders' settings by modality; without a fusion, only of those that a head reads.
+class Prepared:
+    """What a training begins with, or what a trained model is tried on; each part is made when it is first asked for.
 
-    Raises:
-        ConfigError: none is left.
-    """
-    read = {spec.modality for spec in specs}
-    nodes = {m: dict(node) for m in MODALITIES if (node := settings["encoder"].get(m))}
-    if not settings.get("fusion"):
-        nodes = {modality: node for modality, node in nodes.items() if modality in read}
-    if not nodes:
-        raise ConfigError("no encoder is on that a head could read; set encoder/visual, encoder/text, encoder/prosody")
-    return nodes
-
-
-def extract_streams(
-    settings: Mapping[str, Any], manifest: Manifest, nodes: Mapping[str, Mapping[str, Any]], cache: FeatureCache
-) -> FeatureIndex:
-    """Streams of every row, from the cache where they are there.
+    What is wrong should be found before what takes long, so ask in this order: `manifest`, `index`, `table`,
+    `encoders`, `data`, `specs`, `classifier()`.
 
     Args:
         settings: the resolved configuration.
-        manifest: the rows.
-        nodes: the encoders' settings by modality.
-        cache: where streams are kept.
+        splits: whose rows are loaded and embedded; None for all rows. Others are extracted, and held against an encoder
+            stage, which must not have seen them.
+        narrow: leaves rows out before anything is extracted.
+        extractors: of a trained model; None makes those of the configuration.
+        trained: gives a trained model, whose encoders are used; None makes those of the configuration.
+        before: an earlier one, from which all is taken over that is the same for both.
+
+    Raises:
+        RunError: the encoder stage that `settings` name is not there.
+
+    Example:
+        >>> prepared = Prepared(settings)  # doctest: +SKIP
+        >>> prepared.data.streams["prosody"], prepared.classifier()  # doctest: +SKIP
     """
-    extractors: dict[str, Extractor] = {m: build(node["extractor"], Extractor) for m, node in nodes.items()}
-    index = extract(manifest, extractors, cache, workers=int(settings["workers"]))
-    log.info(
-        "%s: %d clips; without %s",
-        manifest.name,
-        len(manifest),
-        ", ".join(f"{modality} {count}" for modality, count in index.missing().items()),
-    )
-    return index
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        splits: Collection[str] | None = None,
+        narrow: Callable[[Manifest], Manifest] | None = None,
+        extractors: Mapping[str, Extractor] | None = None,
+        trained: Callable[[], IncongruenceClassifier] | None = None,
+        before: "Prepared | None" = None,
+    ) -> None:
+        check_stage(settings)
+        self.settings = settings
+        self.cache = FeatureCache(settings["paths"]["features"])
+        self._splits, self._narrow = splits, narrow
+        self._extractors, self._trained = extractors, trained
+        self._seen: set[str] = set()
+        self._loaded: tuple[str, ClipData, list[HeadSpec]] | None = None
+        if before is not None and before._corpus_key == self._corpus_key:
+            self._seen, self._loaded = before._seen, before._loaded
+            for name in ("corpus", "manifest", "index", "_rows"):
+                if name in before.__dict__:
+                    self.__dict__[name] = before.__dict__[name]
+
+    @property
+    def asked(self) -> list[HeadSpec]:
+        """The heads that are asked for; see `specs`."""
+        return head_specs(self.settings["task"]["heads"])
+
+    @cached_property
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """The encoders' settings by modality; without a fusion, only of those that a head reads.
+
+        Raises:
+            ConfigError: none is left.
+        """
+        nodes = {m: dict(node) for m in MODALITIES if (node := self.settings["encoder"].get(m))}
+        if not self.settings.get("fusion"):
+            read = {spec.modality for spec in self.asked}
+            nodes = {modality: node for modality, node in nodes.items() if modality in read}
+        if not nodes:
+            raise ConfigError(
+                "no encoder is on that a head could read; set encoder/visual, encoder/text, encoder/prosody"
+            )
+        return nodes
+
+    @cached_property
+    def corpus(self) -> ReadCorpus:
+        """The corpus, all of it; see `read_corpus`."""
+        return read_corpus(self.settings)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The rows whose streams are extracted."""
+        manifest = self.corpus.manifest
+        return manifest if self._narrow is None else self._narrow(manifest)
+
+    @cached_property
+    def index(self) -> FeatureIndex:
+        """Which stream belongs to which row; what is not in the cache is extracted."""
+        extractors = self._extractors
+        if extractors is None:
+            extractors = {m: build(node["extractor"], Extractor) for m, node in self.nodes.items()}
+        index = extract(self.manifest, extractors, self.cache, workers=int(self.settings["workers"]))
+        missing = ", ".join(f"{modality} {count}" for modality, count in index.missing().items())
+        log.info("%s: %d clips; without %s", self.manifest.name, len(self.manifest), missing)
+        return index
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows with figures about their files and streams.
+
+        Raises:
+            ManifestError: a recording stands in the training split and in another one.
+        """
+        return self._rows[0]
+
+    @property
+    def metadata(self) -> list[str]:
+        """Columns of `table` that tell of a clip what can be known without looking or listening."""
+        return self._rows[1]
+
+    @cached_property
+    def _rows(self) -> tuple[pd.DataFrame, list[str]]:
+        check_recordings(self.manifest, self.index)
+        return _described(self.manifest, self.index)
+
+    @cached_property
+    def encoders(self) -> Mapping[str, Encoder]:
+        """By modality, those of an encoder stage with its backbones.
+
+        Raises:
+            RunError: the encoder stage has seen rows that this run is chosen or judged on.
+            ConfigError: the stage's encoders were built otherwise.
+        """
+        if self._trained is not None:
+            classifier = self._trained()
+            return {m: classifier.encoder(m) for m in classifier.modalities}
+        torch.manual_seed(int(self.settings["seed"]))
+        encoders = {
+            m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in self.nodes.items()
+        }
+        source = self.settings.get("encoders")
+        if source is not None and str(source) not in self._seen:
+            check_unseen(RunFolder(source), self.manifest, self.index)
+            self._seen.add(str(source))
+        if source is not None:
+            _take_backbones(source, encoders, self.index)
+        for modality, encoder in encoders.items():
+            there = (self.index.table["modality"] == modality).sum() > self.index.missing()[modality]
+            if encoder.has_random_weights and not encoder.trainable and there:
+                log.warning(
+                    "the %s encoder is frozen with random weights, so its features mean little; give a trained one by "
+                    "encoders=RUN, or set encoder.%s.trainable=true",
+                    modality,
+                    modality,
+                )
+        return encoders
+
+    @property
+    def data(self) -> ClipData:
+        """Rows with their streams in memory; those of frozen backbones as embeddings, computed where training will be.
+
+        Raises:
+            ConfigError: `task.rows` is neither clips nor streams.
+        """
+        return self._streams[0]
+
+    @property
+    def specs(self) -> list[HeadSpec]:
+        """Those heads that the data has labels for; the others are off, and that is said.
+
+        Raises:
+            ManifestError: no head has labels, or the labels of a split are all of one class.
+        """
+        return self._streams[1]
+
+    @cached_property
+    def _streams(self) -> tuple[ClipData, list[HeadSpec]]:
+        task = self.settings["task"]
+        if task["rows"] not in ("clips", "streams"):
+            raise ConfigError(f"task.rows must be clips or streams, got {task['rows']!r}")
+        # A frozen backbone's output depends on its weights; the raw streams of one that trains on no weights at all.
+        inputs = {
+            m: [dict(encoder.settings), encoder.trainable or encoder.fingerprint()]
+            for m, encoder in self.encoders.items()
+        }
+        key = _key(inputs, dict(task["max_steps"]), task["rows"], list(task["heads"]))
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # its memory is needed
+            device = device_of(self.settings["trainer"])
+            for encoder in self.encoders.values():
+                encoder.to(device)
+            data = self.load(self.index, self.cache, list(self.encoders))
+            for encoder in self.encoders.values():
+                encoder.to("cpu")  # the trainer moves the model itself
+            if task["rows"] == "streams":
+                data = data.as_single_streams(self.asked)
+            # One speaker may be all of a fold's test split, and is pooled with the others.
+            pooled = self.settings.get("cv") is not None or self._splits is not None
+            specs = usable_heads(self.asked, data, self.manifest.name, one_class_test=pooled)
+            self._loaded = (key, data, specs)
+        return self._loaded[1:]
+
+    def load(self, index: FeatureIndex, cache: Cache, modalities: Sequence[str]) -> ClipData:
+        """The rows with streams of some modalities, perhaps from elsewhere than `index` and `cache`."""
+        table = self.table
+        if self._splits is not None:
+            table = table[table["split"].isin(list(self._splits))]
+        encoders = {m: self.encoders[m] for m in modalities}
+        limits = self.settings["task"]["max_steps"]
+        data = load_clips(table, index, cache, encoders, limits)
+        for modality in data.streams:
+            long = int((index.table.loc[index.table["modality"] == modality, "n_steps"] > limits[modality]).sum())
+            if long:
+                kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
+                log.warning(
+                    *("%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality),
+                    *(modality, limits[modality], kept),
+                )
+        return data
+
+    def classifier(self, encoders: Mapping[str, Encoder] | None = None) -> IncongruenceClassifier:
+        """An untrained classifier; with an encoder stage, it begins where that ended.
+
+        Args:
+            encoders: by modality, in the project's order; None takes those that read any stream.
+        """
+        if encoders is None:
+            encoders = {m: self.encoders[m] for m in self.data.streams}
+        names = [spec.name for spec in self.specs if spec.modality is None or spec.modality in encoders]
+        dim = next(iter(encoders.values())).dim
+        fusion = None
+        if self.settings.get("fusion"):
+            fusion = build(self.settings["fusion"], (Fusion, PosteriorCells), modalities=list(encoders), dim=dim)
+        dropout = float(self.settings["task"]["head_dropout"])
+        heads = Heads(names=names, dim=dim, dropout=dropout)
+        classifier = IncongruenceClassifier(encoders=encoders, fusion=fusion, heads=heads)
+        if self.settings.get("encoders") is not None:
+            take_over(classifier, Path(self.settings["encoders"]))
+        return classifier
+
+    @cached_property
+    def _corpus_key(self) -> str:
+        extractors = {m: node["extractor"] for m, node in self.nodes.items()}
+        settings = self.settings
+        return _key(settings["corpus"], settings.get("cv"), settings.get("fold"), settings["paths"], extractors)
 
 
-def make_encoders(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Encoder]:
-    """Encoders as their settings say."""
-    return {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
+def _key(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
-def take_backbones(source: Path | str | None, encoders: Mapping[str, Encoder], index: FeatureIndex) -> None:
+def _take_backbones(source: Path | str, encoders: Mapping[str, Encoder], index: FeatureIndex) -> None:
     """Load the backbones of an encoder stage, whose settings must be those of these encoders.
-
-    Args:
-        source: the run folder of the stage; None leaves the encoders as they are.
-        encoders: by modality.
-        index: of the streams that they will read.
 
     Raises:
         ConfigError: the stage's encoders were built otherwise.
     """
-    if source is not None:
-        described = RunFolder(source).model()
-        theirs = described["fingerprints"]
-        for modality, encoder in encoders.items():
-            if not encoder.backbone.state_dict():
-                continue
-            for name, value in encoder.settings.items():
-                was = described["encoders"][modality].get(name, value)
-                if was != value:
-                    raise ConfigError(
-                        f"encoder.{modality}.{name} is {value}, but the encoder in {source} was trained with "
-                        f"{was}; set encoder.{modality}.{name}={was}"
-                    )
-            encoder.load_backbone(Path(source))
-            if theirs[modality]["extractor"] != index.fingerprints[modality]:
-                log.warning(
-                    "the %s encoder in %s was trained on streams of other extraction settings", modality, source
-                )
+    described = RunFolder(source).model()
+    theirs = described["fingerprints"]
     for modality, encoder in encoders.items():
-        if (
-            encoder.has_random_weights
-            and not encoder.trainable
-            and (index.table["modality"] == modality).sum() > index.missing()[modality]
-        ):
-            log.warning(
-                "the %s encoder is frozen with random weights, so its features mean little; give a trained one by "
-                "encoders=RUN, or set encoder.%s.trainable=true",
-                modality,
-                modality,
-            )
-
-
-def load_streams(
-    settings: Mapping[str, Any],
-    table: pd.DataFrame,
-    index: FeatureIndex,
-    cache: FeatureCache,
-    encoders: Mapping[str, Encoder],
-) -> ClipData:
-    """Rows with their streams in memory; those of frozen backbones as embeddings, computed where training will be.
-
-    Args:
-        settings: the resolved configuration.
-        table: the rows.
-        index: which stream belongs to which row.
-        cache: where streams and embeddings are kept.
-        encoders: by modality; on the CPU afterwards, since the trainer moves the model itself.
-
-    Raises:
-        ConfigError: `task.rows` is neither clips nor streams.
-    """
-    task = settings["task"]
-    if task["rows"] not in ("clips", "streams"):
-        raise ConfigError(f"task.rows must be clips or streams, got {task['rows']!r}")
-    device = device_of(settings["trainer"])
-    for encoder in encoders.values():
-        encoder.to(device)
-    data = load_clips(table, index, cache, encoders, task["max_steps"])
-    for encoder in encoders.values():
-        encoder.to("cpu")
-    return data.as_single_streams(head_specs(task["heads"])) if task["rows"] == "streams" else data
-
-
-def make_classifier(
-    settings: Mapping[str, Any], encoders: Mapping[str, Encoder], specs: Sequence[HeadSpec]
-) -> IncongruenceClassifier:
-    """An untrained classifier on these encoders; with an encoder stage, it begins where that ended.
-
-    Args:
-        settings: the resolved configuration.
-        encoders: by modality, in the project's order.
-        specs: heads; those of a modality without an encoder are left out.
-    """
-    specs = [spec for spec in specs if spec.modality is None or spec.modality in encoders]
-    dim = next(iter(encoders.values())).dim
-    fusion = None
-    if settings.get("fusion"):
-        fusion = build(settings["fusion"], Fusion, modalities=list(encoders), dim=dim)
-    dropout = float(settings["task"]["head_dropout"])
-    classifier = IncongruenceClassifier(
-        encoders=encoders, fusion=fusion, heads=Heads(names=[s.name for s in specs], dim=dim, dropout=dropout)
-    )
-    if settings.get("encoders") is not None:
-        take_over(classifier, Path(settings["encoders"]))
-    return classifier
+        if not encoder.backbone.state_dict():
+            continue
+        for name, value in encoder.settings.items():
+            was = described["encoders"][modality].get(name, value)
+            if was != value:
+                raise ConfigError(
+                    f"encoder.{modality}.{name} is {value}, but the encoder in {source} was trained with {was}; set "
+                    f"encoder.{modality}.{name}={was}"
+                )
+        encoder.load_backbone(Path(source))
+        if theirs[modality]["extractor"] != index.fingerprints[modality]:
+            log.warning("the %s encoder in %s was trained on streams of other extraction settings", modality, source)
 
 
 def usable_heads(
@@ -281,3 +404,39 @@ def usable_heads(
             f"{name}: no training row carries a label of {', '.join(spec.column for spec in specs)}; add labels"
         )
     return usable
+
+
+def _described(manifest: Manifest, index: FeatureIndex) -> tuple[pd.DataFrame, list[str]]:
+    """The manifest's rows with figures about their files and streams.
+
+    Returns:
+        The table, and the columns among them that serve as metadata: what can be told without looking or listening.
+    """
+    table = manifest.table.copy()
+    metadata: list[str] = []
+    for modality in index.modalities:
+        quality = index.quality(modality)
+        for column in quality:
+            name = str(column) if column not in table else f"{modality}_{column}"
+            table[name] = table["id"].map(quality[column]).astype("float64")
+            if column not in CONTENT:
+                metadata.append(name)
+    for stream in ("video", "image", "audio"):
+        name = f"{stream}_bytes"
+        if stream in table and name not in table and table[stream].notna().any():
+            sizes = {path: _size(manifest.path(path)) for path in table[stream].dropna().unique()}
+            table[name] = table[stream].map(sizes).astype("float64")
+            metadata.append(name)
+    if "duration" not in table:
+        table["duration"] = (table["end"] - table["start"].fillna(0)).astype("float64")
+        if "voice_duration" in table:
+            table["duration"] = table["duration"].fillna(table["voice_duration"])
+        metadata.append("duration")
+    return table, metadata
+
+
+def _size(path: Path) -> float:
+    try:
+        return float(path.stat().st_size)
+    except OSError:
+        return float("nan")

@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -24,7 +25,6 @@ from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, Source
 from subtext.features.faces import FaceExtractor
-from subtext.features.index import FeatureIndex
 from subtext.features.precomputed import PrecomputedFeatures
 from subtext.features.prosody import ProsodyExtractor
 from subtext.features.spoiled_pictures import DegradedFaces
@@ -33,13 +33,14 @@ from subtext.features.spoiled_words import WordPool, with_word_errors
 from subtext.features.text import TextExtractor
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
-from subtext.model.batches import ClipData, load_clips
+from subtext.model.batches import ClipData
+from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.predict import EMOTIONS, predict_table
 from subtext.runs.evaluate import read_tables
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import fold_of
 from subtext.runs.measured import noisy, spread
-from subtext.runs.prepare import read_corpus
+from subtext.runs.prepare import Prepared
 from subtext.runs.saved import load_classifier, load_extractors
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def measure_robustness(
         if not todo and (CLEAN, 0.0) in done:
             continue
         own = _own(predictions if len(parts) == 1 else predictions[predictions["fold"] == fold])
-        with _scratch(Path(clips.settings["paths"]["features"])) as scratch:
+        with _scratch(Path(clips.prepared.settings["paths"]["features"])) as scratch:
             trials = _Trials(clips, scratch, seed)
             trials.check(own)
             if table is None:
@@ -202,23 +203,36 @@ def _added(
 
 
 class _TestClips:
-    """The test rows of one trained model, and how it reads them."""
+    """A trained model, its test rows, and how it reads them."""
 
     def __init__(self, run: RunFolder, workers: int | None, models: Path | None, trust: Collection[str]) -> None:
         self.run = run
         self.trust = trust
-        self.settings = run.settings()
-        check_targets(self.settings, run.file(RunFile.CONFIG), trust)
-        self.workers = int(self.settings["workers"]) if workers is None else workers
+        settings = run.settings()
+        check_targets(settings, run.file(RunFile.CONFIG), trust)
+        if workers is not None:
+            settings["workers"] = workers
         self.described = run.model()
         self.modalities: list[str] = list(self.described["modalities"])
         self.extractors: dict[str, Extractor] = load_extractors(run.path, models, trust)
-        manifest = read_corpus(self.settings).manifest
-        test = (manifest.table["split"] == "test").fillna(False)
-        train = (manifest.table["split"] == "train").fillna(False)
-        self.said = manifest.table.loc[train, "transcript"].dropna().tolist()
-        self.manifest = manifest.with_table(self._with_context(manifest)[test].reset_index(drop=True))
+        self.prepared = Prepared(
+            settings,
+            narrow=self._test_rows,
+            extractors=self.extractors,
+            trained=lambda: self.classifier,
+        )
+        table = self.prepared.corpus.manifest.table
+        self.said = table.loc[(table["split"] == "train").fillna(False), "transcript"].dropna().tolist()
+        self.manifest = self.prepared.manifest
         self.given = {m: self._given_rows(m) for m in self.modalities}
+
+    @cached_property
+    def classifier(self) -> IncongruenceClassifier:
+        return load_classifier(self.run.path, self.trust)
+
+    def _test_rows(self, manifest: Manifest) -> Manifest:
+        test = (manifest.table["split"] == "test").fillna(False)
+        return manifest.with_table(self._with_context(manifest)[test].reset_index(drop=True))
 
     def _with_context(self, manifest: Manifest) -> pd.DataFrame:
         """The table with the turn before written out where it is read: it would be lost with the other rows."""
@@ -260,14 +274,9 @@ class _Trials:
 
     def __init__(self, clips: _TestClips, scratch: Path, seed: int) -> None:
         self.clips, self.scratch, self.seed = clips, scratch, seed
-        self.classifier = load_classifier(clips.run.path, clips.trust)
-        self.cache = FeatureCache(clips.settings["paths"]["features"])
-        self.index = extract(clips.manifest, clips.extractors, self.cache, workers=clips.workers)
-        self.clean = self._load(self.index, self.cache, self.classifier.modalities)
-
-    def _load(self, index: FeatureIndex, cache: Cache, modalities: Sequence[str]) -> ClipData:
-        encoders = {m: self.classifier.encoder(m) for m in modalities}
-        return load_clips(self.clips.manifest.table, index, cache, encoders, self.clips.described["max_steps"])
+        self.classifier, self.prepared = clips.classifier, clips.prepared
+        self.cache, self.index = self.prepared.cache, self.prepared.index
+        self.clean = self.prepared.load(self.index, self.cache, self.classifier.modalities)
 
     def check(self, own: pd.DataFrame) -> None:
         """Whether the clean streams give what `predictions.parquet` says.
@@ -315,11 +324,11 @@ class _Trials:
             self._spoil_figures(modality, strength, cache)
         else:
             manifest, extractor = self._spoiled_source(condition, strength)
-            index = extract(manifest, {modality: extractor}, cache, workers=self.clips.workers)
+            index = extract(manifest, {modality: extractor}, cache, workers=int(self.prepared.settings["workers"]))
         rest = self.clean.only([m for m in self.clean.streams if m != modality])
         if all(index.key(row, modality) is None for row in self.clips.manifest.table["id"]):
             return rest
-        own = self._load(index, cache, [modality])
+        own = self.prepared.load(index, cache, [modality])
         order = [m for m in self.clips.modalities if m in rest.streams or m in own.streams]
         return ClipData(
             self.clean.table,

@@ -32,18 +32,14 @@ def load_classifier(folder: Path | str, trust: Collection[str] = ()) -> "Incongr
     run = RunFolder(folder)
     classifier = build_classifier(run.model(), run.file(RunFile.MODEL), trust)
     path = run.file(RunFile.WEIGHTS)
-    weights = read_weights(path)
-    own = classifier.state_dict()
-    different = sorted(
-        {name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape}
-        | (weights.keys() - own.keys())
-    )
-    if different:
+    try:
+        classifier.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
         raise WeightsError(
-            f"{path} does not fit the model that model.json beside it describes ({len(different)} tensors differ, "
-            f"first '{different[0]}'); they come from different runs: copy a run folder as a whole"
-        )
-    classifier.load_state_dict(weights)
+            f"{path} does not fit the model that model.json beside it describes ({reason}); they come from different "
+            "runs: copy a run folder as a whole"
+        ) from error
     return classifier.eval()
 
 
@@ -67,6 +63,7 @@ def build_classifier(
     from subtext.fusion.base import Fusion
     from subtext.model.classifier import IncongruenceClassifier
     from subtext.model.heads import Heads
+    from subtext.model.posterior import PosteriorCells
 
     check_targets(described, source, trust)
     try:
@@ -82,7 +79,9 @@ def build_classifier(
         fusion = described["fusion"]
         return IncongruenceClassifier(
             encoders=encoders,
-            fusion=None if fusion is None else build(fusion, Fusion, modalities=list(encoders), dim=dim),
+            fusion=None
+            if fusion is None
+            else build(fusion, (Fusion, PosteriorCells), modalities=list(encoders), dim=dim),
             heads=Heads(**described["heads"], dim=dim),
         )
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:

@@ -1,39 +1,19 @@
 """One trial of a sweep: train as `subtext-train` would, on training and validation rows only, and say how it went."""
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import optuna
-import torch
 
-from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError, NotFiniteError
-from subtext.features.cache import FeatureCache
-from subtext.features.index import FeatureIndex
-from subtext.manifest import Manifest
-from subtext.model.batches import ClipData, typical_clip
+from subtext.model.batches import typical_clip
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, Fitter, quiet_lightning
-from subtext.model.heads import HeadSpec, head_specs
 from subtext.model.task import SELECTION
-from subtext.runs.folder import RunFolder
-from subtext.runs.prepare import (
-    check_folds,
-    encoder_nodes,
-    extract_streams,
-    load_streams,
-    make_classifier,
-    make_encoders,
-    read_corpus,
-    take_backbones,
-    usable_heads,
-)
-from subtext.runs.stages import check_recordings, check_stage, check_unseen
+from subtext.runs.prepare import Prepared, check_folds
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +23,6 @@ FIGURES: Final = (SCORE, "flops_per_clip", "parameters")
 """What a sweep can optimise. `parameters` counts those that train."""
 
 Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    manifest: Manifest
-    index: FeatureIndex
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What one training of a trial begins with."""
-
-    data: ClipData
-    specs: Sequence[HeadSpec]
-    classifier: IncongruenceClassifier
-    index: FeatureIndex
 
 
 class Objective:
@@ -94,9 +58,7 @@ class Objective:
         self.objectives = tuple(objectives)
         self.seeds = tuple(seeds)
         self.epochs = epochs
-        self._corpora: dict[str, _Corpus] = {}
-        self._streams: dict[str, tuple[ClipData, list[HeadSpec]]] = {}
-        self._unseen: set[tuple[str, str]] = set()
+        self._last: Prepared | None = None
 
     def prepare(self) -> None:
         """Read the corpus, extract its streams and embed them, so that trials find the caches filled.
@@ -104,7 +66,7 @@ class Objective:
         Raises:
             SubtextError: nothing could be trained with the base configuration.
         """
-        self._prepare(self.settings)
+        self._prepare(self.settings).classifier()
 
     def __call__(self, trial: optuna.Trial, settings_of: Callable[[int], Settings]) -> tuple[float, ...]:
         """Train one trial.
@@ -134,13 +96,14 @@ class Objective:
                 trial.set_user_attr("epochs_planned", planned)
             with quiet_lightning():
                 prepared = self._prepare(settings)
+                classifier = prepared.classifier()
                 if not figures:
-                    figures = self._costs(prepared, settings)
+                    figures = self._costs(prepared, classifier)
                     for name, value in figures.items():
                         trial.set_user_attr(name, value)
                 progress.begin(seed, list(scores.values()), place * self.epochs)
                 try:
-                    fitted = self._fit(settings, prepared, progress)
+                    fitted = self._fit(prepared, classifier, progress)
                 finally:
                     trial.set_user_attr("epochs", progress.epochs)
                     trial.set_user_attr("seconds", round(progress.seconds, 3))
@@ -153,69 +116,22 @@ class Objective:
         figures[SCORE] = sum(scores.values()) / len(scores)
         return tuple(float(figures[name]) for name in self.objectives)
 
-    def _fit(self, settings: Settings, prepared: _Prepared, progress: "_Progress") -> Fitted:
+    def _fit(self, prepared: Prepared, classifier: IncongruenceClassifier, progress: "_Progress") -> Fitted:
         progress.clips = int((prepared.data.table["split"] == "train").sum())
         began = time.perf_counter()
         try:
-            return Fitter(settings, None).fit(prepared.classifier, prepared.data, None, progress.told)
+            return Fitter(prepared.settings, None).fit(classifier, prepared.data, None, progress.told)
         finally:
             progress.seconds += time.perf_counter() - began
 
-    def _costs(self, prepared: _Prepared, settings: Settings) -> dict[str, float]:
-        classifier = prepared.classifier
-        clip = typical_clip(prepared.index, classifier.modalities, settings["task"]["max_steps"])
+    def _costs(self, prepared: Prepared, classifier: IncongruenceClassifier) -> dict[str, float]:
+        clip = typical_clip(prepared.index, classifier.modalities, prepared.settings["task"]["max_steps"])
         return {"parameters": classifier.counts()["trainable"], "flops_per_clip": classifier.flops(clip)}
 
-    # -- what trials share --------------------------------------------------------------------------------------------
-
-    def _prepare(self, settings: Settings) -> _Prepared:
-        check_stage(settings)
-        specs = head_specs(settings["task"]["heads"])
-        nodes = encoder_nodes(settings, specs)
-        corpus = self._corpus(settings, nodes)
-        torch.manual_seed(int(settings["seed"]))  # as a run of its own would
-        encoders = make_encoders(nodes)
-        source = settings.get("encoders")
-        if source is not None and (key := (source, _corpus_key(settings, nodes))) not in self._unseen:
-            check_unseen(RunFolder(source), corpus.manifest, corpus.index)
-            self._unseen.add(key)
-        take_backbones(source, encoders, corpus.index)
-        data, specs = self._data(settings, nodes, encoders, corpus)
-        classifier = make_classifier(settings, {m: encoders[m] for m in data.streams}, specs)
-        return _Prepared(data, specs, classifier, corpus.index)
-
-    def _corpus(self, settings: Settings, nodes: Mapping[str, Mapping[str, Any]]) -> _Corpus:
-        key = _corpus_key(settings, nodes)
-        if key not in self._corpora:
-            manifest = read_corpus(settings).manifest
-            index = extract_streams(settings, manifest, nodes, FeatureCache(settings["paths"]["features"]))
-            check_recordings(manifest, index)
-            # One corpus at a time: a space over corpora or extractors would fill the memory.
-            self._corpora = {key: _Corpus(manifest, index)}
-            self._streams.clear()
-        return self._corpora[key]
-
-    def _data(
-        self,
-        settings: Settings,
-        nodes: Mapping[str, Mapping[str, Any]],
-        encoders: Mapping[str, Encoder],
-        corpus: _Corpus,
-    ) -> tuple[ClipData, list[HeadSpec]]:
-        task = settings["task"]
-        # A frozen backbone's output depends on its weights; the raw streams of one that trains on no weights at all.
-        inputs = {
-            m: [dict(encoder.settings), encoder.trainable or encoder.fingerprint()] for m, encoder in encoders.items()
-        }
-        key = _key(_corpus_key(settings, nodes), inputs, dict(task["max_steps"]), task["rows"], list(task["heads"]))
-        if key not in self._streams:
-            table = corpus.manifest.table
-            table = table[table["split"].isin(["train", "val"])]
-            cache = FeatureCache(settings["paths"]["features"])
-            data = load_streams(settings, table, corpus.index, cache, encoders)
-            specs = usable_heads(head_specs(task["heads"]), data, corpus.manifest.name, one_class_test=True)
-            self._streams = {key: (data, specs)}
-        return self._streams[key]
+    def _prepare(self, settings: Settings) -> Prepared:
+        # One corpus at a time: a space over corpora or extractors would fill the memory.
+        self._last = Prepared(settings, splits=("train", "val"), before=self._last)
+        return self._last
 
 
 class _Progress:
@@ -245,12 +161,3 @@ class _Progress:
             reason = f"pruned in epoch {self.own} of seed {self.seed}, at {so_far[-1]:.3f}"
             self.trial.set_user_attr("reason", reason)
             raise optuna.TrialPruned(reason)
-
-
-def _corpus_key(settings: Settings, nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    extractors = {m: node["extractor"] for m, node in nodes.items()}
-    return _key(settings["corpus"], settings.get("cv"), settings.get("fold"), settings["paths"], extractors)
-
-
-def _key(*parts: Any) -> str:
-    return json.dumps(parts, sort_keys=True, default=str)
