@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, WeightsError
 
-
 _NOT_SHAPING: Final = ("dim", "dropout", "trainable", "pretrained", "weights")
 """Arguments of encoders that leave what `embed` gives as it is, or stand in the weights themselves."""
 
