@@ -92,6 +92,7 @@ def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder:
             base(seed),
             run,
             resume=run.is_begun,
+            trust=plans[0].trust,
             of_fold=lambda fold: plans[fold].settings(compositions[fold], params[fold], seed),
         )
 

@@ -39,6 +39,7 @@ STUDY_KEYS: Final = (
     "save_as",
     "study_seed",
     "name",
+    "trust",
     "debug",
 )
 """What the command line says about the study, and not about the trainings in it."""
@@ -150,6 +151,7 @@ def make_plan(
         definition=definition,
         base=base,
         workers=study["workers"],
+        trust=tuple(study["trust"]),
     )
 
 

@@ -81,7 +81,7 @@ class Winner:
 
         def train_with(seed: int, run: RunFolder) -> None:
             settings = run.settings() if run.is_begun else self.plan.settings(self.composition, best.params, seed)
-            train(settings, run.path, resume=run.is_begun)
+            train(settings, run.path, resume=run.is_begun, trust=self.plan.trust)
 
         with alone(sweep) as nobody_else:
             if nobody_else:

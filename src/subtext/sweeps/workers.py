@@ -71,6 +71,7 @@ class Plan(Search):
         epochs: of the longest training of any trial.
         base: resolved settings of some trial.
         workers: processes on this machine.
+        trust: see `subtext.runs.train.train`, for runs of the sweep that are gone on with.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Plan(Search):
     epochs: int
     base: Mapping[str, Any]
     workers: int
+    trust: tuple[str, ...] = ()
 
     def open(self) -> Sweep:
         """The study in its storage."""
