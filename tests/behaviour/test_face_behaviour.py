@@ -8,7 +8,7 @@ import pytest
 from subtext.behaviour.face import FaceTrack, FacingRule, facing, head_angles, read_faces, speeds
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
-from subtext.media.faces import Face, FaceDetector, make_detector
+from subtext.media.face_detectors import Face, FaceDetector, make_detector
 from subtext.media.segment import StreamMissing
 from subtext.media.video import Image, read_image
 

@@ -6,7 +6,7 @@ import pytest
 from prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
 from subtext.report.page import write_page
-from subtext.report.table import interval_text
+from subtext.report.terminal import interval_text
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from subtext.cli.hydra_app import conf_folder
 from subtext.core.building import locate
 from subtext.errors import ConfigError
 from subtext.sweeps.composition import Composition, override, quoted, settings_hash
-from subtext.sweeps.study import build_pruner, build_sampler
+from subtext.sweeps.samplers import build_pruner, build_sampler
 from subtext.sweeps.sweep import make_plan
 
 CONF = conf_folder()

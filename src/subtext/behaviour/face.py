@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subtext.errors import MediaError
-from subtext.media.faces import Face, FaceDetector
+from subtext.media.face_detectors import Face, FaceDetector
 from subtext.media.segment import Segment
 from subtext.media.tracking import centred
 from subtext.media.video import sample_frames

@@ -27,7 +27,7 @@ from subtext.behaviour.turns import (
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
 from subtext.errors import ManifestError, MediaError
 from subtext.manifest import Manifest
-from subtext.media.faces import FaceDetector
+from subtext.media.face_detectors import FaceDetector
 
 log = logging.getLogger(__name__)
 

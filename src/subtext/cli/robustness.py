@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from subtext.cli.arguments import natural
+from subtext.cli.arguments import TRUST, natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("subtext.runs.robustness").setLevel(logging.INFO)
-    # That streams are shortened was said when the run was trained, and would be said again at every strength.
-    logging.getLogger("subtext.model.batches").setLevel(logging.ERROR)
     return finish(lambda: _measure(options), options.debug)
 
 
@@ -52,7 +50,7 @@ def _measure(options: argparse.Namespace) -> None:
     from subtext.evaluation.evaluate import BINARY_HEADS
     from subtext.evaluation.robustness import RobustnessCurves
     from subtext.report.robustness_figures import robustness_figure
-    from subtext.report.table import HEAD_NAMES
+    from subtext.report.terminal import HEAD_NAMES
     from subtext.runs.folder import RunFile, RunFolder
     from subtext.runs.robustness import measure_robustness
 
@@ -64,6 +62,7 @@ def _measure(options: argparse.Namespace) -> None:
         seed=options.seed,
         workers=options.workers,
         models=options.models,
+        trust=options.trust,
         overwrite=options.overwrite,
     )
     run = RunFolder(options.run)
@@ -102,7 +101,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
 
     from subtext.evaluation.conditions import CLEAN, CONDITIONS
     from subtext.evaluation.robustness import records
-    from subtext.report.table import FEW_MARK, interval_text
+    from subtext.report.terminal import FEW_MARK, interval_text
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):
@@ -177,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", metavar="FOLDER", type=Path, help="where detector weights are, if not where the run had them"
     )
+    parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from subtext.media.faces import Face, FaceDetector, shrink
+from subtext.media.face_detectors import Face, FaceDetector, shrink
 from subtext.media.video import Image
 
 Box = npt.NDArray[np.float64]

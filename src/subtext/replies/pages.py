@@ -8,7 +8,7 @@ import pandas as pd
 from subtext.core.templates import one_line
 from subtext.replies.measures import CLAIMS, MEASURES
 from subtext.report.markdown import markdown
-from subtext.report.table import interval_text, number_text
+from subtext.report.terminal import interval_text, number_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from subtext.annotation.agreement import COEFFICIENT_NAMES, Agreement, LabelAgre
 from subtext.core.templates import marked
 from subtext.evaluation.intervals import FEW_CLUSTERS, Interval
 from subtext.report.markdown import markdown
-from subtext.report.table import interval_text, number_text
+from subtext.report.terminal import interval_text, number_text
 
 _SHOWN = ("alpha", "fleiss_kappa", "mean_pairwise_kappa", "icc_2_1", "icc_2_k", "pairwise_agreement")
 _OF_ALL = ("fleiss_kappa", "icc_2_1", "icc_2_k")

@@ -25,7 +25,7 @@ from subtext.report.drawing import (
     sheet,
 )
 from subtext.report.robustness_figures import robustness_figure
-from subtext.report.table import (
+from subtext.report.terminal import (
     FEW_MARK,
     MODALITY_NAMES,
     SUBSET_NAMES,

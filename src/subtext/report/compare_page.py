@@ -12,7 +12,7 @@ from subtext.evaluation.multiple import VERDICTS
 from subtext.report.compare_figures import headline, ranked, shown_controls
 from subtext.report.compare_tables import TABLES, flat_cost, mean_temperature
 from subtext.report.markdown import markdown
-from subtext.report.table import (
+from subtext.report.terminal import (
     FEW_MARK,
     METRIC_NAMES,
     SUBSET_NAMES,
@@ -258,7 +258,7 @@ def _methods(comparison: Mapping[str, Any]) -> dict[str, None]:
 def _terminal_table(comparison: Mapping[str, Any], head: str, subset: str, digits: int) -> Any:
     from rich.markup import escape
 
-    from subtext.report.table import _table
+    from subtext.report.terminal import _table
 
     entry = comparison["heads"][head]["subsets"][subset]
     table = _table(f"{head_name(comparison, head)} ({head}), {SUBSET_NAMES[subset]} ({entry['clips']}): AUROC")

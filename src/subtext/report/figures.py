@@ -21,7 +21,7 @@ from subtext.report.drawing import (
     save,
     sheet,
 )
-from subtext.report.table import (
+from subtext.report.terminal import (
     HEAD_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from subtext.core.templates import marked, render
-from subtext.report.table import (
+from subtext.report.terminal import (
     FEW_MARK,
     METRIC_NAMES,
     MODALITY_NAMES,

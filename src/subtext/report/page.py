@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from subtext.core.writing import write_text
 from subtext.report.markdown import markdown
-from subtext.report.table import (
+from subtext.report.terminal import (
     HEAD_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,

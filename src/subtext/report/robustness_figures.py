@@ -10,7 +10,7 @@ import pandas as pd
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, dropped
 from subtext.labels import MODALITIES
 from subtext.report.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, panels, plain, save, sheet
-from subtext.report.table import MODALITY_NAMES
+from subtext.report.terminal import MODALITY_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import Any
 
 from subtext.core.writing import write_text
 from subtext.report.markdown import markdown
-from subtext.report.table import any_few, clusters_text
+from subtext.report.terminal import any_few, clusters_text
 
 
 def write_seeds_page(path: Path, pooled: Mapping[str, Any]) -> Path:

@@ -22,13 +22,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from subtext.core.plugins import search_plugins
 from subtext.errors import ConfigError
 from subtext.sweeps.space import Space, Value
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _MOST_COMBINATIONS = 200
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "inf", "nan"}
-NOT_COMPARED = ("paths", "debug", "overwrite", "workers", "logger", "name", "resume")
+NOT_COMPARED = ("paths", "debug", "overwrite", "workers", "logger", "name", "resume", "trust")
 """Settings that say where and how a run is done, not what is found: two sessions of a sweep may differ in them."""
 
 
@@ -76,6 +77,7 @@ class Composition:
         self.overrides = list(overrides)
         self.search_path = list(search_path)
         self._composed: dict[tuple[tuple[str, Value], ...], _Composed] = {}
+        search_plugins()
 
     def groups(self, keys: Collection[str]) -> set[str]:
         """Those of some keys that are groups of the configuration."""
@@ -155,6 +157,8 @@ class Composition:
             ConfigError: a choice does not exist, or a key is not in the configuration of a choice.
         """
         names = {entry.name for entry in space.entries if set(entry.keys) & set(groups)}
+        others = [entry for entry in space.entries if entry.name not in names]
+        undecided = {entry.name for entry in others}
         seen: set[str] = set()
         for number, point in enumerate(space.combinations(names)):
             fresh = {f"{name}={value}" for name, value in point.items()} - seen
@@ -166,11 +170,9 @@ class Composition:
                 config = self.config(chosen)
             except ConfigError as error:
                 raise ConfigError(f"{where}: {error}") from error
-            for entry in space.entries:
-                if entry.name in names or not space.may_be_active(entry, point, names):
-                    continue
+            for entry in others:
                 for key in entry.keys:
-                    if not _exists(config, key):
+                    if space.is_active(entry, point, undecided) and not _exists(config, key):
                         choice = " ".join(f"{group}={value}" for group, value in chosen.items())
                         group = key.rpartition(".")[0].replace(".", "/")
                         file = f" ({group}/{chosen[group]}.yaml)" if group in chosen else ""
