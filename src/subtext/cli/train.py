@@ -26,7 +26,7 @@ def train_run(config: DictConfig) -> None:
         if others:
             raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
         folder = RunFolder(config.resume)
-        train(folder.settings(), folder.path, resume=True, trust=config.trust)
+        train(folder.settings(), folder.path, resume=True, trust=config.trust or ())
     else:
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
         settings = OmegaConf.to_container(config, resolve=True)
