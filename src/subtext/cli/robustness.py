@@ -52,13 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from subtext.core.tables import write_csv
-    from subtext.evaluation.evaluate import BINARY_HEADS
-    from subtext.evaluation.robustness import RobustnessCurves
-    from subtext.report.robustness_figures import robustness_figure
-    from subtext.report.terminal import HEAD_NAMES
-    from subtext.runs.folder import RunFile, RunFolder
-    from subtext.runs.robustness import measure_robustness
+    from subtext.runs.robustness import measure_robustness, write_curves
 
     strengths = _strengths(options.strengths or ())
     table = measure_robustness(
@@ -71,33 +65,9 @@ def _measure(options: argparse.Namespace) -> None:
         trust=options.trust,
         overwrite=options.overwrite,
     )
-    run = RunFolder(options.run)
-    groups = run.run().get("groups") or ()
-    question = str(run.run().get("question") or HEAD_NAMES["incongruent"])
-    written, points, areas = [run.file(RunFile.ROBUSTNESS)], [], []
-    for head in BINARY_HEADS:
-        if f"prob_{head}" not in table or table[head].isna().all():
-            continue
-        curves = RobustnessCurves([table], groups, head)
-        point, area = curves.point_table(), curves.area_table()
-        points.append(point.assign(head=head))
-        areas.append(area.assign(head=head))
-        asked = question if head == "incongruent" else HEAD_NAMES[head]
-        _print(curves, asked, Console(markup=False))
-        with run.writing():
-            figure = robustness_figure(
-                {"fused": point},
-                run.file(RunFile.FIGURES) / f"robustness_{head}.png",
-                areas={"fused": area},
-                question=asked,
-            )
-        written += [figure] if figure else []
-    if points:
-        import pandas as pd
-
-        with run.writing():
-            for name, tables in ((RunFile.ROBUSTNESS_CURVES, points), (RunFile.ROBUSTNESS_AREAS, areas)):
-                written.append(write_csv(pd.concat(tables, ignore_index=True), run.file(name), "%.6g"))
+    curves, written = write_curves(options.run, table)
+    for question, found in curves.items():
+        _print(found, question, Console(markup=False))
     # Plain print, because a console would fold a long path.
     print(f"Written: {', '.join(map(str, written))}")
 
