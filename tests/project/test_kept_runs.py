@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import write_corpus
 from subtext.cli import compare, evaluate, predict, robustness
-from talking_face import write_talking_face
-from tiny_runs import write_corpus
 
 KEPT = Path(__file__).with_name("kept_runs")
 

@@ -14,6 +14,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import settings, write_corpus
+from builders.untrained_run import write_untrained_run
 from subtext.cli.hydra_app import conf_folder
 from subtext.cli.robustness import main
 from subtext.corpora.files import ManifestCorpus
@@ -30,9 +33,6 @@ from subtext.runs.prepare import read_corpus
 from subtext.runs.robustness import _TestClips, _Trials, measure_robustness
 from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
-from talking_face import write_talking_face
-from tiny_runs import settings, write_corpus
-from untrained_run import write_untrained_run
 
 KEYS = ["condition", "strength"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.tiny_runs import settings, write_corpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.metrics import auroc
 from subtext.runs.evaluate import evaluate_seeds
@@ -19,7 +20,6 @@ from subtext.runs.folder import RunFolder
 from subtext.runs.folds import fold_of, train_folds
 from subtext.runs.one_run import train_one
 from subtext.runs.train import train
-from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
