@@ -1,5 +1,6 @@
 """What run folders tell beside their predictions: robustness tables and cost."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_cost_is_that_of_the_first_run_or_its_first_fold(tmp_path: Path, monkeyp
     monkeypatch.setattr("subtext.runs.folder.RunFolder.model", lambda self: described)
     measured: list[Path] = []
 
-    def measure(folder: Path) -> dict[str, Any]:
+    def measure(folder: Path, trust: Collection[str]) -> dict[str, Any]:
         measured.append(folder)
         if len(measured) > 1:
             raise CacheError(f"no table in {folder}")

@@ -1,6 +1,9 @@
 """Kinds of numbers that ordinary command lines take."""
 
 import argparse
+from typing import Final
+
+TRUST: Final = "a package that RUN may have parts of, such as your own; again for more. Installed plug-ins are trusted"
 
 
 def positive(text: str) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from subtext.cli.arguments import natural, positive
+from subtext.cli.arguments import TRUST, natural, positive
 from subtext.cli.outcome import finish
 
 
@@ -29,6 +29,7 @@ def _compare(options: argparse.Namespace) -> None:
         within=options.within,
         alpha=options.alpha,
         cost=options.cost,
+        trust=options.trust,
         n_bootstrap=options.bootstrap,
         seed=options.seed,
     )
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-cost", dest="cost", action="store_false", help="don't measure speed and memory, which takes time"
     )
+    parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument(
         "--bootstrap", metavar="N", type=positive, default=1000, help="resamples of bootstrap intervals (default 1000)"
     )

@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.outcome import UNUSABLE, finish
+from subtext.core.plugins import plugin_configs, search_plugins
 from subtext.errors import SubtextError
 from subtext.runs.folder import RunFolder
 
@@ -28,6 +29,11 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def conf_folders() -> list[Path]:
+    """That folder, and those of installed plug-ins."""
+    return [conf_folder(), *plugin_configs()]
 
 
 class FolderFirst(Callback):
@@ -69,6 +75,7 @@ def run(
         run_folder: where that folder is; None leaves it to the configuration.
     """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    search_plugins()
     composed = False
 
     def job(config: DictConfig) -> None:
@@ -147,7 +154,7 @@ def misspelt(arguments: list[str], config_name: str = CONFIG_NAME) -> Iterator[s
     except HydraException:
         return
     choices: dict[str, list[str]] = {}
-    for folder in (conf_folder(), *_config_dirs(arguments)):
+    for folder in (*conf_folders(), *_config_dirs(arguments)):
         for path in folder.rglob("*.yaml"):
             choices.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
     choices.pop(".", None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from subtext import __version__
+from subtext.cli.arguments import TRUST
 from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--root", metavar="FOLDER", help="where a manifest's files are, if not in its own folder")
     parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
+    parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"subtext {__version__}")
@@ -110,7 +112,10 @@ def _predict(options: argparse.Namespace) -> int:
     from subtext.prediction.predictor import Predictor
 
     predictor = Predictor(
-        Path(options.run), device=options.device, models=None if options.models is None else Path(options.models)
+        Path(options.run),
+        device=options.device,
+        models=None if options.models is None else Path(options.models),
+        trust=options.trust,
     )
     failed = False
     with _Output(options.out, options.json, by_probability=options.sort == "probability") as output:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from subtext.cli.arguments import natural
+from subtext.cli.arguments import TRUST, natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _measure(options: argparse.Namespace) -> None:
         seed=options.seed,
         workers=options.workers,
         models=options.models,
+        trust=options.trust,
         overwrite=options.overwrite,
     )
     run = RunFolder(options.run)
@@ -177,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", metavar="FOLDER", type=Path, help="where detector weights are, if not where the run had them"
     )
+    parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

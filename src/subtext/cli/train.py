@@ -22,11 +22,11 @@ def train_run(config: DictConfig) -> None:
     from subtext.runs.train import train
 
     if config.resume is not None:
-        others = [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in ("resume", "debug")]
+        others = [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in ("resume", "trust", "debug")]
         if others:
             raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
         folder = RunFolder(config.resume)
-        train(folder.settings(), folder.path, resume=True)
+        train(folder.settings(), folder.path, resume=True, trust=config.trust)
     else:
         folder = RunFolder(HydraConfig.get().runtime.output_dir)
         settings = OmegaConf.to_container(config, resolve=True)

@@ -94,7 +94,9 @@ def show_cost(config: DictConfig) -> None:
     table = Table(title=f"{found.model} ({found.source})")
     for heading in ("", config.vlm.name, *(["light model"] if config.light else [])):
         table.add_column(heading, justify="right" if heading else "left")
-    light = light_cost(Path(config.light), Path(config.paths.models))["total"] if config.light else {}
+    light = {}
+    if config.light:
+        light = light_cost(Path(config.light), Path(config.paths.models), trust=config.trust)["total"]
     beside = {"parameters": light.get("parameters"), "flops_per_prompt": light.get("flops")}
     for name, value in found.as_dict().items():
         if not isinstance(value, str):

@@ -6,10 +6,16 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import NoneType, UnionType
-from typing import Any
+from typing import Any, Final
 
-from subtext.core.targets import MOVED
 from subtext.errors import ConfigError, SubtextError
+
+MOVED: Final[Mapping[str, str]] = {
+    "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
+    "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
+    "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
+}
+"""Where the classes are that configurations and models of earlier versions name elsewhere."""
 
 
 def build(node: Mapping[str, Any], kind: type | tuple[type, ...] | None = None, **more: Any) -> Any:

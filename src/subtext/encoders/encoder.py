@@ -1,11 +1,12 @@
 """`Encoder`: one modality's stream -> `Tokens` of the width that the fusion works in."""
 
 import hashlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, WeightsError
+
+_NOT_SHAPING: Final = ("dim", "dropout", "trainable", "pretrained", "weights")
+"""Arguments of encoders that leave what `embed` gives as it is, or stand in the weights themselves."""
 
 
 class Projection(nn.Module):
@@ -48,8 +52,21 @@ class Encoder(nn.Module, ABC):
     """
 
     modality: str
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
     width_setting: ClassVar[str | None] = None
     """The setting that says how wide a step of the stream is; None where any width will do."""
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        """Remember what the constructor gets, of which `settings` tells."""
+        encoder = super().__new__(cls)
+        encoder._given = (arguments, settings)
+        return encoder
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Take back what a class inherits of another one's `settings`: it may encode otherwise."""
+        super().__init_subclass__(**more)
+        if "settings" not in cls.__dict__:
+            cls.settings = Encoder.settings  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -70,6 +87,8 @@ class Encoder(nn.Module, ABC):
         self._random_weights = random_weights
         self.backbone.requires_grad_(trainable)
         self.train()
+        if type(self).settings is Encoder.settings:
+            _ = self.settings  # refused now, and not after hours of training
 
     @property
     def has_random_weights(self) -> bool:
@@ -78,8 +97,30 @@ class Encoder(nn.Module, ABC):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings that shape what `embed` gives, as plain values; part of the fingerprint."""
-        return {}
+        """The settings that shape what `embed` gives, as plain values; part of the fingerprint.
+
+        Unless a class says itself which they are, its name and the arguments of its constructor, except how wide
+        tokens are, how it is trained and where its weights come from.
+
+        Raises:
+            ConfigError: an argument is no plain value.
+        """
+        kind = type(self)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        arguments, settings = self._given
+        bound = inspect.signature(kind.__init__).bind(self, *arguments, **settings)
+        bound.apply_defaults()
+        given = {k: v for k, v in list(bound.arguments.items())[1:] if k not in _NOT_SHAPING}
+        for argument, value in given.items():
+            try:
+                given[argument] = json.loads(json.dumps(value))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{name}: its argument {argument} is no plain value ({type(value).__name__}), so that cached "
+                    "embeddings could be another setting's; give the class a property settings that returns what "
+                    "shapes them"
+                ) from error
+        return {"class": name, "embed_dim": self.embed_dim, **given}
 
     def check_stream(self, step_shape: Sequence[int]) -> None:
         """Whether streams of such steps can be encoded.

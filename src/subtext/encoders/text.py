@@ -1,5 +1,8 @@
 """Text: sentence or token embeddings, which the extractor has computed, -> `Tokens`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from subtext.encoders.encoder import Encoder
@@ -29,6 +32,11 @@ class TextEncoder(Encoder):
             trainable=False,
             random_weights=False,
         )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """None: an embedding is given as it came."""
+        return {}
 
     def _encode(self, stream: Tokens) -> Tokens:
         return stream.with_real(stream.real.float())

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -69,6 +69,12 @@ class Extractor(ABC):
     modality: str
     in_workers: bool = True
     threads: int = 0
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Ask every class for a fingerprint of its own: one that it inherits does not tell what it does otherwise."""
+        super().__init_subclass__(**more)
+        if not {"fingerprint", "stream_fingerprint"} & cls.__dict__.keys():
+            cls.fingerprint = Extractor.fingerprint  # type: ignore[method-assign]
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """Where along a clip the evidence lies: for pictures of single clips, in which one sees what a fusion attended to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,11 @@ from subtext.runs.saved import load_classifier
 
 
 def focus_of_run(
-    folder: Path | str, split: str = "test", ids: Sequence[str] | None = None, features: Path | str | None = None
+    folder: Path | str,
+    split: str = "test",
+    ids: Sequence[str] | None = None,
+    features: Path | str | None = None,
+    trust: Collection[str] = (),
 ) -> pd.DataFrame:
     """The evidence of each token of a run's clips, from the streams in its feature cache; no recording is opened.
 
@@ -28,6 +32,7 @@ def focus_of_run(
         ids: only these of them; None: all.
         features: the feature cache, where it is not at the run's own `paths.features`, which may be relative to where
             the run was started.
+        trust: see `subtext.runs.saved.load_classifier`.
 
     Returns:
         See `focus_table`.
@@ -50,7 +55,7 @@ def focus_of_run(
         table = table[table["id"].isin(ids)]
     if table.empty:
         raise ConfigError(f"{run.path} predicted no clip of the split '{split}'; give val or test")
-    classifier = load_classifier(run.path)
+    classifier = load_classifier(run.path, trust)
     cache = FeatureCache(run.settings()["paths"]["features"] if features is None else features)
     encoders = {modality: classifier.encoder(modality) for modality in classifier.modalities}
     index = FeatureIndex.load(run.path)

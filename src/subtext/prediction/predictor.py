@@ -5,7 +5,7 @@ import heapq
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -60,19 +60,23 @@ class Predictor:
         run: folder of a training run.
         device: where the model computes.
         models: folder with detector weights, where they are not where the run had them.
+        trust: packages that the run may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
 
     Raises:
         RunError: the folder is no finished run.
+        TrustError: the run has a part that is not trusted.
         WeightsError: weights are missing, altered or in an unsafe format.
         ConfigError: there is no such device.
     """
 
-    def __init__(self, run: Path, *, device: str = "cpu", models: Path | None = None) -> None:
+    def __init__(
+        self, run: Path, *, device: str = "cpu", models: Path | None = None, trust: Collection[str] = ()
+    ) -> None:
         self.device = _device(device)
         folder = RunFolder(run)
         described = folder.model()
-        self.classifier = load_classifier(run).to(self.device)
-        self.extractors = load_extractors(run, models=models)
+        self.classifier = load_classifier(run, trust).to(self.device)
+        self.extractors = load_extractors(run, models, trust)
         if self.extractors.keys() != set(self.classifier.modalities):
             raise RunError(
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "

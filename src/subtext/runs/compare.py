@@ -1,7 +1,7 @@
 """Compare run folders: read their tables, add what the folders alone tell, and write the comparison."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -39,6 +39,7 @@ def compare_runs(
     within: str | None = None,
     alpha: float = 0.05,
     cost: bool = True,
+    trust: Collection[str] = (),
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def compare_runs(
         within: see `compare`.
         alpha: see `compare`.
         cost: measure speed and memory of a run of each system, which loads its model and takes some seconds each.
+        trust: packages that these models may have parts of, besides this one and installed plug-ins.
         n_bootstrap: resamples of the bootstrap intervals.
         seed: seeds the resampling.
 
@@ -82,7 +84,7 @@ def compare_runs(
     found["corpus"] = _corpus(systems)
     found["audits"] = audits_of(systems)
     found["alarms"] = alarms(found)
-    found["cost"] = {system.name: cost_of(system, measured=cost) for system in systems}
+    found["cost"] = {system.name: cost_of(system, measured=cost, trust=trust) for system in systems}
     found["robustness"], notes = robustness_of(systems, units, list(found["heads"]))
     found["notes"] += notes
     for system in systems:
@@ -187,7 +189,7 @@ def _above(
     return rows
 
 
-def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
+def cost_of(system: System, *, measured: bool, trust: Collection[str] = ()) -> dict[str, Any]:
     """Parameters and operations of a system's first run, and where asked for its measured speed and memory."""
     folder = system.runs[0].folder
     if folder is None:
@@ -208,7 +210,7 @@ def cost_of(system: System, *, measured: bool) -> dict[str, Any]:
     from subtext.runs.cost import measure_cost
 
     try:
-        return found | measure_cost(model)
+        return found | measure_cost(model, trust)
     except SubtextError as error:
         return found | {"reason": str(error).replace(str(model), system.runs[0].label)}
 

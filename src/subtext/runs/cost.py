@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +25,12 @@ PASSES: Final = (5, 200)
 """Least and largest number of passes that are timed, after two that are not."""
 
 
-def measure_cost(run: Path | str) -> dict[str, Any]:
+def measure_cost(run: Path | str, trust: Collection[str] = ()) -> dict[str, Any]:
     """Measure the model of a run in a process of its own, on one thread of the CPU.
 
     Args:
         run: folder of a training run, with the table of extraction results that training leaves in it.
+        trust: see `subtext.runs.saved.load_classifier`.
 
     Returns:
         `parameters` (`trainable`, `frozen`), `flops_per_clip`, `steps` (of each modality's stream), `ms_per_clip` by
@@ -44,7 +46,7 @@ def measure_cost(run: Path | str) -> dict[str, Any]:
     single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     done = subprocess.run(
         # -P, or modules of the folder that the command is called in, perhaps somebody's run, would come first.
-        [sys.executable, "-P", "-m", __name__, os.fspath(run)],
+        [sys.executable, "-P", "-m", __name__, os.fspath(run), *trust],
         env={**os.environ, **single},
         capture_output=True,
         text=True,
@@ -57,11 +59,12 @@ def measure_cost(run: Path | str) -> dict[str, Any]:
     return found
 
 
-def measure_here(run: Path) -> dict[str, Any]:
+def measure_here(run: Path, trust: Collection[str] = ()) -> dict[str, Any]:
     """As `measure_cost`, in this process, whatever else is in its memory.
 
     Raises:
         RunError: the folder holds no finished run.
+        TrustError: the model has a part that is not trusted.
         WeightsError: the weights are missing or unreadable.
         CacheError: the table of extraction results is missing.
     """
@@ -75,7 +78,7 @@ def measure_here(run: Path) -> dict[str, Any]:
 
     described = RunFolder(run).model()
     index = FeatureIndex.load(run)
-    classifier = load_classifier(run)
+    classifier = load_classifier(run, trust)
     clip = typical_clip(index, classifier.modalities, described["max_steps"])
     weights = sum(tensor.nbytes for tensor in classifier.state_dict().values()) / 2**20
     before = peak_memory()
@@ -130,6 +133,6 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     try:
-        print(json.dumps(measure_here(Path(sys.argv[1]))))
+        print(json.dumps(measure_here(Path(sys.argv[1]), sys.argv[2:])))
     except SubtextError as problem:
         sys.exit(f"{type(problem).__name__}: {problem}")

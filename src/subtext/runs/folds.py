@@ -1,13 +1,14 @@
 """Train every fold of a corpus as a run of its own, and judge the pooled predictions."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from subtext.core.building import build
+from subtext.core.targets import check_targets
 from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.manifest import Manifest
@@ -27,6 +28,7 @@ def train_folds(
     run: RunFolder,
     *,
     resume: bool,
+    trust: Collection[str] = (),
     of_fold: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> RunFolder:
     """Train all folds, each in `folds/K`, and evaluate what they say together.
@@ -39,6 +41,7 @@ def train_folds(
             gives each fold the encoders of that fold.
         run: where it goes.
         resume: leave finished folds as they are, and go on with the one that was interrupted.
+        trust: see `subtext.runs.train.train`.
         of_fold: the configuration of each fold, where they differ, as they do when each fold's settings were chosen
             without it; None where all are trained with `settings`.
 
@@ -46,6 +49,7 @@ def train_folds(
         ConfigError: several processes are asked for.
         ManifestError: the labels of a training or validation split would be all of one class.
         RunError: an encoder stage is not there, or the corpus changed between two folds.
+        TrustError: a fold to go on with has a part that is not trusted.
     """
     from rich.console import Console
 
@@ -70,7 +74,10 @@ def train_folds(
         log.info("fold %d of %d", fold + 1, folds)
         own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold}
         again = resume and part.is_begun
-        train_one(part.settings() if again else own, part, resume=again)
+        if again:
+            own = part.settings()
+            check_targets(own, part.file(RunFile.CONFIG), trust)
+        train_one(own, part, resume=again, trust=trust)
         _check_same_corpus(parts)
     for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
         tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]

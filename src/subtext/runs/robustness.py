@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,7 @@ def measure_robustness(
     seed: int = 0,
     workers: int | None = None,
     models: Path | None = None,
+    trust: Collection[str] = (),
     overwrite: bool = False,
 ) -> pd.DataFrame:
     """Predict a run's test clips under every condition and strength, and write them to `robustness.parquet`.
@@ -74,6 +75,7 @@ def measure_robustness(
         seed: of the noise, the places of rectangles, and the words that go wrong.
         workers: processes that extract; the run's own number where None.
         models: folder with detector weights, where they are not where the run had them.
+        trust: packages that the run may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
         overwrite: begin anew.
 
     Returns:
@@ -84,14 +86,14 @@ def measure_robustness(
         RunError: the folder holds no finished run, its corpus or streams are no longer those that it was tested on, or
             the file that is there came from another model or seed.
         ConfigError: a condition or strength cannot be used with this run.
-        TrustError: the run names something that this package does not ship.
+        TrustError: the run has a part that is not trusted.
     """
     run = RunFolder(folder)
     predictions, _ = read_tables(run)
     if not run.is_finished:
         raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
     settings = run.settings()
-    check_targets(settings, run.file(RunFile.CONFIG))
+    check_targets(settings, run.file(RunFile.CONFIG), trust)
     run.check_links()
     if settings["task"].get("rows", "clips") != "clips":
         raise RunError(f"{run.path} trained encoders on single streams, not on clips; give a run with task.rows=clips")
@@ -100,7 +102,7 @@ def measure_robustness(
     table = None if overwrite else _there(run, described)
     strengths = strengths or {}
     for part in parts:
-        clips = _TestClips(part, workers, models)
+        clips = _TestClips(part, workers, models, trust)
         pairs = chosen_conditions(conditions, strengths, clips.modalities, clips.has)
         fold = int(part.settings()["fold"]) if len(parts) > 1 else None
         done = _done(table, fold)
@@ -203,15 +205,16 @@ def _added(
 class _TestClips:
     """A trained model, its test rows, and how it reads them."""
 
-    def __init__(self, run: RunFolder, workers: int | None, models: Path | None) -> None:
+    def __init__(self, run: RunFolder, workers: int | None, models: Path | None, trust: Collection[str]) -> None:
         self.run = run
+        self.trust = trust
         settings = run.settings()
-        check_targets(settings, run.file(RunFile.CONFIG))
+        check_targets(settings, run.file(RunFile.CONFIG), trust)
         if workers is not None:
             settings["workers"] = workers
         self.described = run.model()
         self.modalities: list[str] = list(self.described["modalities"])
-        self.extractors: dict[str, Extractor] = load_extractors(run.path, models)
+        self.extractors: dict[str, Extractor] = load_extractors(run.path, models, trust)
         self.prepared = Prepared(
             settings,
             narrow=self._test_rows,
@@ -225,7 +228,7 @@ class _TestClips:
 
     @cached_property
     def classifier(self) -> IncongruenceClassifier:
-        return load_classifier(self.run.path)
+        return load_classifier(self.run.path, self.trust)
 
     def _test_rows(self, manifest: Manifest) -> Manifest:
         test = (manifest.table["split"] == "test").fillna(False)

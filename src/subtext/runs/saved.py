@@ -3,7 +3,7 @@
 Nothing in this module imports Lightning: prediction reads run folders too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from subtext.model.classifier import IncongruenceClassifier
 
 
-def load_classifier(folder: Path | str) -> "IncongruenceClassifier":
+def load_classifier(folder: Path | str, trust: Collection[str] = ()) -> "IncongruenceClassifier":
     """The trained model of a run, in eval mode.
+
+    Args:
+        folder: the run.
+        trust: packages that the model may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
 
     Raises:
         RunError: the folder holds no finished model.
+        TrustError: the model has a part that is not trusted.
         WeightsError: its weights are missing, unreadable, or of another model.
     """
     run = RunFolder(folder)
-    classifier = build_classifier(run.model())
+    classifier = build_classifier(run.model(), run.file(RunFile.MODEL), trust)
     path = run.file(RunFile.WEIGHTS)
     try:
         classifier.load_state_dict(read_weights(path))
@@ -38,11 +43,18 @@ def load_classifier(folder: Path | str) -> "IncongruenceClassifier":
     return classifier.eval()
 
 
-def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
+def build_classifier(
+    described: Mapping[str, Any], source: Path | str = RunFile.MODEL, trust: Collection[str] = ()
+) -> "IncongruenceClassifier":
     """The model that `model.json` describes, without its weights.
 
+    Args:
+        described: what the file says.
+        source: the file.
+        trust: see `load_classifier`.
+
     Raises:
-        TrustError: the description names anything that no model of this package consists of.
+        TrustError: the model has a part that is not trusted.
         WeightsError: it cannot be built from.
     """
     from subtext.core.building import build
@@ -53,7 +65,7 @@ def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
     from subtext.model.heads import Heads
     from subtext.model.posterior import PosteriorCells
 
-    check_targets(described, "model.json")
+    check_targets(described, source, trust)
     try:
         encoders = {
             # The weights come from the run, never from where they came from when it was trained.
@@ -79,16 +91,19 @@ def build_classifier(described: Mapping[str, Any]) -> "IncongruenceClassifier":
 _SOURCES: Final = ("pretrained", "weights")
 
 
-def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str, "Extractor"]:
+def load_extractors(
+    folder: Path | str, models: Path | None = None, trust: Collection[str] = ()
+) -> dict[str, "Extractor"]:
     """The extractors that made the streams a run was trained on.
 
     Args:
         folder: the run.
         models: folder with detector weights, where they are not where the run had them.
+        trust: see `load_classifier`.
 
     Raises:
         RunError: the folder holds no finished model.
-        TrustError: the description names anything that no model of this package consists of.
+        TrustError: one of them is not trusted.
         WeightsError: it cannot be built from.
     """
     from subtext.core.building import build
@@ -96,7 +111,7 @@ def load_extractors(folder: Path | str, models: Path | None = None) -> dict[str,
     from subtext.features.extractor import Extractor
 
     described = RunFolder(folder).model()
-    check_targets(described, RunFolder(folder).file(RunFile.MODEL))
+    check_targets(described, RunFolder(folder).file(RunFile.MODEL), trust)
     extractors: dict[str, Extractor] = {}
     try:
         for modality, node in described["extractors"].items():

@@ -1,6 +1,6 @@
 """Train: one run, or one of every fold of a corpus."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ from subtext.runs.one_run import train_one
 from subtext.runs.prepare import check_folds
 
 
-def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) -> RunFolder:
+def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, trust: Collection[str] = ()) -> RunFolder:
     """Run, or go on with a run.
 
     Args:
         settings: the resolved configuration, plain values.
         folder: the run folder.
         resume: go on with the run that was interrupted there; `settings` must be its own. The folder may be somebody
-            else's, so it has nothing built but what this package ships, and nothing fetched from the network.
+            else's, so it has nothing built but what is trusted, and nothing fetched from the network.
+        trust: packages that a run to go on with may have parts of, besides this one and installed plug-ins, such as
+            `("mypackage",)`; one class is enough too: `("pytorch_lightning.loggers.WandbLogger",)`.
 
     Returns:
         The run folder, complete.
@@ -29,18 +31,18 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False) ->
             has seen rows that this run is judged on.
         ManifestError: the corpus cannot be trained on.
         ConfigError: a setting cannot be used.
-        TrustError: a run to go on with names something that this package does not ship.
+        TrustError: a run to go on with has a part that is not trusted.
     """
     run = RunFolder(folder)
     if not resume:
-        return _train(settings, run, resume=False)
-    check_targets(settings, run.file(RunFile.CONFIG))
+        return _train(settings, run, resume=False, trust=trust)
+    check_targets(settings, run.file(RunFile.CONFIG), trust)
     run.check_links()
     with offline():
-        return _train(settings, run, resume=True)
+        return _train(settings, run, resume=True, trust=trust)
 
 
-def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
+def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool, trust: Collection[str]) -> RunFolder:
     check_folds(settings)
     one = settings.get("cv") is None or settings.get("fold") is not None
-    return (train_one if one else train_folds)(settings, run, resume=resume)
+    return (train_one if one else train_folds)(settings, run, resume=resume, trust=trust)

@@ -22,13 +22,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from subtext.core.plugins import search_plugins
 from subtext.errors import ConfigError
 from subtext.sweeps.space import Space, Value
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _MOST_COMBINATIONS = 200
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "inf", "nan"}
-NOT_COMPARED = ("paths", "debug", "overwrite", "workers", "logger", "name", "resume")
+NOT_COMPARED = ("paths", "debug", "overwrite", "workers", "logger", "name", "resume", "trust")
 """Settings that say where and how a run is done, not what is found: two sessions of a sweep may differ in them."""
 
 
@@ -76,6 +77,7 @@ class Composition:
         self.overrides = list(overrides)
         self.search_path = list(search_path)
         self._composed: dict[tuple[tuple[str, Value], ...], _Composed] = {}
+        search_plugins()
 
     def groups(self, keys: Collection[str]) -> set[str]:
         """Those of some keys that are groups of the configuration."""

@@ -106,6 +106,7 @@ def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder:
             base(seed),
             run,
             resume=run.is_begun,
+            trust=plans[0].trust,
             of_fold=lambda fold, seed=seed: plans[fold].settings(compositions[fold], params[fold], seed),  # type: ignore[misc]
         )
     evaluate_seeds([folder / f"seed-{seed}" for seed in seeds], folder)

@@ -43,6 +43,7 @@ STUDY_KEYS: Final = (
     "save_as",
     "study_seed",
     "name",
+    "trust",
     "debug",
 )
 """What the command line says about the study, and not about the trainings in it."""
@@ -155,6 +156,7 @@ def make_plan(
         definition=definition,
         base=base,
         workers=study["workers"],
+        trust=tuple(study["trust"]),
     )
 
 
@@ -313,6 +315,7 @@ class Winner:
             lambda seed: self.plan.settings(self.composition, best.params, seed),
             folder,
             seeds=refit_seeds_of(self.plan, seeds),
+            trust=self.plan.trust,
         )
 
 

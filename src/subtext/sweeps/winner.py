@@ -5,7 +5,7 @@ Nothing before this step has looked at the test split. The refit goes through `t
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,7 +94,11 @@ def write_experiment(
 
 
 def refit(
-    settings_of: Callable[[int], Mapping[str, Any]], folder: Path, *, seeds: Sequence[int]
+    settings_of: Callable[[int], Mapping[str, Any]],
+    folder: Path,
+    *,
+    seeds: Sequence[int],
+    trust: Collection[str] = (),
 ) -> Mapping[str, Any] | None:
     """Train the winner with fresh seeds and test it; finished runs are left as they are, interrupted ones go on.
 
@@ -102,6 +106,7 @@ def refit(
         settings_of: the winner's resolved configuration with a given seed.
         folder: the runs go into `seed-N` below it, what they say together beside them.
         seeds: none of which a trial has used.
+        trust: see `subtext.runs.train.train`.
 
     Returns:
         The pooled metrics, see `evaluation.seeds.pool_seeds`; None without seeds.
@@ -113,7 +118,8 @@ def refit(
         if run.is_finished:
             continue
         log.info("winner: seed %d", seed)
-        train(run.settings() if run.is_begun else settings_of(seed), run.path, resume=run.is_begun)
+        own = run.settings() if run.is_begun else settings_of(seed)
+        train(own, run.path, resume=run.is_begun, trust=trust)
     return evaluate_seeds([run.path for run in runs], folder) if runs else None
 
 

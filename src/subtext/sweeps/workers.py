@@ -82,6 +82,7 @@ class Plan:
         definition: what must be the same whenever the study goes on.
         base: resolved settings of some trial.
         workers: processes on this machine.
+        trust: see `subtext.runs.train.train`, for runs of the sweep that are gone on with.
     """
 
     folder: Path
@@ -104,6 +105,7 @@ class Plan:
     definition: Mapping[str, Any]
     base: Mapping[str, Any]
     workers: int
+    trust: tuple[str, ...] = ()
 
     def open(self) -> Sweep:
         """The study in its storage."""

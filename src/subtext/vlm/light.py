@@ -1,6 +1,7 @@
 """What the light model costs with all that a vision-language model does inside itself: finding faces, reading words."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,9 @@ SIDE: Final = 320
 SPECIAL_TOKENS: Final = 2
 
 
-def light_cost(run: Path, models: Path | None = None, seconds: float | None = None) -> dict[str, Any]:
+def light_cost(
+    run: Path, models: Path | None = None, seconds: float | None = None, trust: Collection[str] = ()
+) -> dict[str, Any]:
     """Parameters and operations a clip of the light model of a run.
 
     Not counted: tracking faces between detections, measuring prosody, resizing; none of them is learned.
@@ -31,6 +34,7 @@ def light_cost(run: Path, models: Path | None = None, seconds: float | None = No
         models: folder with the face detector's weights.
         seconds: length of the clip; None takes the median of the run's corpus. Words grow with the length as they do
             there, and what the run cuts off (`max_steps`) is cut off here too.
+        trust: see `subtext.runs.saved.load_classifier`.
 
     Returns:
         Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`,
@@ -40,8 +44,8 @@ def light_cost(run: Path, models: Path | None = None, seconds: float | None = No
         RunError: the folder holds no finished run, or the run reads a part otherwise than could be counted.
         WeightsError: the detector's or the text model's files are missing.
     """
-    described, classifier, index = RunFolder(run).model(), load_classifier(run), FeatureIndex.load(run)
-    extractors = load_extractors(run, models)
+    described, classifier, index = RunFolder(run).model(), load_classifier(run, trust), FeatureIndex.load(run)
+    extractors = load_extractors(run, models, trust)
     visual, text = extractors.get("visual"), extractors.get("text")
     if not isinstance(visual, FaceExtractor) or not isinstance(text, TextExtractor):
         raise RunError(f"{run}: only a model of recorded faces and words is counted; give such a run")

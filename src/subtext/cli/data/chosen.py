@@ -69,6 +69,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
 
     from subtext.cli.hydra_app import CONFIG_NAME, conf_folder, misspelt
     from subtext.core.building import build
+    from subtext.core.plugins import search_plugins
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
 
@@ -86,6 +87,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         overrides = [f"corpus={name}", *overrides]
     if options.config_dir is not None:
         overrides.append(f"hydra.searchpath=[{_quoted(f'file://{options.config_dir.resolve()}')}]")
+    search_plugins()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=overrides)
@@ -106,10 +108,10 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
 def _check_name(name: str, config_dir: Path | None) -> None:
     from difflib import get_close_matches
 
-    from subtext.cli.hydra_app import conf_folder
+    from subtext.cli.hydra_app import conf_folders
     from subtext.errors import ConfigError
 
-    folders = [conf_folder(), *([] if config_dir is None else [config_dir])]
+    folders = [*conf_folders(), *([] if config_dir is None else [config_dir])]
     known = sorted({path.stem for folder in folders for path in (folder / "corpus").glob("*.yaml")})
     if name not in known:
         near = get_close_matches(name, known, n=1)
