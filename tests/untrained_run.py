@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.labels import MODALITIES
 from subtext.runs.folder import MODEL_FORMAT, RunFolder
 from subtext.runs.saved import build_classifier, load_extractors

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import CONFIG_NAME, conf_folder
+from subtext.core.composition import CONFIG_NAME, conf_folder
 from subtext.corpora.corpus import Corpus
 from subtext.errors import DatasetNotFound, SubtextError
 

@@ -112,7 +112,7 @@ def test_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["seed"] == 0
     where = subprocess.run(
-        [str(home / "bin" / "python"), "-c", "from subtext.cli.hydra_app import conf_folder; print(conf_folder())"],
+        [str(home / "bin" / "python"), "-c", "from subtext.core.composition import conf_folder; print(conf_folder())"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

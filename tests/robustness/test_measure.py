@@ -14,8 +14,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import conf_folder
 from subtext.cli.robustness import main
+from subtext.core.composition import conf_folder
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.features.cache import FeatureCache, MemoryCache

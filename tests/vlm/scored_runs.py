@@ -7,8 +7,8 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import conf_folder
 from subtext.cli.vlm import register_resolvers
+from subtext.core.composition import conf_folder
 from talking_face import write_talking_face
 from tiny_runs import write_corpus
 

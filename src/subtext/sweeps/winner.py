@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from omegaconf import DictConfig
 
+from subtext.core.composition import Composition
 from subtext.core.writing import write_text
 from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFolder, writing_into
 from subtext.runs.train import train
-from subtext.sweeps.composition import NOT_COMPARED, Composition, unresolved
+from subtext.sweeps.composition import NOT_COMPARED, unresolved
 
 log = logging.getLogger(__name__)
 
