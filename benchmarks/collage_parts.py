@@ -5,8 +5,8 @@ regularisation chosen on the validation parts, and the test parts are scored onc
 
 - words: MiniLM sentence embeddings. On MELD's official split the same reaches macro-F1 0.618 and accuracy 0.639; the
   collage leaves out what stands in two splits, mostly stock phrases that are easy, and holds fewer neutral texts;
-- voice: mean, spread and percentiles of the frames of `subtext.media.prosody`, and eGeMAPS functionals where openSMILE
-  is installed; also over 8 folds of 3 actors, since 6 test actors say little;
+- voice: mean, spread and percentiles of the frames of `subtext.media.prosody_frames`, and eGeMAPS functionals where
+  openSMILE is installed; also over 8 folds of 3 actors, since 6 test actors say little;
 - face: histograms of oriented gradients, a floor rather than a reference.
 
 Usage: python benchmarks/collage_parts.py --data ../shared/data
@@ -38,7 +38,7 @@ from subtext.features.extractor import Source
 from subtext.features.text import TextExtractor
 from subtext.labels import POLARITIES, POLARITY_COLUMN
 from subtext.manifest import Manifest
-from subtext.media.prosody import prosody_frames
+from subtext.media.prosody_frames import prosody_frames
 
 Features = npt.NDArray[np.float64]
 REGULARISATION = (0.001, 0.01, 0.1, 1.0)

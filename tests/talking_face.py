@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from subtext.corpora.studio.render import Clip, PictureFormat, render_clip
+from subtext.corpora.studio.write import write_mp4
 from subtext.media.audio import read_segments
 from subtext.media.segment import Segment
-from subtext.media.write import write_mp4
 
 SAMPLE_RATE = 16_000
 

@@ -29,7 +29,7 @@ from subtext.corpora.ravdess_swap import RavdessSwap, read_summaries
 from subtext.evaluation.intervals import mean_interval
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.within import auroc_by_unit
-from subtext.media.prosody import prosody_frames
+from subtext.media.prosody_frames import prosody_frames
 
 HERE = Path(__file__).parent
 CODES = {"02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust", "08": "surprised"}

@@ -54,7 +54,7 @@ def main() -> None:
     speakers = by_speaker(test, decided)
     speakers.to_csv(options.out / "speakers.csv", index=False)
     lines = [f"{len(test)} test clips, {test['speaker'].nunique()} speakers, {len(tables)} seeds.", ""]
-    lines += [*markdown_table(table), "", f"AUROC of words + context: {text(area)}.", "", *markdown_table(speakers)]
+    lines += [markdown_table(table), "", f"AUROC of words + context: {text(area)}.", "", markdown_table(speakers)]
     (options.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -13,11 +13,10 @@ from subtext.annotation.coefficients import (
     fleiss_statistic,
     icc_f_interval,
     icc_statistics,
-    krippendorff_alpha,
     mean_kappa_statistic,
+    session_interval,
 )
 from subtext.annotation.disagreements import disagreements
-from subtext.annotation.session_intervals import session_interval
 from subtext.evaluation.intervals import Units
 from subtext.report.agreement_page import agreement_markdown
 
@@ -38,6 +37,10 @@ SHROUT_FLEISS = np.array(
 # Fleiss 1971: 30 patients, 6 diagnoses each out of 5 categories (as statsmodels' tests give it).
 FLEISS = """444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445
 333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224 111155 224444 133333 555555"""
+
+
+def krippendorff_alpha(values, scale):
+    return alpha_statistic(values, scale).value
 
 
 @pytest.mark.parametrize(("scale", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])

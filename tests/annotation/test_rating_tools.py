@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from pympi.Elan import Eaf
 
 from subtext.annotation.codebook_file import read_codebook
-from subtext.annotation.elan import read_elan_ratings, write_elan
+from subtext.annotation.elan import write_elan
 from subtext.annotation.label_studio import (
     label_studio_tasks,
     labelling_interface,
-    read_label_studio_ratings,
     write_label_studio,
 )
+from subtext.annotation.rater_files import read_rater_files
 from subtext.annotation.turn_table import read_turn_table
 from subtext.errors import AnnotationError, TranscriptError
-from subtext.sessions.eaf import parse_eaf
+from subtext.sessions.elan import parse_eaf
 from subtext.sessions.turns import read_session_turns
 
 CODEBOOK = read_codebook()
@@ -80,7 +80,7 @@ def test_the_round_trip_through_elan_loses_nothing(tmp_path_factory, drawn):
     fill_in_elan(path, "visual_emotion@ann@x.org", answers)
     words = [value for _, _, value, _ in Eaf(str(path), suppress_version_warning=True).tiers["client"][0].values()]
     assert words == list(turns["transcript"])
-    table = read_elan_ratings(path, CODEBOOK).table
+    table = read_rater_files([path], CODEBOOK).table
     assert list(table["turn"]) == list(turns["turn"])
     assert list(table["value"]) == answers
     assert list(table["start"]) == list(turns["start"])
@@ -102,12 +102,12 @@ def test_the_round_trip_through_label_studio_loses_nothing(tmp_path_factory, dra
         task["id"], task["annotations"] = number, [{"completed_by": 7, "was_cancelled": False, "result": [result]}]
     path = folder / "export.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
-    table = read_label_studio_ratings(path, CODEBOOK, raters={"7": "ann"}).table
+    table = read_rater_files([path], CODEBOOK).table
     assert list(table["turn"]) == list(turns["turn"])
     assert list(table["value"]) == answers
     assert list(table["start"]) == list(turns["start"])
     assert set(table["session"]) == set(turns["session"])
-    assert set(table["rater"]) == {"ann"}
+    assert set(table["rater"]) == {"7"}
 
 
 def two_turns():
@@ -130,7 +130,7 @@ def test_the_vocabularies_are_the_codebooks_answers_and_only_the_client_is_rated
 def test_a_score_of_the_session_comes_back_without_a_turn(tmp_path):
     path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
     fill_in_elan(path, "engagement_client@ann", ["3"])
-    table = read_elan_ratings(path, CODEBOOK).table
+    table = read_rater_files([path], CODEBOOK).table
     assert table[["session", "label", "value"]].to_numpy().tolist() == [["s1", "engagement_client", "3"]]
     assert table["turn"].isna().all()
 
@@ -139,7 +139,7 @@ def test_an_answer_outside_the_codebook_names_the_tier(tmp_path):
     path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
     fill_in_elan(path, "incongruent@ann", ["1", "perhaps"])
     with pytest.raises(AnnotationError, match="column 'incongruent@ann': label 'incongruent': unknown value 'perhaps'"):
-        read_elan_ratings(path, CODEBOOK)
+        read_rater_files([path], CODEBOOK)
 
 
 def test_an_entity_bomb_is_refused_by_whoever_reads_it(tmp_path):
@@ -147,7 +147,7 @@ def test_an_entity_bomb_is_refused_by_whoever_reads_it(tmp_path):
     path.write_text(
         '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "boom">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>'
     )
-    for read in (parse_eaf, read_session_turns, lambda path: read_elan_ratings(path, CODEBOOK)):
+    for read in (parse_eaf, read_session_turns, lambda path: read_rater_files([path], CODEBOOK)):
         with pytest.raises(TranscriptError, match="has a DOCTYPE"):
             read(path)
     path.write_text("<ANNOTATION_DOCUMENT>")
@@ -161,7 +161,7 @@ def test_a_rating_below_nothing_is_one_of_no_turn(tmp_path):
     first = parse_eaf(path).tiers["incongruent@ann"][1]["x0"][0]
     path.write_text(path.read_text().replace(f'"x0" ANNOTATION_REF="{first}"', '"x0" ANNOTATION_REF="gone"'))
     with pytest.raises(AnnotationError, match="row 1, column 'turn': empty, and so is start"):
-        read_elan_ratings(path, CODEBOOK)
+        read_rater_files([path], CODEBOOK)
 
 
 def test_a_template_of_ours_is_also_a_file_of_turns(tmp_path):
@@ -201,14 +201,36 @@ def test_cancelled_and_double_answers_in_label_studio(tmp_path):
     ]
     path = tmp_path / "export.json"
     path.write_text(json.dumps(tasks))
-    assert list(read_label_studio_ratings(path, CODEBOOK).table["rater"]) == ["b@x.org"]
+    assert list(read_rater_files([path], CODEBOOK).table["rater"]) == ["b@x.org"]
     answer["value"]["choices"] = ["1", "0"]
     path.write_text(json.dumps(tasks))
     with pytest.raises(AnnotationError, match=r"unknown value '1 \+ 0'"):
-        read_label_studio_ratings(path, CODEBOOK)
+        read_rater_files([path], CODEBOOK)
     path.write_text('[{"id": 1, "incongruent": "1"}]')
     with pytest.raises(AnnotationError, match="not as JSON-MIN"):
-        read_label_studio_ratings(path, CODEBOOK)
+        read_rater_files([path], CODEBOOK)
+
+
+def test_files_of_several_kinds_are_checked_together(tmp_path):
+    turns = two_turns()
+    eaf = write_elan(turns, CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
+    fill_in_elan(eaf, "incongruent@ann", ["1", "0"])
+    unanswered = tmp_path / "unanswered.json"
+    unanswered.write_text(json.dumps(label_studio_tasks(turns)))
+    table = tmp_path / "bea.csv"
+    table.write_text("session,turn,incongruent\ns1,1,0\n")
+    found = read_rater_files([eaf, unanswered, table], CODEBOOK).table
+    assert found[["turn", "rater", "value"]].to_numpy().tolist() == [
+        ["1", "ann", "1"],
+        ["2", "ann", "0"],
+        ["1", "bea", "0"],
+    ]
+    with pytest.raises(AnnotationError, match="no rating is left to use; fill in the files"):
+        read_rater_files([unanswered], CODEBOOK)
+    again = tmp_path / "again.csv"
+    again.write_text("session,turn,rater,incongruent\ns1,2,ann,1\n")
+    with pytest.raises(AnnotationError, match=r"this rater judges .* more than once"):
+        read_rater_files([eaf, again], CODEBOOK)
 
 
 def test_turn_tables_say_what_is_wrong(tmp_path):

@@ -16,7 +16,7 @@ from subtext.behaviour.synchrony import SynchronySettings
 from subtext.behaviour.voice import read_voice
 from subtext.errors import ManifestError
 from subtext.manifest import Manifest, build_manifest
-from subtext.media.faces import make_detector
+from subtext.media.face_detectors import make_detector
 from talking_face import write_talking_face
 
 RATE = 16_000

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from subtext.behaviour.face import FaceTrack, FacingRule, facing, head_angles, read_faces, speeds
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
-from subtext.media.faces import Face, FaceDetector, make_detector
+from subtext.media.face_detectors import Face, FaceDetector, make_detector
 from subtext.media.segment import StreamMissing
 from subtext.media.video import Image, read_image
-from subtext.media.write import write_mp4
 
 HEAD = np.array([[-30.0, 0, 0], [30, 0, 0], [0, 33, 24], [-24, 60, 0], [24, 60, 0]])
 """Right eye, left eye, nose tip, corners of the mouth: x, y (down) and z (to the camera), mm."""

@@ -11,6 +11,7 @@ import pytest
 
 from compared_runs import write_run, write_system
 from subtext.cli.compare import main
+from subtext.report.compare_page import write_comparison_page
 
 QUICK = ["--no-cost", "--bootstrap", "20"]
 
@@ -109,6 +110,23 @@ def test_controls_stand_against_their_system(runs: Path, out: Path, tmp_path: Pa
     assert "† marks an interval" in page
 
 
+def test_names_settings_and_notes_of_a_stranger_are_text_on_the_page(out: Path, tmp_path: Path) -> None:
+    name = "a|b <script>x</script> ![p](http://x) `c"
+    found = json.loads((out / "comparison.json").read_text().replace("fusion=gated", name))
+    found |= {"labels": name, "notes": [name], "question": name}
+    found["systems"][name]["settings"]["key|"] = name
+    found["heads"]["incongruent"]["speakers"]["worst"][name]["speaker"] = name
+    page = write_comparison_page(tmp_path / "comparison.md", found).read_text()
+    assert page.count(r"a\|b &lt;script>x&lt;/script> !\[p\](http://x) \`c") > 20
+    width = None
+    for line in page.splitlines():
+        assert "<script" not in line
+        assert "![p]" not in line
+        cells = line.replace(r"\|", "").count("|") if line.startswith("|") else None
+        assert None in (cells, width) or cells == width
+        width = cells
+
+
 def test_order_of_runs_does_not_matter(
     runs: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture, no_figures: None
 ) -> None:
@@ -166,7 +184,7 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, subtext.cli.compare as c\n"
         "try:\n    c.main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'numpy', 'jinja2'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

@@ -105,7 +105,7 @@ def test_recordings_that_cannot_be_opened_are_counted(tmp_path: Path) -> None:
 
 def test_markdown_tables_keep_their_shape() -> None:
     table = pd.DataFrame({"a": ["x|y", None], "b": [1234, 5], "c": [0.123456, float("nan")]})
-    assert list(markdown_table(table)) == [
+    assert markdown_table(table).split("\n") == [
         "| a | b | c |",
         "|---|---|---|",
         "| x\\|y | 1,234 | 0.1235 |",

@@ -22,9 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from subtext.corpora.cells import CELL_SHARES
-from subtext.corpora.collage import GROUPS, Collage, distinct_utterances, split_identities
-from subtext.corpora.faces import read_photographs
-from subtext.corpora.meld import read_utterances
+from subtext.corpora.collage import GROUPS, Collage, distinct_utterances, read_photographs, split_identities
+from subtext.corpora.meld import Meld
 from subtext.corpora.ravdess import read_voices
 from subtext.errors import ConfigError, DatasetNotFound, MediaError
 from subtext.labels import POLARITY_COLUMN, IncongruenceRule
@@ -267,11 +266,11 @@ def test_the_same_take_as_wav_and_flac_counts_once(parts: Path, tmp_path: Path) 
 
 
 def test_utterances_keep_their_words_and_get_unique_dialogues(parts: Path) -> None:
-    table = read_utterances(parts / "meld")
-    assert table["utterance"].is_unique
-    assert {"train-0", "val-0", "test-0"} <= set(table["dialogue"])
-    assert "NA" in set(table["speaker"])
-    kept = distinct_utterances(table)
+    meld = Meld(data=parts / "meld").build()
+    assert {"train-0", "val-0", "test-0"} <= set(meld.table["dialogue"])
+    kept = distinct_utterances(meld)
+    assert kept["utterance"].is_unique
+    assert "NA" in set(kept["speaker"])
     # Stock phrases, doubtful words and dots are gone; what repeats within a split counts once.
     assert not kept["text"].str.contains(r"Hey|Both|\.\.\.").any()
     assert sorted(kept["text"][kept["text"].str.contains("wice")]) == [
@@ -386,7 +385,7 @@ def test_the_choice_on_the_command_line_makes_the_corpus(parts: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("lost", "words"),
     [
-        ("faces", "no face photographs"),
+        ("faces", r"no labels\.csv under .*faces\. Put the face photographs"),
         ("faces/images", "pictures that"),
         ("ravdess", r"no RAVDESS recordings under .*; expected Actor_01/03-01-\*\.wav\. Download"),
         ("ravdess/Actor_01", "too few for three splits"),

@@ -18,7 +18,7 @@ from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.faces import FaceExtractor
 from subtext.features.prosody import ProsodyExtractor
-from subtext.sessions.eaf import parse_eaf
+from subtext.sessions.elan import parse_eaf
 from talking_face import write_talking_face
 
 TURNS = """start,end,speaker,transcript

@@ -152,11 +152,17 @@ def test_missing_and_damaged_summaries_say_the_remedy(data, tmp_path):
     table = pd.read_csv(data / SUMMARIES)
     folder = tmp_path / "damaged"
     folder.mkdir()
+    without = table.drop(columns="AU12_mean")
+    without.to_csv(folder / SUMMARIES, index=False)
+    with pytest.raises(DatasetNotFound, match="lacks the columns AU12_mean"):
+        RavdessSwap(data=folder, folder=tmp_path / "out").build()
     for damage, message in (
-        (table.assign(f0_mean=table["f0_mean"].mask(table["file"] == "take-009")), "take-009, column 'f0_mean'"),
-        (table.drop(columns="AU12_mean"), "no column 'AU12_mean'"),
-        (table.assign(intensity=table["intensity"].replace(2, 3)), "intensity '3'"),
-        (pd.concat([table, table.tail(1)]), "of an earlier one"),
+        (
+            table.assign(f0_mean=table["f0_mean"].mask(table["file"] == "take-009")),
+            "row 10, column 'f0_mean': an empty",
+        ),
+        (table.assign(intensity=table["intensity"].replace(2, 3)), "column 'intensity': '3'.*use one of 1, 2"),
+        (pd.concat([table, table.tail(1)]), r"actor '08', .*, intensity '2' stands in rows 120, 121"),
         (table[table["actor"] < 8], "7 actors are too few for 8 folds"),
     ):
         damage.to_csv(folder / SUMMARIES, index=False)

@@ -21,7 +21,7 @@ from subtext.corpora.studio import corpus as studio_corpus
 from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
 from subtext.errors import ConfigError, SubtextError
 from subtext.manifest import Manifest
-from subtext.media.faces import HaarDetector
+from subtext.media.face_detectors import HaarDetector
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "corpus" / "studio.yaml"
 SETTINGS = {

@@ -7,7 +7,7 @@ from prediction_tables import run_tables
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.seeds import Run, figures_of, per_seed_rows, pool_seeds, summarise_seeds
-from subtext.report.table import rests_on_few
+from subtext.report.terminal import rests_on_few
 
 
 def run(seed: int, **changes) -> Run:

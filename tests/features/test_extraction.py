@@ -19,9 +19,8 @@ from subtext.features import content
 from subtext.features.cache import Cache, FeatureCache, MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
-from subtext.features.index import FeatureIndex
+from subtext.features.index import FeatureIndex, summarise
 from subtext.features.stream import Stream
-from subtext.features.summary import summarise
 from subtext.manifest import Manifest, build_manifest
 from subtext.media.segment import StreamMissing
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, WeightsError
 from subtext.features.cache import FeatureCache, MemoryCache
 from subtext.features.extract import extract
 from subtext.features.faces import FaceExtractor
 from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import build_manifest
-from subtext.media.write import write_mp4
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def crops(seed: int = 0) -> Stream:
 )
 def test_a_stream_comes_back_as_it_went_in(tmp_path: Path, kind: str, stream: Stream) -> None:
     cache = FeatureCache(tmp_path) if kind == "folder" else MemoryCache()
-    assert not cache.has(KEY)
+    assert not cache.check([KEY])
     cache.write(KEY, stream)
     back = cache.read(KEY)
     assert back.values.dtype == stream.values.dtype
@@ -88,7 +88,7 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path, damage: object, settle
     with pytest.raises(CacheError, match=r"half-written or altered; run subtext-extract"):
         cache.read(KEY)
     cache.write(KEY, crops())
-    assert cache.has(KEY)
+    assert cache.check([KEY])
 
 
 def test_a_damaged_file_whose_date_is_kept_is_mended_by_extracting_again(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_a_damaged_file_whose_date_is_kept_is_mended_by_extracting_again(tmp_pat
     before = path.stat()
     path.write_bytes(flipped(path.read_bytes()))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert cache.has(KEY)  # judged by its date
+    assert cache.check([KEY])  # judged by its date
     with pytest.raises(CacheError, match=r"half-written or altered; run subtext-extract"):
         cache.read(KEY)
-    assert not cache.has(KEY)
+    assert not cache.check([KEY])
 
 
 def test_a_file_under_another_key_counts_as_altered(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_read_only_cache_serves_what_it_has(tmp_path: Path) -> None:
         folder.chmod(0o555)
     try:
         cache = FeatureCache(tmp_path)
-        assert cache.has(KEY)
+        assert cache.check([KEY])
         assert isinstance(cache.contents([cache.path(KEY)])[cache.path(KEY)], str)
         with pytest.raises(CacheError, match="Permission denied"):
             cache.write(stream_key("b", Segment(), "f"), crops())

@@ -14,7 +14,7 @@ from subtext.features.index import FeatureIndex
 from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest, build_manifest
 from subtext.media.audio import Sound
-from subtext.media.prosody import PROSODY_NAMES
+from subtext.media.prosody_frames import PROSODY_NAMES
 
 RATE = 16_000
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numbered_pictures import FPS, SAMPLE_RATE, SECONDS, chirp, numbered
 
-from subtext.media.write import write_mp4
+from numbered_pictures import FPS, SAMPLE_RATE, SECONDS, chirp, numbered
+from subtext.corpora.studio.write import write_mp4
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,14 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from numbered_pictures import SAMPLE_RATE, SECONDS, chirp, numbered
 
+from numbered_pictures import SAMPLE_RATE, SECONDS, chirp, numbered
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
 from subtext.media import audio
 from subtext.media.audio import Sound, read_segments, rms_db
 from subtext.media.container import Recording
 from subtext.media.segment import Segment, StreamMissing
-from subtext.media.write import write_mp4
 
 
 def sounds(path: Path, segments: list[Segment], sample_rate: int = SAMPLE_RATE) -> list[np.ndarray]:

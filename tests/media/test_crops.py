@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
 from subtext.media.crops import FaceCrops, crop_square, face_crops, image_crop
-from subtext.media.faces import Face, FaceDetector, HaarDetector, make_detector
+from subtext.media.face_detectors import Face, FaceDetector, HaarDetector, make_detector
 from subtext.media.segment import Segment, StreamMissing
 from subtext.media.video import Frame, sample_frames
-from subtext.media.write import write_mp4
 
 
 class BrightDisc(FaceDetector):

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from subtext.errors import ConfigError, WeightsError
-from subtext.media import faces
-from subtext.media.faces import YUNET_FILE, FaceDetector, HaarDetector, YuNetDetector, make_detector, read_weights
+from subtext.media import face_detectors as faces
+from subtext.media.face_detectors import (
+    YUNET_FILE,
+    FaceDetector,
+    HaarDetector,
+    YuNetDetector,
+    make_detector,
+    read_weights,
+)
 from subtext.media.segment import Segment
 from subtext.media.video import Frame, read_image, sample_frames
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from subtext.media.write import write_mp4
+from subtext.corpora.studio.write import write_mp4
 
 READ = """
 import sys
 from pathlib import Path
 from subtext.media.audio import read_segments
 from subtext.media.crops import face_crops
-from subtext.media.faces import HaarDetector
-from subtext.media.prosody import prosody_frames
+from subtext.media.face_detectors import HaarDetector
+from subtext.media.prosody_frames import prosody_frames
 from subtext.media.segment import Segment
 path, minutes = Path(sys.argv[1]), int(sys.argv[2])
 segments = [Segment(begin, begin + 6) for begin in range(0, 60 * minutes, 6)]

@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from subtext.errors import ConfigError
-from subtext.media import prosody
-from subtext.media.prosody import (
+from subtext.media import prosody_frames as prosody
+from subtext.media.prosody_frames import (
     PRAAT_NAMES,
     PROSODY_NAMES,
     egemaps_frames,

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from subtext.media.faces import Face, FaceDetector
+from subtext.media.face_detectors import Face, FaceDetector
 from subtext.media.tracking import FaceTracker, Track, n_people
 
 SIZE = 48

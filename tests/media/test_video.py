@@ -5,14 +5,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numbered_pictures import FPS, SECONDS, number_of, numbered
 from PIL import Image as PillowImage
 
+from numbered_pictures import FPS, SECONDS, number_of, numbered
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
 from subtext.media import video
 from subtext.media.segment import Segment, Span, StreamMissing
 from subtext.media.video import Frame, probe, read_image, sample_frames, sample_times
-from subtext.media.write import write_mp4
 
 
 def frames_of(path: Path, segments: list[Segment], rate: float = 5.0, **options: int) -> list[tuple[int, Frame]]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, TranscriptError
 from subtext.manifest import build_manifest
-from subtext.media.write import write_mp4
 from subtext.prediction.inputs import LONG_TURN, Words, find_inputs, manifest_batches, recording_batch
 from subtext.sessions.transcripts import Turn
 

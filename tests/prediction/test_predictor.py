@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.manifest import build_manifest
-from subtext.media.write import write_mp4
 from subtext.model.batches import load_clips
 from subtext.model.predict import predict_table
 from subtext.prediction import predictor as predictor_module

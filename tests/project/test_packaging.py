@@ -86,8 +86,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_wheel_carries_the_configuration(wheel: Path) -> None:
+def test_wheel_carries_the_configuration_and_the_templates(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
+    assert {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.j2")} <= inside
+    assert "subtext/report/templates/run.md.j2" in inside
     for config in (ROOT / "conf").rglob("*.yaml"):
         assert f"subtext/conf/{config.relative_to(ROOT / 'conf').as_posix()}" in inside
     assert not [name for name in inside if name.startswith(("tests/", "notebooks/"))]

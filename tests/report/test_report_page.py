@@ -5,8 +5,8 @@ import pytest
 
 from prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
-from subtext.report.page import reading, write_page
-from subtext.report.table import interval_text
+from subtext.report.page import write_page
+from subtext.report.terminal import interval_text
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,11 @@ def set_auroc(metrics: dict, control: str, low: float, high: float, difference: 
     entry["fused_minus_control"]["auroc"] = {"value": sum(difference) / 2, "low": difference[0], "high": difference[1]}
 
 
-def test_reading_says_what_the_intervals_allow_and_no_more() -> None:
+def test_reading_says_what_the_intervals_allow_and_no_more(tmp_path: Path) -> None:
+    def reading(metrics: dict) -> list[str]:
+        page = write_page(tmp_path / "r.md", metrics, title="x").read_text()
+        return [line.removeprefix("- ") for line in page.split("## ")[1].splitlines()]
+
     metrics = evaluate(*run_tables(val=60, test=160), ("speaker",), n_bootstrap=10)
     for name in metrics["controls"]:
         if name == "shuffled":
@@ -120,3 +124,12 @@ def test_headings_ask_what_the_corpus_asks(metrics: dict, tmp_path: Path) -> Non
     assert "## Sarcasm (`incongruent`)" in page
     assert "words against face" not in page.lower()
     assert "Words against voice" in page
+
+
+def test_words_of_a_stranger_are_text_on_the_page(metrics: dict, tmp_path: Path) -> None:
+    said = "a|b\n# <script>x</script> ![p](http://x) `c"
+    asked = metrics | {"question": said, "labels": said, "notes": [said]}
+    page = write_page(tmp_path / "r.md", asked, title=said, provenance={"commit": said}).read_text()
+    for read in ("<script", "![", "[p]", "\n# <", "a|b"):
+        assert read not in page
+    assert page.count("# A\\|b # &lt;script>x&lt;/script> !\\[p\\](http://x) \\`c (`incongruent`)\n") == 1

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
-from subtext.report.table import clusters_text, interval_text, print_results
+from subtext.report.terminal import clusters_text, interval_text, print_results
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from subtext.evaluation.intervals import Units, ranking_interval
 from subtext.evaluation.metrics import auroc
 from subtext.evaluation.robustness import RobustnessCurves, records, trapezoid_weights
 from subtext.report.robustness_figures import robustness_figure
-from subtext.report.table import FEW_MARK, interval_text
+from subtext.report.terminal import FEW_MARK, interval_text
 
 POINTS = [("clean", 0.0, 2.0), ("drop:text", 1.0, 0.2), ("prosody:noise", 20.0, 1.5), ("prosody:noise", 0.0, 0.5)]
 

@@ -8,10 +8,10 @@ import pytest
 from scipy.signal import welch
 
 from subtext.features.prosody import ProsodyExtractor
+from subtext.features.spoiled_figures import noisy, spread
 from subtext.features.spoiled_sound import DegradedVoice, add_noise, speech_power
 from subtext.features.stream import Stream
 from subtext.media.audio import Sound
-from subtext.runs.measured import noisy, spread
 
 RATE = 16_000
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ManifestError
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
@@ -15,7 +16,6 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest, build_manifest
 from subtext.media.segment import Segment
 from subtext.media.video import sample_frames
-from subtext.media.write import write_mp4
 from talking_face import write_talking_face
 
 

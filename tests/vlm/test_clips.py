@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
 from subtext.media.segment import Segment
-from subtext.media.write import write_mp4
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.inputs import Frames
 from talking_face import write_talking_face

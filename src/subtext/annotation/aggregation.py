@@ -33,7 +33,7 @@ def aggregate(
     """One row a turn, in the manifest's columns.
 
     Args:
-        table: ratings as `read_ratings` gives them.
+        table: ratings as `read_rater_files` gives them.
         codebook: the scheme.
         method: for every label that it fits. Ordinal and interval labels take the median unless `per_label` says
             otherwise, for `majority` throws away that 3 lies between 2 and 4; `median` on a nominal label is an error.

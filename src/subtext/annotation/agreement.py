@@ -1,7 +1,6 @@
 """How far raters agree: per label, per pair and per rater, with intervals over sessions.
 
-The coefficients are in `coefficients`, their intervals in `session_intervals`. With one rater there is no agreement to
-compute, and the report says so.
+With one rater there is no agreement to compute, and the report says so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +21,9 @@ from subtext.annotation.coefficients import (
     icc_statistics,
     mean_kappa_statistic,
     same_value_statistic,
+    session_interval,
 )
 from subtext.annotation.ratings import coverage, rated, rating_matrix
-from subtext.annotation.session_intervals import session_interval
 from subtext.errors import AnnotationError
 from subtext.evaluation.intervals import FEW_CLUSTERS, Interval, Units
 from subtext.evaluation.metrics import CountStatistic
@@ -123,7 +122,7 @@ def agreement(table: pd.DataFrame, codebook: Codebook, *, n_bootstrap: int = 200
     with quadratic weights, and the ICCs; interval ones interval alpha and the ICCs.
 
     Args:
-        table: ratings as `read_ratings` gives them.
+        table: ratings as `read_rater_files` gives them.
         codebook: the scheme.
         n_bootstrap: resamples of sessions.
         seed: seeds the resampling.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from subtext.core.templates import render
 from subtext.errors import AnnotationError
 
 Scale = Literal["nominal", "ordinal", "interval", "binary"]
@@ -166,31 +167,9 @@ class Codebook:
 
     def markdown(self, level: int = 1) -> str:
         """The scheme for people: a heading of the given level, then one section a label."""
-        lines = [f"{'#' * level} {self.title}", "", f"Codebook `{self.name}`, version {self.version}.", ""]
-        if self.about:
-            lines += [self.about.strip(), ""]
-        lines += [
-            "| label | scale | values | unit | rated | required | column |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for label in self.labels.values():
-            values = ", ".join(label.values) or range_text(label.minimum, label.maximum)
-            cells = (f"`{label.name}`", label.scale, values, label.unit, label.rated)
-            required = "yes" if label.required else "no"
-            lines.append("| " + " | ".join(_cell(cell) for cell in (*cells, required, f"`{label.column}`")) + " |")
-        for label in self.labels.values():
-            lines += ["", f"{'#' * (level + 1)} `{label.name}`", "", label.definition, ""]
-            if label.values or label.unratable:
-                lines += ["| value | meaning |", "|---|---|"]
-                lines += [f"| {_cell(value)} | {_cell(meaning)} |" for value, meaning in label.values.items()]
-                lines += [
-                    f"| {_cell(value)} (no value) | {_cell(meaning)} |" for value, meaning in label.unratable.items()
-                ]
-                lines.append("")
-            lines += [f"- {rule}" for rule in label.rules]
-            if label.source:
-                lines += ["", f"Source: {label.source}"]
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+        values = {name: getattr(self, name) for name in ("name", "title", "version", "about")}
+        labels = self.labels.values()
+        return render("annotation/codebook.md.j2", level=level, labels=labels, range_text=range_text, **values)
 
 
 def range_text(low: float | None, high: float | None) -> str:
@@ -221,7 +200,3 @@ def quoted(value: object) -> str:
     """A value as messages show it, cut where it is long."""
     text = repr(str(value))
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

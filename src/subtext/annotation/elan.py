@@ -9,16 +9,15 @@ Institute for Psycholinguistics. Times are whole milliseconds there.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
-from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.core.writing import replacing
 from subtext.errors import AnnotationError
-from subtext.sessions.eaf import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
+from subtext.sessions.elan import NAMES_SUFFIX, SESSION_PROPERTY, SESSION_TIER, parse_eaf, slots_of, turn_names
 
 _LANGUAGE: Final = "und"
 
@@ -69,43 +68,22 @@ def write_elan(
     return path
 
 
-def read_elan_ratings(
-    paths: Sequence[Path] | Path,
-    codebook: Codebook,
-    *,
-    session: str | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Ratings:
-    """Ratings from files that `write_elan` made and raters filled in.
+def elan_ratings(path: Path, codebook: Codebook, session: str | None = None) -> pd.DataFrame:
+    """The judgements in a file that `write_elan` made and raters filled in, for `check_ratings`.
 
     A tier counts whose name is `LABEL@RATER`, or that is called like a label and has an annotator. A rating belongs to
     the turn above it, which is called as its tier of turn names says, else by its beginning in seconds.
 
     Args:
-        paths: one or several .eaf files.
+        path: the .eaf file.
         codebook: the scheme.
-        session: of files that do not name theirs; default the file's name without its ending.
-        on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
+        session: where the file does not name its own; default its name without its ending.
 
     Raises:
-        AnnotationError: a file holds no tier of ratings, or a rating that cannot be used.
-        TranscriptError: a file cannot be read.
+        AnnotationError: it holds no tier of ratings.
+        TranscriptError: it cannot be read.
     """
-    rows: list[dict[str, Any]] = []
-    for path in [paths] if isinstance(paths, Path) else paths:
-        found = _rating_rows(parse_eaf(path), path, codebook, session)
-        if not found:
-            raise AnnotationError(
-                f"{path}: no rating in it; expected annotations in tiers called LABEL@RATER with labels out of "
-                f"{', '.join(codebook.labels)}"
-            )
-        rows += found
-    columns = ["session", "turn", "start", "end", "rater", "label", "value", "file", "row", "column"]
-    table = pd.DataFrame(rows, columns=columns).astype({"session": object, "turn": object, "value": object})
-    return check_ratings(table, codebook, on_error=on_error)
-
-
-def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | None) -> list[dict[str, Any]]:
+    document = parse_eaf(path)
     properties = dict(document.properties)
     own_session = properties.get(SESSION_PROPERTY) or session or path.stem
     names = turn_names(document)
@@ -133,11 +111,17 @@ def _rating_rows(document: Any, path: Path, codebook: Codebook, session: str | N
                     "column": tier,
                 }
             )
-    return rows
+    if not rows:
+        raise AnnotationError(
+            f"{path}: no rating in it; expected annotations in tiers called LABEL@RATER with labels out of "
+            f"{', '.join(codebook.labels)}"
+        )
+    types = {"session": object, "turn": object, "start": float, "end": float, "value": object}
+    return pd.DataFrame(rows).astype(types)
 
 
 def _add_vocabulary(document: Any, label: Label) -> None:
-    parameters: dict[str, Any] = {}
+    document.add_linguistic_type(label.name, constraints="Symbolic_Association", timealignable=False)
     if label.answers and label.scale != "interval":
         document.add_controlled_vocabulary(label.name)
         document.add_cv_description(label.name, _LANGUAGE, _xml_text(label.definition, label.name))
@@ -145,23 +129,7 @@ def _add_vocabulary(document: Any, label: Label) -> None:
         for number, (value, meaning) in enumerate(meanings.items()):
             entry = [(_xml_text(value, label.name), _LANGUAGE, _xml_text(meaning, label.name))]
             document.add_cv_entry(label.name, f"cve_{label.name}_{number}", entry)
-        parameters["CONTROLLED_VOCABULARY_REF"] = label.name
-    document.add_linguistic_type(
-        label.name,
-        constraints="Symbolic_Association",
-        timealignable=False,
-        param_dict=_type_parameters(label, parameters),
-    )
-
-
-def _type_parameters(label: Label, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "LINGUISTIC_TYPE_ID": label.name,
-        "TIME_ALIGNABLE": "false",
-        "GRAPHIC_REFERENCES": "false",
-        "CONSTRAINTS": "Symbolic_Association",
-        **parameters,
-    }
+        document.linguistic_types[label.name]["CONTROLLED_VOCABULARY_REF"] = label.name
 
 
 def _add_turns(document: Any, role: str, turns: pd.DataFrame) -> None:

@@ -8,15 +8,14 @@ memory; nothing here was tried in a running Label Studio.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from xml.etree import ElementTree
 
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Unit
-from subtext.annotation.ratings import Ratings, check_ratings
 from subtext.annotation.turn_table import rated_turns
 from subtext.errors import AnnotationError
 from subtext.sessions.transcripts import parse_json, read_text
@@ -92,43 +91,26 @@ def write_label_studio(turns: pd.DataFrame, codebook: Codebook, folder: Path) ->
     return written
 
 
-def read_label_studio_ratings(
-    paths: Sequence[Path] | Path,
-    codebook: Codebook,
-    *,
-    session: str | None = None,
-    raters: Mapping[str, str] | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Ratings:
-    """Ratings from Label Studio's export in the format JSON (not JSON-MIN).
+def label_studio_ratings(path: Path, session: str | None = None) -> pd.DataFrame:
+    """The judgements in Label Studio's export in the format JSON (not JSON-MIN), for `check_ratings`.
 
-    Cancelled annotations are left out. A task without answers gives nothing.
+    Cancelled annotations are left out. A task without answers gives nothing. Raters are called by their e-mail address
+    or number.
 
     Args:
-        paths: one or several exports.
-        codebook: the scheme.
+        path: the export.
         session: of tasks that do not name theirs.
-        raters: who Label Studio's users are: e-mail address or number -> name. Others keep theirs.
-        on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
     Raises:
-        AnnotationError: a file is no such export, or an answer cannot be used.
-        TranscriptError: a file cannot be read.
+        AnnotationError: it is no such export.
+        TranscriptError: it cannot be read.
     """
-    rows: list[dict[str, Any]] = []
-    for path in [paths] if isinstance(paths, Path) else paths:
-        rows += _rows(path, session, raters or {})
-    if not rows:
-        raise AnnotationError("no answer to a label of the codebook; export the project as JSON after it is annotated")
-    return check_ratings(pd.DataFrame(rows).astype({"session": object, "turn": object}), codebook, on_error=on_error)
-
-
-def _rows(path: Path, session: str | None, raters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     tasks = parse_json(path, read_text(path))
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and isinstance(t.get("data"), dict) for t in tasks):
         raise AnnotationError(
             f"{path}: no list of tasks with 'data'; export the project as JSON, not as JSON-MIN or CSV"
         )
+    rows: list[dict[str, Any]] = []
     for number, task in enumerate(tasks, 1):
         data = task["data"]
         for annotation in task.get("annotations") or ():
@@ -138,18 +120,22 @@ def _rows(path: Path, session: str | None, raters: Mapping[str, str]) -> Iterato
                 value = _answer(entry) if isinstance(entry, dict) else None
                 if value is None:
                     continue
-                yield {
-                    "session": _text(data.get("session")) or session,
-                    "turn": _text(data.get("turn")),
-                    "start": _time(data.get("start")),
-                    "end": _time(data.get("end")),
-                    "rater": _rater(annotation.get("completed_by"), raters),
-                    "label": str(entry.get("from_name")),
-                    "value": value,
-                    "file": str(path),
-                    "row": number,
-                    "column": str(entry.get("from_name")),
-                }
+                rows.append(
+                    {
+                        "session": _text(data.get("session")) or session,
+                        "turn": _text(data.get("turn")),
+                        "start": _time(data.get("start")),
+                        "end": _time(data.get("end")),
+                        "rater": _rater(annotation.get("completed_by")),
+                        "label": str(entry.get("from_name")),
+                        "value": value,
+                        "file": str(path),
+                        "row": number,
+                        "column": str(entry.get("from_name")),
+                    }
+                )
+    columns = ["session", "turn", "start", "end", "rater", "label", "value", "file", "row", "column"]
+    return pd.DataFrame(rows, columns=columns).astype({"session": object, "turn": object, "start": float, "end": float})
 
 
 def _answer(entry: Mapping[str, Any]) -> str | None:
@@ -164,10 +150,10 @@ def _answer(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _rater(user: Any, raters: Mapping[str, str]) -> str | None:
+def _rater(user: Any) -> str | None:
     if isinstance(user, dict):
         user = user.get("email") or user.get("id")
-    return None if user is None else raters.get(str(user), str(user))
+    return None if user is None else str(user)
 
 
 def _text(value: Any) -> str | None:

@@ -7,13 +7,12 @@ from typing import Final, Literal
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook
-from subtext.annotation.elan import read_elan_ratings
-from subtext.annotation.label_studio import read_label_studio_ratings
-from subtext.annotation.ratings import Ratings, check_ratings, read_ratings
+from subtext.annotation.elan import elan_ratings
+from subtext.annotation.label_studio import label_studio_ratings
+from subtext.annotation.ratings import Problem, Ratings, check_ratings, table_ratings
 from subtext.errors import AnnotationError
 
-TABLE_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
-RATING_SUFFIXES: Final = (*TABLE_SUFFIXES, ".eaf", ".json")
+RATING_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".eaf", ".json")
 """Every ending that `read_rater_files` knows."""
 
 
@@ -39,24 +38,22 @@ def read_rater_files(
         ManifestError: a table cannot be read.
         TranscriptError: an ELAN file or an export cannot be read.
     """
+    if not paths:
+        raise AnnotationError(f"no file of ratings is named; name at least one of {', '.join(RATING_SUFFIXES)}")
+    found: list[pd.DataFrame] = []
+    problems: list[Problem] = []
     for path in paths:
-        if path.suffix.lower() not in RATING_SUFFIXES:
+        suffix = path.suffix.lower()
+        if suffix not in RATING_SUFFIXES:
             raise AnnotationError(f"{path}: unknown kind of rater file; use one of {', '.join(RATING_SUFFIXES)}")
         if not path.is_file():
             raise AnnotationError(f"{path}: no such file of ratings; correct the path")
-    elan = [path for path in paths if path.suffix.lower() == ".eaf"]
-    exports = [path for path in paths if path.suffix.lower() == ".json"]
-    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
-    found = []
-    if tables or not paths:
-        found.append(read_ratings(tables, codebook, session=session, columns=columns, on_error=on_error))
-    if elan:
-        found.append(read_elan_ratings(elan, codebook, session=session, on_error=on_error))
-    if exports:
-        found.append(read_label_studio_ratings(exports, codebook, session=session, on_error=on_error))
-    if len(found) == 1:
-        return found[0]
-    # The same judgement may stand in two kinds of file.
-    checked = check_ratings(pd.concat([ratings.table for ratings in found]), codebook, on_error=on_error)
-    rejects = pd.concat([*(ratings.rejects for ratings in found), checked.rejects], ignore_index=True)
-    return Ratings(checked.table, rejects)
+        if suffix == ".eaf":
+            found.append(elan_ratings(path, codebook, session))
+        elif suffix == ".json":
+            found.append(label_studio_ratings(path, session))
+        else:
+            table, unusable = table_ratings(path, codebook, session, columns or {}, on_error == "skip")
+            found.append(table)
+            problems += unusable
+    return check_ratings(pd.concat(found, ignore_index=True), codebook, problems=problems, on_error=on_error)

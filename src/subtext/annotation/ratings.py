@@ -21,12 +21,14 @@ import pandas as pd
 from subtext.annotation.codebook import Codebook, Label
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_table
-from subtext.sessions.transcripts import seconds
+from subtext.sessions.transcripts import each_seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
 PLACE_COLUMNS: Final = ("file", "row", "column")
 """Where a judgement stands, for messages."""
 REJECT_COLUMNS: Final = ("file", "row", "column", "value", "problem")
+Problem = tuple[str, int, str, str, str]
+"""What cannot be used: as `REJECT_COLUMNS`, the problem with its remedy."""
 _ITEM_COLUMNS: Final = ("session", "turn", "start", "end", "rater")
 _CARRIED_IN_SILENCE: Final = frozenset(
     {"id", "transcript", "text", "context", "speaker", "role", "comment", "comments", "note", "notes", "video", "audio"}
@@ -57,42 +59,11 @@ class Ratings:
         return sorted(self.table["rater"].unique())
 
 
-def read_ratings(
-    paths: Iterable[str | Path] | str | Path,
-    codebook: Codebook,
-    *,
-    session: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Ratings:
-    """Read and check rater files.
-
-    Args:
-        paths: one file or several.
-        codebook: which labels and values there are.
-        session: the session of rows that name none.
-        columns: our column name -> the files', for those that differ.
-        on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
-
-    Raises:
-        AnnotationError: the first thing that cannot be used, with file, row, column, value and the remedy; or nothing
-            is left.
-        ManifestError: a file is missing or is no table.
-    """
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not paths:
-        raise AnnotationError("no file of ratings is named; name at least one .csv, .tsv, .parquet or .jsonl file")
-    found = [_read(Path(path), codebook, session, columns or {}, on_error == "skip") for path in paths]
-    long = pd.concat([table for table, _ in found], ignore_index=True)
-    problems = [problem for _, some in found for problem in some]
-    return check_ratings(long, codebook, problems=problems, on_error=on_error)
-
-
 def check_ratings(
     long: pd.DataFrame,
     codebook: Codebook,
     *,
-    problems: Sequence[tuple[str, int, str, str, str]] = (),
+    problems: Sequence[Problem] = (),
     on_error: Literal["raise", "skip"] = "raise",
 ) -> Ratings:
     """Check judgements that a reader brought into long form, from a table or from an annotation tool's file.
@@ -101,7 +72,7 @@ def check_ratings(
         long: columns `session`, `turn`, `start`, `end`, `rater`, `label`, `value` as text or null; `file`, `row` and
             `column` say where each stands.
         codebook: which labels and values there are.
-        problems: what the reader could not use: file, row, column, value, problem with its remedy.
+        problems: what the reader could not use.
         on_error: `skip` leaves out what cannot be used and lists it in `rejects`.
 
     Raises:
@@ -124,7 +95,7 @@ def check_ratings(
     refuse(long.index[long["label"].isin(list(unknown))], "label", "label", unknown)
     long["label"] = long["label"].map(names)
     refuse(long.index[long["rater"].isna()], "rater", None, "empty; say who rated")
-    units = long["label"].map({name: label.unit for name, label in codebook.labels.items()})
+    units = long["label"].map(units_of(codebook))
     per_turn = units == "turn"
     long["turn"] = long["turn"].where(per_turn)
     refuse(
@@ -167,13 +138,14 @@ def check_ratings(
         raise AnnotationError(f"{file}: row {row}, column '{column}': {problem}{more}")
     keep = long.drop(index=list(bad))
     # A label of the session stands in every turn's row of a wide file.
-    session_rows = keep["label"].map(units_of(codebook)) == "session"
+    session_rows = units.reindex(keep.index) == "session"
     keep = keep.assign(_empty=keep["value"].isna()).sort_values("_empty", kind="stable")
     keep = keep[~(session_rows.reindex(keep.index) & keep.duplicated(["session", "rater", "label"]))]
     table = keep.sort_index()[[*RATING_COLUMNS, *PLACE_COLUMNS]].reset_index(drop=True)
     if table.empty:
         raise AnnotationError(
-            "no rating is left to use" + (f"; the first problem: {listed[0][4]}" if listed else "; the files are empty")
+            "no rating is left to use; "
+            + (f"the first problem: {listed[0][4]}" if listed else "fill in the files, then export them again")
         )
     rejects = pd.DataFrame(listed, columns=list(REJECT_COLUMNS))
     if len(rejects):
@@ -230,9 +202,22 @@ def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rater", "label", "units", "rated", "unratable", "skipped"])
 
 
-def _read(
+def table_ratings(
     path: Path, codebook: Codebook, session: str | None, columns: Mapping[str, str], skip: bool
-) -> tuple[pd.DataFrame, list[Any]]:
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The judgements in a table, for `check_ratings`, and what of it cannot be used.
+
+    Args:
+        path: a .csv, .tsv, .parquet or .jsonl file.
+        codebook: which labels there are.
+        session: the session of rows that name none.
+        columns: our column name -> the file's, for those that differ.
+        skip: leave out rows that cannot be told apart into cells.
+
+    Raises:
+        AnnotationError: the table is none of ratings.
+        ManifestError: it cannot be read.
+    """
     unread: list[Any] | None = [] if skip else None  # rows that cannot be told apart into cells
     table = read_table(path, unread)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
@@ -258,14 +243,16 @@ def _read(
         items["rater"] = path.stem
     items["session"] = items["session"].fillna(session) if session is not None else items["session"]
     items["file"] = str(path)
-    problems: list[Any] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
+    problems: list[Problem] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
     rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
     items["row"] = rows
     for column in ("start", "end"):
-        items[column], wrong = _times(items[column])
+        written = items[column].astype("string")
+        times, unreadable = each_seconds(items[column])
+        items[column] = pd.Series(times, index=items.index, dtype="float64")
         problems += [
             (str(path), int(rows[place]), column, value, f"'{value}' is no time; write seconds or hh:mm:ss.fff")
-            for place, value in wrong
+            for place, value in zip(unreadable, written.iloc[unreadable], strict=True)
         ]
     if "label" in table and "value" in table:
         long = items.assign(label=_cells(table["label"]), value=_cells(table["value"]), column="value")
@@ -328,18 +315,6 @@ def _cells(column: pd.Series) -> pd.Series:
         return str(value).strip() or None
 
     return column.map(cell).astype(object).where(lambda cells: cells.notna(), None)
-
-
-def _times(column: pd.Series) -> tuple[pd.Series, list[tuple[int, str]]]:
-    read: list[float | None] = []
-    wrong = []
-    for row, written in enumerate(column):
-        try:
-            read.append(seconds(written))
-        except ValueError:
-            read.append(None)
-            wrong.append((row, str(written)))
-    return pd.Series(read, index=column.index, dtype="float64"), wrong
 
 
 def _labels(column: pd.Series, codebook: Codebook) -> tuple[dict[Hashable, str], dict[Hashable, str]]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_table
-from subtext.sessions.transcripts import seconds
+from subtext.sessions.transcripts import each_seconds
 
 TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
 
@@ -31,18 +31,14 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
             raise AnnotationError(
                 f"{path}: no column '{column}' (it has {', '.join(table.columns)}); add it, in seconds"
             )
-        times = []
-        for row, written in enumerate(table[column], 1):
-            try:
-                time = None if pd.isna(written) else seconds(written)
-            except ValueError:
-                time = None
-            if time is None:
-                raise AnnotationError(
-                    f"{path}: row {row}, column '{column}': '{written}' is no time; write seconds or hh:mm:ss.fff"
-                )
-            times.append(time)
-        table[column] = pd.Series(times, dtype="float64")
+        written = table[column]
+        times = pd.Series(each_seconds(written.astype(object).where(written.notna(), None))[0], dtype="float64")
+        if times.isna().any():
+            row = int(times.isna().argmax())
+            raise AnnotationError(
+                f"{path}: row {row + 1}, column '{column}': '{written[row]}' is no time; write seconds or hh:mm:ss.fff"
+            )
+        table[column] = times
     for column in ("session", "turn", "role", "transcript"):
         written = table[column] if column in table else pd.Series([None] * len(table), dtype=object)
         table[column] = pd.Series([None if pd.isna(cell) else str(cell) for cell in written], dtype=object)

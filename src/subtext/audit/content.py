@@ -184,7 +184,7 @@ def _light(image: npt.NDArray[np.uint8]) -> dict[str, float]:
 def _detector() -> Any:
     global _haar
     if _haar is None:
-        from subtext.media.faces import make_detector
+        from subtext.media.face_detectors import make_detector
 
         _haar = make_detector("haar")
     return _haar

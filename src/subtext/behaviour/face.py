@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from subtext.errors import MediaError
-from subtext.media.faces import Face, FaceDetector
+from subtext.media.face_detectors import Face, FaceDetector
 from subtext.media.segment import Segment
+from subtext.media.tracking import centred
 from subtext.media.video import sample_frames
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def read_faces(
         faces = detector.detect(frame.image)
         middle = frame.image.shape[1] / 2
         for person, side in people.items():
-            own = faces if side is None else [f for f in faces if (_centre(f)[0] < middle) == (side == "left")]
+            own = faces if side is None else [f for f in faces if (centred(f)[0] < middle) == (side == "left")]
             rows[person].append(_row(own, rows[person]))
     return {person: _track(times, values) for person, values in rows.items()}
 
@@ -195,15 +196,11 @@ def _row(faces: Sequence[Face], before: Sequence[tuple[float, ...]]) -> tuple[fl
     face = faces[0]
     last = next((row for row in before[:-6:-1] if row[2] == row[2]), None)
     if last is not None:
-        nearest = min(faces, key=lambda f: float(np.hypot(_centre(f)[0] - last[0], _centre(f)[1] - last[1])))
-        if np.hypot(_centre(nearest)[0] - last[0], _centre(nearest)[1] - last[1]) <= NEAR * last[2]:
-            face = nearest
-    return (*_centre(face), face.box[2], *head_angles(face))
-
-
-def _centre(face: Face) -> tuple[float, float]:
-    x, y, width, height = face.box
-    return x + width / 2, y + height / 2
+        distances = [float(np.hypot(*(centred(one)[:2] - last[:2]))) for one in faces]
+        nearest = int(np.argmin(distances))
+        if distances[nearest] <= NEAR * last[2]:
+            face = faces[nearest]
+    return (*centred(face)[:3], *head_angles(face))
 
 
 def _track(times: Sequence[float], rows: Sequence[tuple[float, ...]]) -> FaceTrack:

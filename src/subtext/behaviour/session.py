@@ -11,28 +11,23 @@ import pandas as pd
 
 from subtext.behaviour.face import FaceTrack, FacingRule, Side, facing, read_faces, speeds
 from subtext.behaviour.measures import names
-from subtext.behaviour.synchrony import (
-    LaggedSynchrony,
-    SynchronySettings,
-    TurnSynchrony,
-    lagged_synchrony,
-    moving_average,
-    turn_synchrony,
-)
+from subtext.behaviour.synchrony import SynchronySettings, lagged_synchrony, moving_average, turn_synchrony
 from subtext.behaviour.turns import (
     BackchannelRule,
     Exchange,
     backchannels,
     exchanges,
+    latencies,
     merged,
     overlap_share,
     overlap_shares,
     speaking_time,
+    talk_share,
 )
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
 from subtext.errors import ManifestError, MediaError
 from subtext.manifest import Manifest
-from subtext.media.faces import FaceDetector
+from subtext.media.face_detectors import FaceDetector
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +37,8 @@ LEAST_VOICED_WINDOW: Final = 1.0
 """Seconds of voice that a point of the moving averages needs."""
 
 Values = npt.NDArray[np.float64]
+
+_OF_FACE: Final = ["facing_share", "head_speed", "face_share"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def measure_session(
     out["duration"] = (
         (turns["end"] - turns["start"]).fillna(turns["file_end"] - turns["file_start"]).where(lambda s: s > 0)
     )
-    out["latency"] = pd.Series({e.after: e.offset for e in passed}, dtype="float64").reindex(out.index)
+    out["latency"] = latencies(turns, is_backchannel)
     # Of one person alone nothing tells what others did meanwhile.
     together = timed["person"].nunique() > 1
     out["overlap_share"] = overlap_shares(turns) if together else np.nan
@@ -130,10 +127,8 @@ def measure_session(
         session["overlap_share"] = overlap_share(turns) if together else float("nan")
     if len(people) == 2:
         session |= _synchrony(turns, out, passed, people, voices or {}, settings.synchrony)
-    seconds = speaking_time(turns)
     own = {
-        person: _person(person, turns, out, seconds, session["duration"])
-        | _person_face(person, faces or {}, settings.facing)
+        person: _person(person, turns, out, session["duration"]) | _person_face(person, faces or {}, settings.facing)
         for person in people
     }
     keys = rows.reindex(columns=["id", "session", by])
@@ -275,7 +270,7 @@ def _measure_turn_faces(
     out: pd.DataFrame, turns: pd.DataFrame, faces: Mapping[tuple[str, str], FaceTrack], rule: FacingRule
 ) -> None:
     """Fill in the measures of the speaker's face during each turn."""
-    out[["facing_share", "head_speed", "face_share"]] = np.nan
+    out[_OF_FACE] = np.nan
     known = {key: (track, facing(track, rule), speeds(track)) for key, track in faces.items()}
     for label, turn in turns.iterrows():
         if pd.isna(turn["picture"]) or pd.isna(turn["person"]) or (turn["picture"], turn["person"]) not in known:
@@ -283,21 +278,13 @@ def _measure_turn_faces(
         track, turned, speed = known[turn["picture"], turn["person"]]
         begin = 0.0 if pd.isna(turn["file_start"]) else turn["file_start"]
         part = track.between(begin, np.inf if pd.isna(turn["file_end"]) else turn["file_end"])
-        out.loc[label, ["facing_share", "head_speed", "face_share"]] = _face_values(
-            turned[part], speed[part], track.present[part]
-        )
+        out.loc[label, _OF_FACE] = _face_values(turned[part], speed[part], track.present[part])
 
 
 def _person_face(person: str, faces: Mapping[tuple[str, str], FaceTrack], rule: FacingRule) -> dict[str, float]:
-    own = [track for (_, whose), track in faces.items() if whose == person]
-    if not own:
-        return dict.fromkeys(("facing_share", "head_speed", "face_share"), float("nan"))
-    values = _face_values(
-        np.concatenate([facing(track, rule) for track in own]),
-        np.concatenate([speeds(track) for track in own]),
-        np.concatenate([track.present for track in own]),
-    )
-    return dict(zip(("facing_share", "head_speed", "face_share"), values, strict=True))
+    seen = [(facing(track, rule), speeds(track), track.present) for (_, own), track in faces.items() if own == person]
+    values = [np.concatenate(parts) for parts in zip(*seen, strict=True)] or [np.empty(0)] * 3
+    return dict(zip(_OF_FACE, _face_values(*values), strict=True))
 
 
 def _face_values(turned: Values, speed: Values, present: npt.NDArray[np.bool_]) -> list[float]:
@@ -311,11 +298,10 @@ def _face_values(turned: Values, speed: Values, present: npt.NDArray[np.bool_]) 
     ]
 
 
-def _person(
-    person: str, turns: pd.DataFrame, measured: pd.DataFrame, seconds: pd.Series, duration: float
-) -> dict[str, float]:
+def _person(person: str, turns: pd.DataFrame, measured: pd.DataFrame, duration: float) -> dict[str, float]:
     """The person's measures from turns alone."""
     nan = float("nan")
+    seconds, shares = speaking_time(turns), talk_share(turns)
     if person not in seconds:
         return dict.fromkeys(names("person"), nan)
     own = (turns["person"] == person).fillna(False) & (turns["end"] > turns["start"])
@@ -325,7 +311,7 @@ def _person(
     others_speak = float(np.diff(merged(others[["start", "end"]].to_numpy(float)), axis=1).sum())
     return {
         "speaking_time": float(seconds[person]),
-        "talk_share": float(seconds[person] / seconds.sum()) if len(seconds) > 1 else nan,
+        "talk_share": float(shares[person]) if len(shares) > 1 else nan,
         "turn_rate": float(held.sum()) / (duration / 60) if duration > 0 else nan,
         "turn_duration": float(measured.loc[held, "duration"].median()),
         "latency": float(measured.loc[own, "latency"].median()),
@@ -356,38 +342,22 @@ def _synchrony(
         ]
         one = np.array([values[first] for first, _ in pairs], dtype=np.float64)
         two = np.array([values[second] for _, second in pairs], dtype=np.float64)
-        local: TurnSynchrony = turn_synchrony(one, two)
-        out |= {
-            f"{signal}_turn_synchrony": local.value,
-            f"{signal}_turn_synchrony_chance": local.chance,
-            f"{signal}_turn_synchrony_p": local.p,
-        }
+        local = turn_synchrony(one, two)
+        out[f"{signal}_turn_synchrony"] = local.value
+        out |= {f"{signal}_turn_synchrony_{part}": getattr(local, part) for part in ("chance", "p")}
         if not all(frames.values()):
             continue
         grid = np.arange(timed["start"].min() + settings.window / 2, timed["end"].max(), settings.step)
         series = []
         for person in people:
-            times = np.concatenate([part[0] for part in frames[person]])
-            signal_values = np.concatenate([part[place] for part in frames[person]])
+            times, spoken = (np.concatenate([part[column] for part in frames[person]]) for column in (0, place))
             order = np.argsort(times, kind="stable")
-            series.append(
-                moving_average(
-                    times[order],
-                    signal_values[order],
-                    grid,
-                    settings.window,
-                    least=round(LEAST_VOICED_WINDOW / HOP),
-                )
-            )
-        lagged: LaggedSynchrony = lagged_synchrony(series[0], series[1], settings)
-        out |= {
-            f"{signal}_synchrony": lagged.value,
-            f"{signal}_synchrony_chance": lagged.chance,
-            f"{signal}_synchrony_effect": lagged.effect,
-            f"{signal}_synchrony_p": lagged.p,
-            f"{signal}_synchrony_peak": lagged.peak,
-            f"{signal}_synchrony_lag": lagged.lag,
-        }
+            least = round(LEAST_VOICED_WINDOW / HOP)
+            series.append(moving_average(times[order], spoken[order], grid, settings.window, least=least))
+        lagged = lagged_synchrony(series[0], series[1], settings)
+        out[f"{signal}_synchrony"] = lagged.value
+        for part in ("chance", "effect", "p", "peak", "lag"):
+            out[f"{signal}_synchrony_{part}"] = getattr(lagged, part)
     return out
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from subtext.sessions.session import union
+
 BACKCHANNEL_WORDS: Final = (
     "absolutely",
     "ah",
@@ -71,13 +73,7 @@ class BackchannelRule:
 
 def merged(spans: Spans) -> Spans:
     """The same stretches without overlap, in order of time."""
-    out: list[list[float]] = []
-    for start, end in spans[np.argsort(spans[:, 0], kind="stable")]:
-        if out and start <= out[-1][1]:
-            out[-1][1] = max(out[-1][1], end)
-        else:
-            out.append([start, end])
-    return np.array(out, dtype=np.float64).reshape(-1, 2)
+    return np.array(union(spans.tolist()), dtype=np.float64).reshape(-1, 2)
 
 
 def shared_seconds(start: float, end: float, spans: Spans) -> float:

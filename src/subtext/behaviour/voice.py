@@ -13,7 +13,7 @@ from subtext.behaviour.turns import Spans, merged
 from subtext.errors import MediaError
 from subtext.media.audio import Sound, read_segments
 from subtext.media.container import Recording
-from subtext.media.prosody import PROSODY_NAMES, prosody_frames
+from subtext.media.prosody_frames import PROSODY_NAMES, prosody_frames
 from subtext.media.segment import Segment
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from subtext.errors import ConfigError
-    from subtext.report.table import print_pooled, print_results
+    from subtext.report.terminal import print_pooled, print_results
     from subtext.runs.evaluate import evaluate_run, evaluate_seeds
     from subtext.runs.merge import are_shards, merge_shards
 

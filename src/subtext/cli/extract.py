@@ -21,7 +21,7 @@ def extract_corpus(config: DictConfig) -> int:
     from subtext.features.cache import FeatureCache
     from subtext.features.extract import extract
     from subtext.features.extractor import Extractor
-    from subtext.features.summary import summarise
+    from subtext.features.index import summarise
     from subtext.manifest import Manifest
     from subtext.manifest.table import write_rejects
 

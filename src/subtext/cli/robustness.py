@@ -52,7 +52,7 @@ def _measure(options: argparse.Namespace) -> None:
     from subtext.evaluation.evaluate import BINARY_HEADS
     from subtext.evaluation.robustness import RobustnessCurves
     from subtext.report.robustness_figures import robustness_figure
-    from subtext.report.table import HEAD_NAMES
+    from subtext.report.terminal import HEAD_NAMES
     from subtext.runs.folder import RunFile, RunFolder
     from subtext.runs.robustness import measure_robustness
 
@@ -103,7 +103,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
 
     from subtext.evaluation.conditions import CLEAN, CONDITIONS
     from subtext.evaluation.robustness import records
-    from subtext.report.table import FEW_MARK, interval_text
+    from subtext.report.terminal import FEW_MARK, interval_text
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):

@@ -13,7 +13,7 @@ from subtext.corpora.official import check_unique, lines_before, numbers, offici
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
-from subtext.sessions.transcripts import seconds
+from subtext.sessions.transcripts import each_seconds
 
 FILE: Final = "AnnoMI-full.csv"
 CODES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -203,20 +203,15 @@ def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
 
 def _timestamps(utterances: pd.DataFrame, path: Path) -> pd.Series:
     """hh:mm:ss in s. What cannot be read is missing and reported: the official file has one such cell, 00:09:025."""
-    values: list[float | None] = []
-    unread = []
-    for row, cell in zip(utterances.index.to_numpy() + 1, utterances["timestamp"], strict=True):
-        try:
-            values.append(None if pd.isna(cell) else seconds(cell))
-        except ValueError:
-            values.append(None)
-            unread.append((row, cell))
+    cells = utterances["timestamp"]
+    values, unread = each_seconds(cells.astype(object).where(cells.notna(), None))
     if unread:
         _log.warning(
             "%s: %d timestamps are no times and left out, the first in row %d, %r; write hh:mm:ss",
             path,
             len(unread),
-            *unread[0],
+            utterances.index[unread[0]] + 1,
+            cells.iloc[unread[0]],
         )
     return pd.Series(values, index=utterances.index, dtype="float64")
 

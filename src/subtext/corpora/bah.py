@@ -79,7 +79,7 @@ class Bah(Corpus):
     def _videos(self) -> pd.DataFrame:
         rows = self._read(_VIDEO_LISTS, _VIDEO_LINE, "Videos/ID/Visite_1/NAME.mp4,LABEL,WORDS")
         # The lists have blanks in some names that the files write as underscores.
-        video = present(self.data, rows["video"]).fillna(present(self.data, rows["video"].str.replace(" ", "_")))
+        video = present(self.data, rows["video"], rows["video"].str.replace(" ", "_"))
         table = _described(rows).assign(
             id=rows["video"],
             video=video,
@@ -95,8 +95,8 @@ class Bah(Corpus):
 
     def _frames(self) -> pd.DataFrame:
         rows = self._read(_FRAME_LISTS, _FRAME_LINE, "Videos/ID/Visite_1/NAME.mp4/frame-0.jpg,LABEL")
-        image = present(self.data, f"{_FACES}/" + rows["image"])
-        image = image.fillna(present(self.data, f"{_FACES}/" + rows["image"].str.replace(" ", "_")))
+        image = f"{_FACES}/" + rows["image"]
+        image = present(self.data, image, image.str.replace(" ", "_"))
         if image.isna().all():
             raise DatasetNotFound(
                 f"none of the {len(rows)} pictures of the lists is under {self.data / _FACES}; expected "

@@ -4,13 +4,15 @@ A card holds no media, no transcripts and no names: speakers are numbered by how
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from subtext.core.templates import marked, render, table_of
+from subtext.core.writing import write_text
 from subtext.corpora.corpus import Corpus
 from subtext.errors import MediaError
 from subtext.manifest import LABEL_COLUMNS, STREAM_COLUMNS, Manifest
@@ -31,16 +33,25 @@ def write_card(corpus: Corpus, manifest: Manifest, path: Path) -> Path:
         manifest: what it built.
         path: the Markdown file.
     """
+    from subtext import __version__
+
     sections = [*common_sections(manifest), *corpus.card_sections(manifest)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_page(corpus, manifest, sections)) + "\n", encoding="utf-8")
+    page = render(
+        "corpora/card.md.j2",
+        about=corpus.description,
+        manifest=manifest,
+        sections=sections,
+        table=marked(markdown_table),
+        version=__version__,
+    )
+    write_text(path, page)
     tables = {
         section.title: json.loads(section.table.to_json(orient="records"))
         for section in sections
         if section.table is not None
     }
     content = {"corpus": manifest.name, "segments": len(manifest), "tables": tables}
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".json"), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -164,56 +175,16 @@ def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return parts
 
 
-def _page(corpus: Corpus, manifest: Manifest, sections: list[CardSection]) -> Iterator[str]:
-    from subtext import __version__
-
-    about = corpus.description
-    yield f"# {about.title}"
-    yield ""
-    yield f"- corpus: `{manifest.name}`, {len(manifest):,} segments ({about.nature})"
-    yield f"- licence: {about.licence}"
-    yield f"- may be sent to a server on another machine: {'yes' if about.may_leave_machine else 'no'}"
-    yield f"- citation: {about.citation}"
-    yield f"- source: {about.source}"
-    layout = about.layout if about.verified else f"**unverified**: {about.layout}"
-    yield f"- layout: {layout}"
-    yield f"- labels: {about.labels}"
-    units = ", ".join(manifest.groups) or "none"
-    yield f"- units that are reused between segments, by which intervals resample: {units}"
-    if about.cautions:
-        yield ""
-        yield "## Cautions"
-        yield ""
-        for caution in about.cautions:
-            yield f"- {caution}"
-    for section in sections:
-        yield ""
-        yield f"## {section.title}"
-        if section.text:
-            yield ""
-            yield section.text
-        if section.table is not None:
-            yield ""
-            yield from markdown_table(section.table)
-    yield ""
-    yield f"Written by `subtext-data card`, subtext {__version__}. It holds no media, no transcripts and no names."
-
-
-def markdown_table(table: pd.DataFrame) -> Iterator[str]:
+def markdown_table(found: pd.DataFrame) -> str:
     """A table in Markdown; what is missing is a dash."""
 
-    def cell(value: Any) -> str:
+    def shown(value: Any) -> object:
         if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
             return "-"
         if isinstance(value, (bool, np.bool_)):
             return str(bool(value)).lower()
         if isinstance(value, (int, np.integer)):
             return f"{int(value):,}"
-        if isinstance(value, (float, np.floating)):
-            return f"{float(value):.4g}"
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        return f"{float(value):.4g}" if isinstance(value, (float, np.floating)) else value
 
-    yield "| " + " | ".join(str(column) for column in table.columns) + " |"
-    yield "|" + "---|" * len(table.columns)
-    for row in table.itertuples(index=False):
-        yield "| " + " | ".join(cell(value) for value in row) + " |"
+    return table_of(found.columns, (map(shown, row) for row in found.itertuples(index=False)))

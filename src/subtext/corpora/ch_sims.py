@@ -96,13 +96,13 @@ class ChSims(Corpus):
         clip = rows["clip_id"].astype("string").str.strip()
         # A spreadsheet that saved the file has made 1 of 0001.
         whole = clip.str.replace(r"\.0$", "", regex=True).str.zfill(4)
-        video = present(self.data, "Raw/" + rows["video_id"] + "/" + clip + ".mp4")
+        films = ("Raw/" + rows["video_id"] + "/" + number + ".mp4" for number in (clip, whole))
         table = pd.DataFrame(
             {
                 "id": rows["video_id"] + "-" + whole,
                 "session": rows["video_id"],
                 "source": rows["video_id"],
-                "video": video.fillna(present(self.data, "Raw/" + rows["video_id"] + "/" + whole + ".mp4")),
+                "video": present(self.data, *films),
                 "transcript": rows["text"],
                 "score": numbers(rows, "label", -1, 1, path),
                 "annotation": rows["annotation"],

@@ -5,11 +5,9 @@ words. Its examples are crossed, so every part is reused; the group columns say 
 """
 
 import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +20,13 @@ from subtext.core.tables import write_csv
 from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.faces import read_photographs
-from subtext.corpora.meld import read_utterances
+from subtext.corpora.made import finish, made_before, making
+from subtext.corpora.meld import Meld
+from subtext.corpora.official import official_table, present
 from subtext.corpora.ravdess import read_voices
-from subtext.errors import ConfigError, DatasetNotFound, ManifestError, MediaError
+from subtext.errors import ConfigError, DatasetNotFound, MediaError
 from subtext.labels import POLARITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule, emotion_polarity
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits
 from subtext.manifest.description import Description
 
 GROUPS: Final = ("identity", "actor", "dialogue")
@@ -131,12 +130,11 @@ class Collage(Corpus):
         voices = self._voices()
         utterances = self._utterances()
         settings = self._settings(photographs, voices, utterances)
-        ready = self._ready(settings)
+        ready = made_before(self.folder, settings)
         if ready is not None:
             return replace(ready, groups=self.groups)
         table = self._draw(photographs, voices, utterances)
-        with _writing(self.folder):
-            (self.folder / "settings.json").unlink(missing_ok=True)
+        with making(self.folder, "collage"):
             self._place_images(table)
             self._place_voices(table)
             sources = pd.concat(
@@ -156,20 +154,15 @@ class Collage(Corpus):
         )
         check_splits(manifest, (*GROUPS, *_PART_COLUMN.values(), "transcript"))
         reuse = reuse_of_parts(manifest.table)
-        with _writing(self.folder):
-            write_manifest(manifest, self.folder / "manifest.parquet")
+        with making(self.folder, "collage"):
             write_json(self.folder / "reuse.json", reuse)
-            # Last, so that a folder whose settings can be read is complete.
-            write_json(self.folder / "settings.json", settings)
+            finish(manifest, settings)
         _log.info("collage: %s", _in_words(reuse))
         return manifest
 
     def _photographs(self) -> pd.DataFrame:
         table = read_photographs(self.data / "faces")
-        table = table[table["source"] == "lfw"].copy()
-        table["polarity"] = table["emotion"].map(emotion_polarity)
-        table = table.dropna(subset=["polarity"]).reset_index(drop=True)
-        table["polarity"] = table["polarity"].astype(int)
+        table = _with_polarity(table[table["source"] == "lfw"])
         # Numbers instead of names: the groups have to be told apart, not known.
         names = {name: f"person-{number:04d}" for number, name in enumerate(sorted(set(table["identity"])))}
         table["identity"] = table["identity"].map(names)
@@ -177,15 +170,12 @@ class Collage(Corpus):
         return table
 
     def _voices(self) -> pd.DataFrame:
-        table = read_voices(self.data / "ravdess")
-        table["polarity"] = table["emotion"].map(emotion_polarity)
-        table = table.dropna(subset=["polarity"]).reset_index(drop=True)
-        table["polarity"] = table["polarity"].astype(int)
+        table = _with_polarity(read_voices(self.data / "ravdess"))
         table["split"] = table["actor"].map(split_actors(table, np.random.default_rng((self.seed, 1))))
         return table
 
     def _utterances(self) -> pd.DataFrame:
-        return distinct_utterances(read_utterances(self.data / "meld"))
+        return distinct_utterances(Meld(data=self.data / "meld").build())
 
     def _settings(self, *parts: pd.DataFrame) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -201,17 +191,6 @@ class Collage(Corpus):
             "jpeg_quality": self.jpeg_quality,
             "parts": digest.hexdigest(),
         }
-
-    def _ready(self, settings: Mapping[str, Any]) -> Manifest | None:
-        """The corpus that an earlier call left, if it is whole and of the same settings."""
-        try:
-            if json.loads((self.folder / "settings.json").read_text(encoding="utf-8")) != settings:
-                return None
-            manifest = read_manifest(self.folder / "manifest.parquet")
-        except (OSError, ValueError, ManifestError):
-            return None
-        files = pd.concat([manifest.table["image"], manifest.table["audio"]]).unique()
-        return manifest if all((self.folder / file).exists() for file in files) else None
 
     def _draw(self, photographs: pd.DataFrame, voices: pd.DataFrame, utterances: pd.DataFrame) -> pd.DataFrame:
         parts = []
@@ -279,6 +258,32 @@ class Collage(Corpus):
         table["audio"] = table["audio_source"].map(names)
 
 
+def read_photographs(folder: Path) -> pd.DataFrame:
+    """Face photographs with the emotion that people named, mostly from Labeled Faces in the Wild.
+
+    Args:
+        folder: holds `labels.csv` (image, emotion, identity, source) and the pictures it names under `images/`.
+
+    Returns:
+        One row a photograph in the file's order: `file` (relative to `folder`), `emotion`, `identity`, `source`
+        ("lfw", "film_still").
+
+    Raises:
+        DatasetNotFound: the table or pictures are missing.
+    """
+    path = folder / "labels.csv"
+    remedy = "Put the face photographs there, labels.csv and images/*.jpg, or set paths.data"
+    labels = official_table(path, ("image", "emotion", "identity", "source"), remedy).fillna("")
+    files = "images/" + labels["image"]
+    missing = files[present(folder, files).isna()]
+    if len(missing):
+        raise DatasetNotFound(
+            f"{len(missing)} of {len(labels)} pictures that {path} names are not there, the first is "
+            f"'{missing.iloc[0]}'; copy them there or take their rows out"
+        )
+    return pd.DataFrame({"file": files, **{name: labels[name] for name in ("emotion", "identity", "source")}})
+
+
 def split_identities(photographs: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
     """Identity -> split, about 60 / 20 / 20 of the photographs of each polarity.
 
@@ -339,16 +344,16 @@ def split_actors(voices: pd.DataFrame, rng: np.random.Generator) -> dict[str, st
     return out
 
 
-def distinct_utterances(utterances: pd.DataFrame) -> pd.DataFrame:
-    """The utterances whose words stand in one split only and with one sentiment only, each once.
+def distinct_utterances(meld: Manifest) -> pd.DataFrame:
+    """The utterances of MELD whose words stand in one split only and with one sentiment only, each once.
 
     Texts are compared by their letters and digits alone. What this leaves out are mostly stock phrases ("Hey!", "Oh my
     God!"), which would stand on both sides of a split.
     """
-    table = utterances.copy()
-    table["polarity"] = table["sentiment"].map(dict(zip(POLARITY_NAMES, POLARITIES, strict=True))).astype("Int64")
-    table = table.dropna(subset=["polarity"])
-    table["polarity"] = table["polarity"].astype(int)
+    columns = ["id", "dialogue", "split", "transcript", "speaker", "emotion"]
+    table = meld.table[columns].rename(columns={"id": "utterance", "transcript": "text"})
+    table["sentiment"] = meld.table["verbal_polarity"].map(dict(zip(POLARITIES, POLARITY_NAMES, strict=True)))
+    table["polarity"] = meld.table["verbal_polarity"].astype(int)
     words = (
         table["text"].str.normalize("NFKC").str.casefold().str.replace(r"[\W_]+", " ", regex=True).str.strip()
     ).rename("words")
@@ -387,6 +392,12 @@ def reuse_of_parts(table: pd.DataFrame) -> dict[str, Any]:
         }
         out[str(split)] = figures
     return out
+
+
+def _with_polarity(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose emotion has a polarity, with it."""
+    polarity = table["emotion"].map(emotion_polarity)
+    return table.assign(polarity=polarity).dropna(subset=["polarity"]).astype({"polarity": int}).reset_index(drop=True)
 
 
 def _polarities(
@@ -473,17 +484,6 @@ def _link(source: Path, target: Path) -> None:
         except OSError:
             # Some file systems have no links.
             shutil.copyfile(source, made)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the collage under {folder}: {error.strerror or error}; free space there or set paths.corpora"
-        ) from error
 
 
 def _in_words(reuse: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ Its votes per channel make it the one open corpus in which *perceived* disagreem
 off human judgements. It is not words against face: the sentences are fixed and say nothing of the emotion.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.official import numbers, official_table, present, refuse_cells
 from subtext.corpora.votes import (
     UNDECIDED,
     Counts,
@@ -23,23 +23,17 @@ from subtext.corpora.votes import (
     vote_shares,
     winning_label,
 )
-from subtext.errors import ConfigError, DatasetNotFound, ManifestError
+from subtext.errors import ConfigError, ManifestError
 from subtext.evaluation.intervals import Interval, Units, count_interval, ranking_interval
 from subtext.evaluation.metrics import CountStatistic, UndefinedMetricError, auroc
 from subtext.labels import EMOTION_POLARITY, POLARITIES, POLARITY_NAMES
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
-from subtext.manifest.read import read_table
 
 VOTES: Final = "processedResults/tabulatedVotes.csv"
 LEVELS: Final = ("polarity", "emotion")
 EMOTIONS: Final[Mapping[str, str]] = {
-    "A": "anger",
-    "D": "disgust",
-    "F": "fear",
-    "H": "happiness",
-    "N": "neutral",
-    "S": "sadness",
+    name[0].upper(): name for name in ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
 }
 """Letter of a vote -> emotion."""
 SENTENCES: Final[Mapping[str, str]] = {
@@ -57,16 +51,13 @@ SENTENCES: Final[Mapping[str, str]] = {
     "WSI": "We'll stop in a couple of minutes.",
 }
 """Code in a file's name -> what the actor says."""
-_INTENDED: Final = {
-    "ANG": "anger",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happiness",
-    "NEU": "neutral",
-    "SAD": "sadness",
-}
+_INTENDED: Final = {name[:3].upper(): name for name in EMOTIONS.values()}
 _INTENSITY: Final = {"XX": "unspecified", "LO": "low", "MD": "medium", "HI": "high"}
 _CHANNELS: Final = {1: "vocal", 2: "visual", 3: "both"}
+_FILES: Final = {
+    "video": ("VideoFlash/{}.flv", "VideoFlash/{}.mp4"),
+    "audio": ("AudioWAV/{}.wav", "AudioMP3/{}.mp3"),
+}
 _NAME: Final = r"^(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})$"
 
 
@@ -146,8 +137,8 @@ class CremaD(Corpus):
         votes = self.votes()
         clips = pd.Series(votes["visual"].index, dtype="str")
         table = _described(clips)
-        table["video"] = _files(self.folder, clips, (("VideoFlash", "flv"), ("VideoFlash", "mp4")))
-        table["audio"] = _files(self.folder, clips, (("AudioWAV", "wav"), ("AudioMP3", "mp3")))
+        for stream, places in _FILES.items():
+            table[stream] = present(self.folder, *(clips.map(place.format) for place in places))
         table = table.merge(_demographics(self.folder), on="speaker", how="left")
         for channel in ("visual", "vocal"):
             table[f"{channel}_raters"] = votes[channel].sum(axis=1).to_numpy()
@@ -168,13 +159,8 @@ class CremaD(Corpus):
             DatasetNotFound: the table of votes is not there.
             ManifestError: it cannot be used.
         """
-        path = self.folder / VOTES
-        if not path.is_file():
-            raise DatasetNotFound(
-                f"no CREMA-D votes under {self.folder}; expected {VOTES}. Download the repository "
-                f"{self.description.source}, or set paths.data"
-            )
-        return _read_votes(path)
+        remedy = f"Download {VOTES} of the repository {self.description.source}, or set paths.data"
+        return _read_votes(self.folder / VOTES, remedy)
 
     def channel_counts(self, level: str | None = None) -> dict[str, Counts]:
         """Votes of face (`visual`) and voice (`vocal`) by label of a level, `[clips, labels]` each.
@@ -311,31 +297,15 @@ def _counts(votes: Counts, level: str) -> Counts:
     return np.stack([votes[:, polarity == value].sum(axis=1) for value in POLARITIES], axis=1)
 
 
-def _read_votes(path: Path) -> dict[str, pd.DataFrame]:
-    table = read_table(path)
-    needed = ["", *EMOTIONS, "fileName"]
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise ManifestError(f"{path}: no column '{missing[0]}'; fetch the official file again")
-    numbers = table[["", *EMOTIONS]].apply(pd.to_numeric, errors="coerce")
-    wrong = numbers.isna() | (numbers < 0) | (numbers != numbers.round())
-    if wrong.any(axis=None):
-        row, column = np.argwhere(wrong.to_numpy())[0]
-        name = numbers.columns[column] or "row number"
-        raise ManifestError(
-            f"{path}: row {row + 2}, column '{name}': {table.iloc[row][numbers.columns[column]]!r} is not a whole "
-            "number; fetch the official file again"
-        )
-    unnamed = ~table["fileName"].str.match(_NAME).fillna(False)
-    if unnamed.any():
-        row = int(np.flatnonzero(unnamed)[0])
-        raise ManifestError(
-            f"{path}: row {row + 2}, column 'fileName': {table['fileName'].iloc[row]!r} is no clip's name such as "
-            "1001_DFA_ANG_XX; fetch the official file again"
-        )
+def _read_votes(path: Path, remedy: str) -> dict[str, pd.DataFrame]:
+    table = official_table(path, ["", *EMOTIONS, "fileName"], remedy)
+    refuse_cells(table, "fileName", ~table["fileName"].str.match(_NAME).fillna(False), path, "fetch the file again")
+    figures = pd.DataFrame(
+        {column: numbers(table, column, 0, np.inf, path, whole=True, empty=False) for column in ("", *EMOTIONS)}
+    )
     # The leading digit of a row's number says which raters: 1 voice, 2 face, 3 both.
-    channel = (numbers[""] // 100_000).map(_CHANNELS)
-    counts = numbers[list(EMOTIONS)].astype("int64").set_axis(list(EMOTIONS.values()), axis=1)
+    channel = (figures[""] // 100_000).map(_CHANNELS)
+    counts = figures[list(EMOTIONS)].astype("int64").set_axis(list(EMOTIONS.values()), axis=1)
     out = {
         name: counts[channel == name].set_index(table.loc[channel == name, "fileName"]) for name in _CHANNELS.values()
     }
@@ -362,25 +332,12 @@ def _described(clips: pd.Series) -> pd.DataFrame:
     )
 
 
-def _files(folder: Path, clips: pd.Series, places: Sequence[tuple[str, str]]) -> pd.Series:
-    """Path of each clip's file in the first of the places that has it, null where none has."""
-    found = pd.Series(pd.NA, index=clips.index, dtype="string")
-    for name, suffix in places:
-        there = set(os.listdir(folder / name)) if (folder / name).is_dir() else set()
-        paths = (clips + f".{suffix}").astype("string")
-        found = found.fillna((f"{name}/" + paths).where(paths.isin(there)))
-    return found
-
-
 def _demographics(folder: Path) -> pd.DataFrame:
     path = folder / "VideoDemographics.csv"
     columns = {"ActorID": "speaker", "Age": "age", "Sex": "sex", "Race": "race", "Ethnicity": "ethnicity"}
     if not path.is_file():
         return pd.DataFrame({"speaker": pd.Series(dtype="str")})
-    table = read_table(path)
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise ManifestError(f"{path}: no column '{missing[0]}'; fetch the official file again")
+    table = official_table(path, list(columns), "Fetch the official file again")
     return table[list(columns)].rename(columns=columns).drop_duplicates("speaker")
 
 

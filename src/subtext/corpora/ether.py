@@ -37,8 +37,7 @@ from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
 from subtext.manifest.checks import REJECT_COLUMNS
 from subtext.manifest.description import CardSection, Description
-from subtext.sessions.overlaps import longest_free
-from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, read_session
+from subtext.sessions.session import ROLES, Problem, Session, SessionTurn, longest_free, read_session
 from subtext.sessions.settings import checked_faces
 
 Overlaps = Literal["keep", "drop", "trim"]

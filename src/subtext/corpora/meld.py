@@ -7,11 +7,10 @@ from typing import Final
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
-from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode
-from subtext.errors import ConfigError, ManifestError
+from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode, times
+from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import Description
-from subtext.sessions.transcripts import seconds
 
 _FILES: Final = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 _FILMS: Final = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}
@@ -85,14 +84,15 @@ class Meld(Corpus):
             ManifestError: a cell cannot be used; naming file, row, column and value.
         """
         parts = []
-        for split, part in _read_files(self.data).items():
-            path = self.data / _FILES[split]
+        for split, name in _FILES.items():
+            path = self.data / name
+            # Text as it stands: "NA" and "null" are words that people say.
+            part = official_table(path, _COLUMNS, _REMEDY).fillna(dict.fromkeys(_COLUMNS, ""))
             check_unique(part, ["Dialogue_ID", "Utterance_ID"], path)
             dialogue = f"{split}-" + part["Dialogue_ID"]
-            name = "dia" + part["Dialogue_ID"] + "_utt" + part["Utterance_ID"] + ".mp4"
+            film = "dia" + part["Dialogue_ID"] + "_utt" + part["Utterance_ID"] + ".mp4"
             official = {"train": "train", "val": "dev", "test": "test"}[split]
-            films = present(self.data, _FILMS[split] + "/" + name)
-            films = films.fillna(present(self.data, f"{official}/{_FILMS[split]}/" + name))
+            films = present(self.data, _FILMS[split] + "/" + film, f"{official}/{_FILMS[split]}/" + film)
             numbered = part.assign(turn=numbers(part, "Utterance_ID", 0, float("inf"), path)).sort_values("turn")
             context = lines_before(numbered["Utterance"], numbered["Dialogue_ID"], self.context_turns)
             parts.append(
@@ -110,8 +110,8 @@ class Meld(Corpus):
                         "show": "Friends",
                         "season": _whole(part, "Season", path),
                         "episode": _whole(part, "Episode", path),
-                        "episode_start": _times(part, "StartTime", path),
-                        "episode_end": _times(part, "EndTime", path),
+                        "episode_start": times(part, "StartTime", path),
+                        "episode_end": times(part, "EndTime", path),
                         "split": split,
                     }
                 )
@@ -120,56 +120,7 @@ class Meld(Corpus):
         return build_manifest(table, root=self.data, name="meld", groups=self.groups)
 
 
-def read_utterances(folder: Path) -> pd.DataFrame:
-    """The utterances of MELD in its official splits, which are disjoint in dialogue.
-
-    Args:
-        folder: holds `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv`.
-
-    Returns:
-        One row an utterance in the files' order: `utterance` ("train-12-3"), `dialogue` ("train-12": the numbers
-        restart in every file), `split` (train, val, test), `text`, `speaker`, `emotion`, `sentiment`.
-
-    Raises:
-        DatasetNotFound: a file is missing or lacks columns.
-    """
-    table = pd.concat([part.assign(split=split) for split, part in _read_files(folder).items()], ignore_index=True)
-    dialogue = table["split"] + "-" + table["Dialogue_ID"]
-    return pd.DataFrame(
-        {
-            "utterance": dialogue + "-" + table["Utterance_ID"],
-            "dialogue": dialogue,
-            "split": table["split"],
-            "text": table["Utterance"],
-            "speaker": table["Speaker"],
-            "emotion": table["Emotion"].str.lower(),
-            "sentiment": table["Sentiment"].str.lower(),
-        }
-    )
-
-
-def _read_files(folder: Path) -> dict[str, pd.DataFrame]:
-    """Split -> its table, text as it stands: "NA" and "null" are words that people say."""
-    return {
-        split: official_table(folder / name, _COLUMNS, _REMEDY).fillna(dict.fromkeys(_COLUMNS, ""))
-        for split, name in _FILES.items()
-    }
-
-
 def _whole(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     if column not in table:
         return pd.Series(pd.NA, index=table.index, dtype="Int64")
-    return numbers(table, column, 0, 1000, path).astype("Int64")
-
-
-def _times(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
-    """Times such as 00:16:16,059 in s."""
-    values = []
-    for row, cell in enumerate(table[column] if column in table else [None] * len(table), start=1):
-        try:
-            values.append(None if pd.isna(cell) else seconds(cell))
-        except ValueError as error:
-            raise ManifestError(
-                f"{path}: row {row}, column '{column}': {cell!r} is not a time; write hh:mm:ss,fff or leave it empty"
-            ) from error
-    return pd.Series(values, index=table.index, dtype="float64")
+    return numbers(table, column, 0, 1000, path, whole=True)

@@ -9,11 +9,10 @@ import pandas as pd
 
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.mustard import TEST_SHOW, named_speakers, with_validation
-from subtext.corpora.official import check_unique, numbers, official_table, present, recode
-from subtext.errors import ConfigError, ManifestError
+from subtext.corpora.official import check_unique, numbers, official_table, present, recode, times
+from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
-from subtext.sessions.transcripts import seconds
 
 Label = Literal["implicit_explicit", "sarcasm"]
 FILE: Final = "mustard++_text.csv"
@@ -127,7 +126,7 @@ class MustardPlusPlus(Corpus):
             kind=recode(rows, "Sarcasm_Type", SARCASM_TYPES, path, empty=True),
             valence=numbers(rows, "Valence", 1, 9, path),
             arousal=numbers(rows, "Arousal", 1, 9, path),
-            clip_end=_clip_ends(rows, path),
+            clip_end=times(rows, "END_TIME", path),
             name=named_speakers(rows["SPEAKER"].fillna("OTHER"), rows["SHOW"].fillna("")),
             repaired=repaired,
         )
@@ -202,16 +201,3 @@ def _repair_keys(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     belongs = np.array([isinstance(k, str) and k.startswith(str(s)) for k, s in zip(key, rows["SCENE"], strict=True)])
     wrong = target & ~belongs
     return key.mask(wrong, rows["SCENE"].astype("string") + "_u"), wrong
-
-
-def _clip_ends(rows: pd.DataFrame, path: Path) -> pd.Series:
-    """END_TIME, written as 0:06, 0:2 or 0:02.300000, in s."""
-    ends = []
-    for row, cell in enumerate(rows["END_TIME"], start=1):
-        try:
-            ends.append(None if pd.isna(cell) else seconds(cell))
-        except ValueError as error:
-            raise ManifestError(
-                f"{path}: row {row}, column 'END_TIME': {cell!r} is not a time; write m:ss or leave it empty"
-            ) from error
-    return pd.Series(ends, index=rows.index, dtype="float64")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from subtext.errors import DatasetNotFound, ManifestError
 from subtext.manifest.read import read_table
+from subtext.sessions.transcripts import each_seconds
 
 
 def official_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
@@ -73,24 +74,67 @@ def recode(table: pd.DataFrame, column: str, codes: Mapping[str, Any], path: Pat
     words = table[column].astype("string").str.strip().str.lower()
     words = words.mask(words == "")
     wrong = words.notna() & ~words.isin(list(codes)) if empty else ~words.isin(list(codes))
-    _refuse(table, column, wrong, path, f"use one of {', '.join(codes)}" + (" or leave it empty" if empty else ""))
+    refuse_cells(table, column, wrong, path, f"use one of {', '.join(codes)}" + (" or leave it empty" if empty else ""))
     return words.map(codes)
 
 
-def numbers(table: pd.DataFrame, column: str, low: float, high: float, path: Path) -> pd.Series:
-    """A column of numbers as float64, the empty cell missing.
+def numbers(
+    table: pd.DataFrame,
+    column: str,
+    low: float,
+    high: float,
+    path: Path,
+    *,
+    whole: bool = False,
+    empty: bool = True,
+) -> pd.Series:
+    """A column of numbers as float64 (whole ones as Int64), the empty cell missing.
+
+    Args:
+        table: as read from `path`.
+        column: its column.
+        low: least number.
+        high: largest number.
+        path: for messages.
+        whole: whether they are whole numbers.
+        empty: whether an empty cell is allowed.
 
     Raises:
-        ManifestError: a cell is no number or out of `low` ... `high`; naming row, column and value.
+        ManifestError: a cell is no such number; naming row, column and value.
     """
     words = table[column].astype("string").str.strip()
     values = pd.to_numeric(words, errors="coerce").astype("float64")
+    given = values.between(low, high) & np.isfinite(values)
+    if whole:
+        given &= values == values.round()
+    ends = [f"from {low:g}" if np.isfinite(low) else "", f"to {high:g}" if np.isfinite(high) else ""]
+    wanted = " ".join(["write a whole number" if whole else "write a number", *filter(None, ends)])
     known = words.notna() & (words != "")
-    _refuse(table, column, known & ~values.between(low, high), path, f"write a number from {low:g} to {high:g}")
-    return values
+    refuse_cells(table, column, (known if empty else True) & ~given, path, wanted)
+    return values.astype("Int64") if whole else values
 
 
-def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, path: Path, remedy: str) -> None:
+def times(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """A column of times such as 0:06, 0:02.300000 or 00:16:16,059 in s; missing where the cell or the column is.
+
+    Raises:
+        ManifestError: a cell is no time; naming row, column and value.
+    """
+    if column not in table:
+        return pd.Series(np.nan, index=table.index)
+    values, unread = each_seconds(table[column].astype(object).where(table[column].notna(), None))
+    wrong = pd.Series(False, index=table.index)
+    wrong.iloc[unread] = True
+    refuse_cells(table, column, wrong, path, "write a time such as hh:mm:ss or leave it empty")
+    return pd.Series(values, index=table.index, dtype="float64")
+
+
+def refuse_cells(table: pd.DataFrame, column: str, wrong: pd.Series, path: Path, remedy: str) -> None:
+    """Refuse a file with wrong cells.
+
+    Raises:
+        ManifestError: naming row, column and value of the first one.
+    """
     rows = np.flatnonzero(wrong.fillna(False).to_numpy(dtype=bool))
     if len(rows):
         value = table[column].iloc[rows[0]]
@@ -119,18 +163,21 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Non
         )
 
 
-def present(root: Path, paths: "pd.Series[str]") -> pd.Series:
-    """The paths (relative to `root`) whose files exist; missing where there is none. A folder is listed once."""
+def present(root: Path, *places: "pd.Series[str]") -> pd.Series:
+    """For each row the first of its paths (relative to `root`) whose file exists; missing where there is none.
+
+    A folder is listed once.
+    """
     listed: dict[str, frozenset[str]] = {}
     found: dict[Hashable, str] = {}
-    for label, path in paths.dropna().items():
+    for label, path in (item for paths in places for item in paths.dropna().items()):
         folder, name = os.path.split(path)
         if folder not in listed:
             where = root / folder
             listed[folder] = frozenset(os.listdir(where)) if where.is_dir() else frozenset()
         if name in listed[folder]:
-            found[label] = path
-    return pd.Series(found, dtype="object").reindex(paths.index).astype("string")
+            found.setdefault(label, path)
+    return pd.Series(found, dtype="object").reindex(places[0].index).astype("string")
 
 
 def lines_before(texts: pd.Series, groups: pd.Series, turns: int) -> pd.Series:

@@ -86,26 +86,21 @@ class Ravdess(Corpus):
         by_modality = first.pivot(index=take, columns="modality", values="file")
         by_modality = by_modality.reindex(columns=["01", "02", "03"]).reset_index().sort_values(["actor", *take[:-1]])
         both, silent, sound = (by_modality[modality].astype("string") for modality in ("01", "02", "03"))
-        emotion = by_modality["emotion"].astype(int).map(lambda code: EMOTIONS[code - 1])
+        said = _decoded(by_modality)
         video = both.fillna(silent)
-        audio = sound.mask(both.notna())
-        actor = by_modality["actor"].astype(int)
-        rank = actor.rank(method="dense").astype(int) - 1
+        rank = by_modality["actor"].astype(int).rank(method="dense").astype(int) - 1
         n = int(rank.max()) + 1
         table = pd.DataFrame(
             {
                 "id": by_modality[take].agg("-".join, axis=1),
                 "speaker": "actor-" + by_modality["actor"],
                 "video": video,
-                "audio": audio,
-                "transcript": by_modality["statement"].astype(int).map(lambda code: STATEMENTS[code - 1]),
-                "visual_emotion": emotion.where(video.notna()),
-                "vocal_emotion": emotion.where(both.notna() | sound.notna()),
+                "audio": sound.mask(both.notna()),
+                "transcript": said["statement"].map(lambda code: STATEMENTS[code - 1]),
+                "visual_emotion": said["emotion"].where(video.notna()),
+                "vocal_emotion": said["emotion"].where(both.notna() | sound.notna()),
                 "verbal_polarity": 0 if self.neutral_words else None,
-                "intensity": by_modality["intensity"].astype(int).map(lambda code: INTENSITIES[code - 1]),
-                "statement": by_modality["statement"].astype(int),
-                "repetition": by_modality["repetition"].astype(int),
-                "gender": _gender(actor),
+                **{name: said[name] for name in ("intensity", "statement", "repetition", "gender")},
                 "split": rank.map(
                     lambda place: "train" if place < n * 2 / 3 else "val" if place < n * 5 / 6 else "test"
                 ),
@@ -139,21 +134,21 @@ def read_voices(folder: Path) -> pd.DataFrame:
     # The same take as WAV and as FLAC is one recording.
     first = ~files.drop(columns="file").duplicated()
     files = files[first].reset_index(drop=True)
+    return pd.concat([files[["file", "actor"]], _decoded(files)], axis=1)
+
+
+def _decoded(files: pd.DataFrame) -> pd.DataFrame:
+    """What the fields of names mean."""
+    codes = files[["actor", "emotion", "intensity", "statement", "repetition"]].astype(int)
     return pd.DataFrame(
         {
-            "file": files["file"],
-            "actor": files["actor"],
-            "gender": _gender(files["actor"].astype(int)),
-            "emotion": files["emotion"].astype(int).map(lambda code: EMOTIONS[code - 1]),
-            "intensity": files["intensity"].astype(int).map(lambda code: INTENSITIES[code - 1]),
-            "statement": files["statement"].astype(int),
-            "repetition": files["repetition"].astype(int),
+            "gender": codes["actor"].map(lambda number: "man" if number % 2 else "woman"),
+            "emotion": codes["emotion"].map(lambda code: EMOTIONS[code - 1]),
+            "intensity": codes["intensity"].map(lambda code: INTENSITIES[code - 1]),
+            "statement": codes["statement"],
+            "repetition": codes["repetition"],
         }
     )
-
-
-def _gender(actor: "pd.Series[int]") -> pd.Series:
-    return actor.map(lambda number: "man" if number % 2 else "woman")
 
 
 def _read_names(folder: Path, modality: str, suffixes: Sequence[str]) -> pd.DataFrame:

@@ -5,21 +5,22 @@ two halves come from two takes. That is the one constructed corpus here whose fa
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.made import finish, made_before, making
+from subtext.corpora.official import check_unique, numbers, official_table, recode
 from subtext.corpora.ravdess import EMOTIONS
-from subtext.errors import ConfigError, DatasetNotFound, ManifestError
+from subtext.errors import ConfigError, ManifestError
 from subtext.labels import NEGATIVE, emotion_polarity
-from subtext.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
-from subtext.manifest.read import read_table
 
 SUMMARIES: Final = "combined_summary.csv"
 EXPRESSIONS: Final = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -136,12 +137,14 @@ class RavdessSwap(Corpus):
             "seed": self.seed,
             "source": hashlib.sha256(takes.to_csv(index=False).encode()).hexdigest(),
         }
-        ready = self._ready(settings)
+        ready = made_before(self.folder, settings)
         if ready is not None:
-            return Manifest(ready.table, ready.root, ready.name, self.groups)
+            return replace(ready, groups=self.groups)
         table, faces, voices = self._pairs(takes)
         manifest = build_manifest(table, root=self.folder, name="ravdess_swap", groups=self.groups)
-        self._write(manifest, takes, faces, voices, settings)
+        with making(self.folder, "pairs"):
+            self._write(manifest, takes, faces, voices)
+            finish(manifest, settings)
         return manifest
 
     def card_sections(self, manifest: Manifest) -> Sequence[CardSection]:
@@ -169,15 +172,6 @@ class RavdessSwap(Corpus):
                 balance.rename(columns={"size": "pairs", "mean": "incongruent"}),
             ),
         )
-
-    def _ready(self, settings: Mapping[str, Any]) -> Manifest | None:
-        try:
-            if json.loads((self.folder / "settings.json").read_text(encoding="utf-8")) != settings:
-                return None
-            manifest = read_manifest(self.folder / "manifest.parquet")
-        except (OSError, ValueError, ManifestError):
-            return None
-        return manifest if all((self.folder / file).exists() for file in manifest.table["features"]) else None
 
     def _pairs(self, takes: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
         """The manifest's columns, and each pair's take of the face and of the voice."""
@@ -217,33 +211,16 @@ class RavdessSwap(Corpus):
         )
         return table, faces, voices
 
-    def _write(
-        self,
-        manifest: Manifest,
-        takes: pd.DataFrame,
-        faces: np.ndarray,
-        voices: np.ndarray,
-        settings: Mapping[str, Any],
-    ) -> None:
+    def _write(self, manifest: Manifest, takes: pd.DataFrame, faces: np.ndarray, voices: np.ndarray) -> None:
         from safetensors.numpy import save
 
         visual, prosody = (
             takes[list(columns)].to_numpy(dtype=np.float32) for columns in (face_columns(), voice_columns())
         )
-        try:
-            (self.folder / "features").mkdir(parents=True, exist_ok=True)
-            (self.folder / "settings.json").unlink(missing_ok=True)
-            for path, face, voice in zip(manifest.table["features"], faces, voices, strict=True):
-                arrays = {"visual": visual[face : face + 1], "prosody": prosody[voice : voice + 1]}
-                (self.folder / path).write_bytes(save({name: values.copy() for name, values in arrays.items()}))
-            write_manifest(manifest, self.folder / "manifest.parquet")
-            # Last, so that a folder whose settings can be read is complete.
-            (self.folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write the pairs under {self.folder}: {error.strerror or error}; free space there or set "
-                "paths.corpora"
-            ) from error
+        (self.folder / "features").mkdir(exist_ok=True)
+        for path, face, voice in zip(manifest.table["features"], faces, voices, strict=True):
+            arrays = {"visual": visual[face : face + 1].copy(), "prosody": prosody[voice : voice + 1].copy()}
+            (self.folder / path).write_bytes(save(arrays))
 
 
 def face_columns() -> tuple[str, ...]:
@@ -267,49 +244,26 @@ def read_summaries(folder: Path) -> pd.DataFrame:
         ("normal", "strong"), and the columns of `face_columns` and `voice_columns` as numbers.
 
     Raises:
-        DatasetNotFound: the file is not there.
-        ManifestError: a column is missing, or a cell of it cannot be used.
+        DatasetNotFound: the file is not there, or lacks a column.
+        ManifestError: a cell cannot be used, or two rows are of one take.
     """
     path = folder / SUMMARIES
-    if not path.is_file():
-        raise DatasetNotFound(
-            f"no RAVDESS summaries under {folder}; expected {SUMMARIES} with a row a take. Set paths.data"
-        )
-    table = read_table(path)
     figures = [*face_columns(), *voice_columns()]
-    missing = [c for c in ("file", "emotion", "intensity", "actor", "gender", *figures) if c not in table]
-    if missing:
-        raise ManifestError(f"{path}: no column '{missing[0]}'; it must hold voice and face figures of every take")
-    table = table.sort_values("file", ignore_index=True)
-    numbers = table[figures].apply(pd.to_numeric, errors="coerce")
-    wrong = np.argwhere(~np.isfinite(numbers.to_numpy(dtype=np.float64)))
-    if len(wrong):
-        row, column = wrong[0]
-        raise ManifestError(
-            f"{path}: take {table['file'].iloc[row]}, column '{figures[column]}': "
-            f"{table[figures[column]].iloc[row]!r} is no number; fill it or leave the take out"
-        )
-    unknown = table.index[~table["emotion"].isin(EMOTIONS) | ~table["intensity"].isin(["1", "2"])]
-    if len(unknown):
-        row = table.loc[unknown[0]]
-        raise ManifestError(
-            f"{path}: take {row['file']}: emotion {row['emotion']!r}, intensity {row['intensity']!r}; use one of "
-            f"{', '.join(EMOTIONS)} and 1 (normal) or 2 (strong)"
-        )
+    columns = ["file", "emotion", "intensity", "actor", "gender", *figures]
+    table = official_table(path, columns, f"Put {SUMMARIES} there, with a row a take, or set paths.data")
+    table["actor"] = table["actor"].str.zfill(2)
+    check_unique(table, ["actor", "emotion", "intensity"], path)
     out = pd.DataFrame(
         {
             "file": table["file"],
-            "actor": table["actor"].str.zfill(2),
+            "actor": table["actor"],
             "gender": table["gender"].map({"male": "man", "female": "woman"}),
-            "emotion": table["emotion"],
-            "intensity": table["intensity"].map({"1": "normal", "2": "strong"}),
+            "emotion": recode(table, "emotion", dict(zip(EMOTIONS, EMOTIONS, strict=True)), path),
+            "intensity": recode(table, "intensity", {"1": "normal", "2": "strong"}, path),
+            **{figure: numbers(table, figure, -np.inf, np.inf, path, empty=False) for figure in figures},
         }
     )
-    again = out.duplicated(["actor", "emotion", "intensity"]).to_numpy()
-    if again.any():
-        file = out["file"].iloc[int(again.argmax())]
-        raise ManifestError(f"{path}: take {file} has actor, emotion and intensity of an earlier one; keep one")
-    return pd.concat([out, numbers], axis=1)
+    return out.sort_values("file", ignore_index=True)
 
 
 def deal_actors(takes: pd.DataFrame, rng: np.random.Generator) -> dict[str, int]:

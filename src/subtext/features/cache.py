@@ -75,10 +75,6 @@ class Cache(ABC):
     def settle(self, keys: Iterable[str]) -> None:
         """Take it that these streams, just written, are intact, so that `check` need not read them."""
 
-    def has(self, key: str) -> bool:
-        """Whether the stream is there and intact."""
-        return bool(self.check([key]))
-
 
 class MemoryCache(Cache):
     """Streams in memory, for prediction in one process. Files are told apart by path, size and time, not hashed."""

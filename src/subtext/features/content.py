@@ -14,6 +14,8 @@ from typing import Final
 _LOOK_UP: Final = "SELECT size, mtime_ns, digest FROM files WHERE path = ?"
 _STORE: Final = "INSERT OR REPLACE INTO files (path, size, mtime_ns, digest) VALUES (?, ?, ?, ?)"
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
+_AT_ONCE: Final = 2
+"""Files that are read at once."""
 _WAIT: Final = 60.0
 """Seconds to wait while another process writes."""
 
@@ -87,22 +89,14 @@ class DigestMemory:
             connection.execute(_TABLE)
             connection.executemany(_STORE, rows)
 
-    def digests(self, paths: Iterable[Path], threads: int = 2) -> dict[Path, str | OSError]:
-        """The digest of each file, computed where it is not remembered.
-
-        Args:
-            paths: files.
-            threads: how many files are read at once.
-
-        Returns:
-            For each path its sha256 in hex, or the error that kept it from being read.
-        """
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str | OSError]:
+        """The sha256 of each file in hex, computed where it is not remembered, or the error that kept it unread."""
         wanted = list(dict.fromkeys(paths))
         found: dict[Path, str | OSError] = dict(self.recall(wanted))
         unknown = [path for path in wanted if path not in found]
         # The state is taken before reading, so that a file that changes meanwhile is read again next time.
         states = {path: state for path in unknown if (state := _state(path)) is not None}
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
             computed = dict(zip(unknown, pool.map(_digest_or_error, unknown), strict=True))
         self.store({path: d for path, d in computed.items() if isinstance(d, str)}, states)
         return {path: {**found, **computed}[path] for path in wanted}

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import pandas as pd
 
@@ -19,6 +20,8 @@ from subtext.features.stream import StreamInfo
 from subtext.features.workers import Job, Outcome, do_job, do_jobs
 from subtext.manifest import Manifest
 
+_Bars = Callable[[str, int], Callable[[int], object]]
+"""Begins a bar of a name and a length; what it gives moves the bar on by so many."""
 _PATHS_AT_ONCE: Final = 32
 _TEXTS_AT_ONCE: Final = 1024
 """Texts embedded between two reports of progress; long enough for batches of like length."""
@@ -59,29 +62,30 @@ def extract(
             )
     if workers < 0:
         raise ConfigError(f"workers={workers} must be 0 or more")
-    with _bars(progress) as bars:
+    with _bars(progress) as begin:
         plans = [_Plan(manifest, extractor) for extractor in extractors.values()]
-        _name(plans, cache, bars)
-        _fill(plans, cache, 0 if isinstance(cache, MemoryCache) else workers, bars)
+        _name(plans, cache, begin)
+        _fill(plans, cache, 0 if isinstance(cache, MemoryCache) else workers, begin)
         tables = [plan.table(manifest, cache) for plan in plans]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(INDEX_COLUMNS))
     return FeatureIndex(table, {plan.extractor.modality: plan.fingerprint() for plan in plans})
 
 
-def _name(plans: Sequence["_Plan"], cache: Cache, bars: "_Bars") -> None:
+def _name(plans: Sequence["_Plan"], cache: Cache, begin: _Bars) -> None:
     """Find the key of every row, and which streams are there."""
     paths = list(dict.fromkeys(path for plan in plans for path in plan.paths()))
     contents: dict[Path, str | OSError] = {}
-    bars.begin("Looking at files", len(paths))
+    advance = begin("Looking at files", len(paths))
     for first in range(0, len(paths), _PATHS_AT_ONCE):
-        contents |= cache.contents(paths[first : first + _PATHS_AT_ONCE])
-        bars.advance(len(paths[first : first + _PATHS_AT_ONCE]))
+        some = paths[first : first + _PATHS_AT_ONCE]
+        contents |= cache.contents(some)
+        advance(len(some))
     for plan in plans:
         plan.name(contents)
         plan.outcomes |= cache.check(key for key in plan.keys if key is not None)
 
 
-def _fill(plans: Sequence["_Plan"], cache: Cache, workers: int, bars: "_Bars") -> None:
+def _fill(plans: Sequence["_Plan"], cache: Cache, workers: int, begin: _Bars) -> None:
     """Make the streams that are not there: texts here and in batches, files in workers and the largest first."""
     planned = [(plan, job) for plan in plans for job in plan.jobs()]
     here = [(plan, job) for plan, job in planned if not plan.by(job).in_workers]
@@ -91,21 +95,21 @@ def _fill(plans: Sequence["_Plan"], cache: Cache, workers: int, bars: "_Bars") -
     extractors = {name: extractor for plan in plans for name, extractor in plan.extractors().items()}
     done: list[str] = []
 
-    def keep(outcomes: Iterator[tuple[str, Outcome]]) -> None:
+    def keep(outcomes: Iterator[tuple[str, Outcome]], advance: Callable[[int], object]) -> None:
         for key, outcome in outcomes:
             owner[key].outcomes[key] = outcome
             if isinstance(outcome, StreamInfo):
                 done.append(key)
-            bars.advance(1)
+            advance(1)
 
     try:
         if here:
-            bars.begin("Embedding texts", sum(len(job.items) for _, job in here))
+            advance = begin("Embedding texts", sum(len(job.items) for _, job in here))
             for plan, job in here:
-                keep(do_job(job, plan.by(job), cache))
+                keep(do_job(job, plan.by(job), cache), advance)
         if away:
-            bars.begin("Extracting from files", sum(len(job.items) for _, job in away))
-            keep(do_jobs([job for _, job in away], extractors, cache, workers))
+            advance = begin("Extracting from files", sum(len(job.items) for _, job in away))
+            keep(do_jobs([job for _, job in away], extractors, cache, workers), advance)
     finally:
         cache.settle(done)
 
@@ -237,38 +241,14 @@ def _size(job: Job) -> int:
         return 0
 
 
-class _Bars(Protocol):
-    def begin(self, what: str, total: int) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-
-class _NoBars:
-    def begin(self, what: str, total: int) -> None:
-        pass
-
-    def advance(self, count: int) -> None:
-        pass
-
-
 @contextmanager
 def _bars(progress: bool) -> Iterator[_Bars]:
     if not progress or not sys.stderr.isatty():
-        yield _NoBars()
+        yield lambda what, total: lambda count: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    class Bars:
-        task: TaskID | None = None
-
-        def begin(self, what: str, total: int) -> None:
-            self.task = shown.add_task(what, total=total)
-
-        def advance(self, count: int) -> None:
-            if self.task is not None:
-                shown.advance(self.task, count)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        yield Bars()
+        yield lambda what, total: partial(shown.advance, shown.add_task(what, total=total))

@@ -12,7 +12,7 @@ from subtext.features.extractor import Extractor, NoSource, Source, file_sources
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
 from subtext.media.crops import Alteration, FaceCrops, face_crops, image_crop
-from subtext.media.faces import make_detector
+from subtext.media.face_detectors import make_detector
 
 VERSION: Final = 2
 """Raised whenever the code makes other crops of the same picture."""

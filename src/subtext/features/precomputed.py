@@ -88,11 +88,10 @@ class PrecomputedFeatures(Extractor):
 def _cut(
     values: npt.NDArray[np.float32], times: npt.NDArray[np.float64] | None, segment: Segment
 ) -> Stream | MediaError:
+    if times is None or not len(times) or (segment.start is None and segment.end is None):
+        places = np.arange(len(values), dtype=np.float64) if times is None else times
+        return Stream(values, places, {}, "" if len(values) else _EMPTY)
     start = segment.start or 0.0
-    if times is None:
-        return Stream(values, np.arange(len(values), dtype=np.float64), {}, "" if len(values) else _EMPTY)
-    if not len(times) or (segment.start is None and segment.end is None):
-        return Stream(values, times, {}, "" if len(values) else _EMPTY)
     chosen = (times >= start) & (times < (np.inf if segment.end is None else segment.end))
     if not chosen.any():
         return MediaError(

@@ -135,7 +135,7 @@ class ProsodyExtractor(Extractor):
         return [row if pd.isna(speakers[row]) else (splits[row], speakers[row]) for row in rows]
 
     def _stream(self, sound: Sound) -> Stream:
-        from subtext.media.prosody import PROSODY_NAMES
+        from subtext.media.prosody_frames import PROSODY_NAMES
 
         waveform = sound.samples
         loudness = rms_db(waveform - waveform.mean())  # a microphone's constant offset is not heard
@@ -152,7 +152,7 @@ class ProsodyExtractor(Extractor):
         return Stream(frames, sound.start + np.arange(0.5, len(frames)) * self.hop, quality)
 
     def _frames(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        from subtext.media.prosody import egemaps_frames, praat_frames, prosody_frames
+        from subtext.media.prosody_frames import egemaps_frames, praat_frames, prosody_frames
 
         if self.method == "egemaps":
             return egemaps_frames(waveform, SAMPLE_RATE)[0]
@@ -174,7 +174,7 @@ class ProsodyExtractor(Extractor):
 
 def _normalised(keys: Sequence[str], cache: Cache) -> dict[str, str]:
     """The keys of the streams standardised together, which are written where they are missing."""
-    from subtext.media.prosody import frame_statistics, normalise
+    from subtext.media.prosody_frames import frame_statistics, normalise
 
     unit = hashlib.sha256("\n".join(("standardised", *keys)).encode()).hexdigest()
     derived = {key: hashlib.sha256(f"{unit} {key}".encode()).hexdigest()[:40] for key in keys}

@@ -12,7 +12,7 @@ import numpy as np
 from subtext.features.extractor import settings_digest
 from subtext.features.faces import FaceExtractor
 from subtext.media.crops import Alteration, faces_in_picture
-from subtext.media.faces import Face
+from subtext.media.face_detectors import Face
 from subtext.media.video import Image
 
 VERSION: Final = 1

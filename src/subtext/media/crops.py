@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from subtext.errors import MediaError
 from subtext.media.container import Recording
-from subtext.media.faces import Face, FaceDetector
+from subtext.media.face_detectors import Face, FaceDetector
 from subtext.media.segment import Segment, is_open
 from subtext.media.tracking import Box, FaceTracker, Track, centred, n_people
 from subtext.media.video import Image, read_image, sample_frames

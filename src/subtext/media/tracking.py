@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from subtext.media.faces import Face, FaceDetector
+from subtext.media.face_detectors import Face, FaceDetector, shrink
 from subtext.media.video import Image
 
 Box = npt.NDArray[np.float64]
@@ -87,7 +87,7 @@ class FaceTracker:
 
     def add(self, image: Image, time: float) -> None:
         """Take the next picture, `time` in seconds."""
-        small, scale = _grey(image)
+        small, scale = shrink(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), TRACK_SIDE)
         self._waiting.append(_Picture(self.pictures, image, small, scale))
         self.pictures += 1
         if time - self._detected_at >= self.interval - 1e-6:
@@ -192,15 +192,6 @@ def centred(face: Face) -> Box:
     """The face's box by its centre."""
     x, y, width, height = face.box
     return np.array([x + width / 2, y + height / 2, width, height])
-
-
-def _grey(image: Image) -> tuple[npt.NDArray[np.uint8], float]:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, TRACK_SIDE / max(grey.shape))
-    if scale < 1:
-        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return grey, scale
 
 
 def _match(tracks: list[Track], faces: list[Box]) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -254,7 +254,8 @@ def load_clips(
     cache: Cache,
     encoders: Mapping[str, Encoder],
     max_steps: Mapping[str, int],
-    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    done: Collection[str] = (),
 ) -> ClipData:
     """Read the streams of a table's rows; where a backbone is frozen, its output instead, computed once and cached.
 
@@ -264,7 +265,7 @@ def load_clips(
         cache: where streams are and where embeddings are kept.
         encoders: the modalities to load.
         max_steps: longest stream by modality, in steps; longer ones are shortened (see `shorten`).
-        progress: told modality, streams done and streams in all.
+        done: modalities of whose streams the cache holds what the backbone makes of them.
     """
     streams, numbers, embedded = {}, {}, set()
     for modality, encoder in encoders.items():
@@ -272,9 +273,6 @@ def load_clips(
         distinct = sorted({key for key in keys if key is not None})
         if not distinct:
             continue
-        rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
-        for shape in rows["step_shape"].unique():
-            encoder.check_stream([int(side) for side in shape.split("x")])
         place = {key: number for number, key in enumerate(distinct)}
         numbers[modality] = torch.tensor([-1 if key is None else place[key] for key in keys])
         limit = max_steps.get(modality)
@@ -282,22 +280,17 @@ def load_clips(
             raise ConfigError(f"task.max_steps names no limit for {modality}; set task.max_steps.{modality}")
         if not isinstance(limit, int) or limit < 1:
             raise ConfigError(f"task.max_steps.{modality} must be a whole number of at least 1, got {limit!r}")
-        long = int((rows["n_steps"] > limit).sum())
-        if long:
-            kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
-            log.warning(
-                "%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality, modality, limit, kept
-            )
-
-        def tell(done: int, modality: str = modality, total: int = len(distinct)) -> None:
-            if progress is not None:
-                progress(modality, done, total)
-
-        if encoder.trainable:
-            sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
-            tell(len(distinct))
+        if modality in done:
+            sequences = [torch.from_numpy(cache.read(key).values) for key in distinct]
         else:
-            sequences = embeddings(encoder, distinct, cache, limit, tell)
+            rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
+            for shape in rows["step_shape"].unique():
+                encoder.check_stream([int(side) for side in shape.split("x")])
+            if encoder.trainable:
+                sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
+            else:
+                sequences = embeddings(encoder, distinct, cache, limit)
+        if modality in done or not encoder.trainable:
             embedded.add(modality)
         streams[modality] = StreamTable(sequences)
     if not streams:
@@ -334,7 +327,6 @@ def embeddings(
     keys: Sequence[str],
     cache: Cache,
     limit: int,
-    progress: Callable[[int], None] | None = None,
 ) -> list[Tensor]:
     """What a frozen backbone makes of each stream, `[time', embed_dim]` each, from the cache where it is there.
 
@@ -354,10 +346,6 @@ def embeddings(
         for key, result in zip(group, results, strict=True):
             values = result.numpy()
             cache.write(names[key], Stream(values, np.arange(len(values), dtype=np.float64), {}, ""))
-        if progress is not None:
-            progress(first + len(group))
-    if progress is not None:
-        progress(len(keys))
     return [torch.from_numpy(cache.read(names[key]).values) for key in keys]
 
 

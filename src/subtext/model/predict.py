@@ -14,7 +14,7 @@ from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HeadSpec
 
-EMOTIONS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
+EMOTION_COLUMNS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 IDENTITY: Final = ("id", "session", "speaker", "split", "fold", "seed")
 PREDICTION_BATCH: Final = 128
 
@@ -43,7 +43,7 @@ def predict_table(
     """
     classifier.eval()
     answers = _answers(classifier, data, batch_size)
-    wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTIONS, *LABEL_COLUMNS])
+    wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTION_COLUMNS, *LABEL_COLUMNS])
     table = data.table[[column for column in wanted if column in data.table]].copy()
     for column in ("fold", "seed"):
         if column not in table:

@@ -27,7 +27,7 @@ from subtext.features.stream import Stream, StreamInfo
 from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
-from subtext.model.batches import ClipData, StreamTable, shorten
+from subtext.model.batches import load_clips, shorten
 from subtext.model.predict import predict_table
 from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
@@ -214,10 +214,12 @@ class Predictor:
         if index.missing() == dict.fromkeys(index.modalities, len(table)):
             rows = table[["id", "speaker", *keep]]
         else:
-            clips = self._clips(table, index, cache)
+            encoders = {m: self.classifier.encoder(m) for m in self.classifier.modalities}
+            done = {"visual"} if self._reads_faces else ()
             try:
+                clips = load_clips(table, index, cache, encoders, self._max_steps, done=done)
                 rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
-            except RuntimeError as error:
+            except (RuntimeError, ConfigError) as error:
                 reason = " ".join(str(error).split())
                 raise RunError(
                     f"{batch.input}: the model cannot compute on its streams ({reason}); files in column 'features' "
@@ -282,20 +284,6 @@ class Predictor:
         unknown = row.get("unknown_share", 0.0)
         if "text" in steps and unknown >= MANY_UNKNOWN:
             yield f"words: the text model does not know {unknown:.0%} of them; its reading is not to be relied on"
-
-    def _clips(self, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache) -> ClipData:
-        streams, numbers = {}, {}
-        for modality in self.classifier.modalities:
-            keys = [index.key(row_id, modality) for row_id in table["id"]]
-            distinct = {key: number for number, key in enumerate(dict.fromkeys(k for k in keys if k is not None))}
-            if not distinct:
-                continue
-            limit = self._max_steps[modality]
-            streams[modality] = StreamTable(
-                [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
-            )
-            numbers[modality] = torch.tensor([-1 if key is None else distinct[key] for key in keys])
-        return ClipData(table, streams, numbers, frozenset({"visual"} if self._reads_faces else ()))
 
 
 def _above_0(number: float) -> float:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
-import pandas as pd
-
+from subtext.core.templates import table_of
 from subtext.errors import ConfigError
 from subtext.replies.texts import ngrams, phrase_list, phrases, plain, sentences_of, syllables, words_of
 
@@ -537,6 +536,4 @@ def measures_markdown(measures: Sequence[Measure] = MEASURES) -> str:
         }
         for measure in measures
     ]
-    table = pd.DataFrame(rows)
-    lines = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return table_of(rows[0], [row.values() for row in rows])

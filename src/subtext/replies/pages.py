@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from subtext.core.templates import one_line
 from subtext.replies.measures import CLAIMS, MEASURES
-from subtext.report.table import interval_text
+from subtext.report.markdown import markdown
+from subtext.report.terminal import interval_text, number_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,11 +18,6 @@ HEAD_TITLES: Final[Mapping[str, str]] = {
     "question": "open or closed",
     "reflection": "simple or complex",
 }
-
-
-def p_text(p: float | None) -> str:
-    """A p value with four digits."""
-    return "n/a" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -57,58 +54,8 @@ def coder_table(content: Mapping[str, Any]) -> pd.DataFrame:
 
 def validation_markdown(content: Mapping[str, Any]) -> str:
     """The whole page."""
-    lines = [
-        f"# Validation of measures of replies ({content['corpus']})",
-        "",
-        f"{content['sessions']} sessions, {content['high']} of high quality. AUROC of a session's mean, in the claim's "
-        "direction; 95 % intervals clustered by film; p by Holm over all rows. "
-        f"Length alone (log number of the counsellor's turns): {interval_text(content['length'])}. "
-        "Gain: AUROC of measure and length together less that of length, both by logistic regressions out of fold. "
-        "A measure whose interval includes 0.5 enters no sum.",
-        "",
-        "| measure | claim | better | AUROC | p (Holm) | interval | gain over length |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in content["measures"]:
-        better = "more" if row["direction"] > 0 else "less"
-        lines.append(
-            f"| {_name(row)} | {CLAIMS[row['claim']]} | {better} | {interval_text(row['auroc'])} | "
-            f"{p_text(row['p_holm'])} | {row['verdict']} | {interval_text(row['gain'], signed=True)} |"
-        )
-    lines += [
-        "",
-        "Sums of measures that held on the training folds, each standardised there (predicted codes):",
-        "",
-        "| claim | AUROC out of fold | gain over length | chosen in folds |",
-        "|---|---|---|---|",
-    ]
-    for found in content["sums"]:
-        members = ", ".join(f"{name} {count}" for name, count in found["members"].items()) or "none"
-        lines.append(
-            f"| {CLAIMS[found['claim']]} | {interval_text(found['auroc'])} | "
-            f"{interval_text(found['gain'], signed=True)} | {members} |"
-        )
-    if content["coder_cost"]:
-        lines += ["", "What the coder costs: AUROC with predicted codes less that with people's, on the same sessions."]
-        lines += ["", "| measure | predicted less people's |", "|---|---|"]
-        lines += [f"| {name} | {interval_text(cost, signed=True)} |" for name, cost in content["coder_cost"].items()]
-    lines += [
-        "",
-        "## The behaviour coder",
-        "",
-        "Macro-F1 out of fold, folds by film; the plain reference on the same rows and folds. People: one annotator "
-        "against another, only on what several coded; there the coder is held against one annotator too.",
-        "",
-        "| question | replies | coder | plain reference | difference | people | coder there | less people |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for head, check in content["coder"].items():
-        cells = [interval_text(check[part]) for part in ("coder", "reference")]
-        cells += [interval_text(check["difference"], signed=True)]
-        cells += [f"{interval_text(check['people'])} ({check['several']} replies)"]
-        cells += [interval_text(check["coder_as_annotator"]), interval_text(check["less_people"], signed=True)]
-        lines.append(f"| {HEAD_TITLES[head]} | {check['replies']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    names = {"claims": CLAIMS, "titles": HEAD_TITLES, "name_of": _name}
+    return markdown("replies/templates/validation.md.j2", content=content, **names)
 
 
 def validation_overview(content: Mapping[str, Any]) -> "list[Table]":
@@ -144,28 +91,7 @@ def comparison_table(content: Mapping[str, Any]) -> pd.DataFrame:
 
 def comparison_markdown(content: Mapping[str, Any]) -> str:
     """The whole page."""
-    lines = [f"# Replies compared with {_cell(content['reference'])}", "", "| system | replies | scored | trainings |"]
-    lines += ["|---|---|---|---|"]
-    for row in content["scored"]:
-        lines.append(f"| {_cell(row['system'])} | {row['replies']} | {row['scored']} | {row['trainings']} |")
-    lines += [
-        "",
-        "Differences are system less reference on the same turns, 95 % intervals over dialogues; p by Holm over each "
-        "table. A claim is the mean of its validated measures, in standard deviations of AnnoMI's sessions, in the "
-        "claim's direction. What was not validated, or whose interval there includes 0.5, is in no claim.",
-    ]
-    for kind, first in (("claims", "claim"), ("measures", "measure")):
-        if not content[kind]:
-            continue
-        lines += ["", f"| {first} | system | system's | reference's | difference | p (Holm) | verdict | validation |"]
-        lines += ["|---|---|---|---|---|---|---|---|"]
-        for row in content[kind]:
-            lines.append(
-                f"| {row['name']} | {_cell(row['system'])} | {_plain(row['ours'])} | {_plain(row['theirs'])} | "
-                f"{interval_text(row['difference'], signed=True)} | {p_text(row['p_holm'])} | {row['verdict']} | "
-                f"{row['validation']} |"
-            )
-    return "\n".join(lines) + "\n"
+    return markdown("replies/templates/comparison.md.j2", content=content)
 
 
 def comparison_overview(content: Mapping[str, Any]) -> "list[Table]":
@@ -178,7 +104,7 @@ def comparison_overview(content: Mapping[str, Any]) -> "list[Table]":
             continue
         table = _table(f"{title}, less {reference}", "system", kind.removesuffix("s"), "difference", "verdict")
         for row in rows:
-            table.add_row(_cell(row["system"]), row["name"], _short(row["difference"], signed=True), row["verdict"])
+            table.add_row(_shown(row["system"]), row["name"], _short(row["difference"], signed=True), row["verdict"])
         out.append(table)
     return out
 
@@ -212,13 +138,11 @@ def _short(figure: Mapping[str, Any], signed: bool = False) -> str:
     return interval_text(figure, signed=signed, digits=2).replace("[", "\\[")
 
 
-def _plain(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
+def _shown(text: object) -> str:
+    """A system's name on the terminal, where it must not be markup."""
+    from rich.markup import escape
 
-
-def _cell(text: object) -> str:
-    """A system's name in a Markdown table or on the terminal, where it must not be markup."""
-    return "".join(" " if c in "|\n\r`<>[]" or not c.isprintable() else c for c in str(text))
+    return escape(one_line(text))
 
 
 def ratings_overview(content: Mapping[str, Any]) -> "list[Table]":
@@ -232,12 +156,12 @@ def ratings_overview(content: Mapping[str, Any]) -> "list[Table]":
             strengths.add_section()
         name, last = (row["label"] if row["label"] != last else ""), row["label"]
         strengths.add_row(
-            name, _cell(row["system"]), f"{row['won']:.2f}", _short(row, signed=True), str(row["judgements"])
+            name, _shown(row["system"]), f"{row['won']:.2f}", _short(row, signed=True), str(row["judgements"])
         )
     agreed = _table("Agreement of people", "question", "alpha", "items rated by several", "A chosen")
     for name, label in content["agreement"]["labels"].items():
         first = content["first"].get(name)
-        agreed.add_row(name, _short(label["coefficients"]["alpha"]), str(label["shared"]), _plain(first))
+        agreed.add_row(name, _short(label["coefficients"]["alpha"]), str(label["shared"]), number_text(first))
     out = [strengths, agreed]
     if content["judges"]:
         judged = _table(
@@ -245,10 +169,10 @@ def ratings_overview(content: Mapping[str, Any]) -> "list[Table]":
         )
         for row in content["judges"]:
             shares = [
-                _plain(row["same"]),
-                _plain(row["people"]),
-                f"{_plain(row['with_coder'])} of {row['one_reflection']}",
+                number_text(row["same"]),
+                number_text(row["people"]),
+                f"{number_text(row['with_coder'])} of {row['one_reflection']}",
             ]
-            judged.add_row(_cell(row["judge"]), row["label"], str(row["items"]), *shares)
+            judged.add_row(_shown(row["judge"]), row["label"], str(row["items"]), *shares)
         out.append(judged)
     return out

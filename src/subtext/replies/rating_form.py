@@ -6,7 +6,6 @@ don't get. What a reply says of its writer ("as an AI") cannot be blinded.
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.annotation.codebook import Codebook, Label
+from subtext.annotation.codebook import Codebook
 from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.label_studio import labelling_interface
+from subtext.core.templates import render
 from subtext.errors import AnnotationError, ManifestError
 from subtext.replies.measured import SCORED, status_of
 from subtext.replies.texts import plain
@@ -174,38 +174,6 @@ def _shown(pair: Pair) -> str:
     return f"Client: {pair.client}\n\nReply A: {pair.a}\n\nReply B: {pair.b}"
 
 
-_STYLE: Final = """
-body{font:16px/1.45 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222}
-fieldset{border:1px solid #ccc;border-radius:6px;margin:1.2rem 0;padding:.6rem 1rem}
-blockquote{margin:.4rem 0;padding:.3rem .8rem;border-left:3px solid #888;white-space:pre-wrap;overflow-wrap:anywhere}
-label{margin-right:1.2rem}p.q{margin:.7rem 0 .1rem}button{font-size:1rem;padding:.4rem 1rem}
-"""
-_SCRIPT: Final = """
-"use strict";
-document.getElementById("save").addEventListener("click", function () {
-  var rater = document.getElementById("rater").value.trim(), note = document.getElementById("note");
-  if (!/^[A-Za-z0-9][A-Za-z0-9 ._-]*$/.test(rater)) {
-    note.textContent = "Write your name or initials first: letters, digits, spaces, dots.";
-    return;
-  }
-  var lines = ["session,turn,rater,label,value"], answered = 0, asked = 0;
-  document.querySelectorAll("p.a").forEach(function (question) {
-    var chosen = question.querySelector("input:checked");
-    asked += 1;
-    if (chosen) {
-      answered += 1;
-      lines.push([SESSION, question.dataset.item, rater, question.dataset.label, chosen.value].join(","));
-    }
-  });
-  var link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([lines.join("\\r\\n") + "\\r\\n"], {type: "text/csv"}));
-  link.download = "ratings_" + rater.replace(/[^A-Za-z0-9]+/g, "_") + ".csv";
-  link.click();
-  note.textContent = answered + " of " + asked + " questions answered; saved as " + link.download + ".";
-});
-"""
-
-
 def page(pairs: Sequence[Pair], codebook: Codebook) -> str:
     """The form as one HTML page: everything escaped, nothing loaded, nothing sent; ratings are saved as a CSV file.
 
@@ -213,39 +181,8 @@ def page(pairs: Sequence[Pair], codebook: Codebook) -> str:
         pairs: the items.
         codebook: its questions.
     """
-    script = _SCRIPT.replace("SESSION", json.dumps(SESSION))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; form-action 'none'"
-    items = "\n".join(_item(pair, codebook) for pair in pairs)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{html.escape(codebook.title)}</title><style>{_STYLE}</style></head><body>
-<h1>{html.escape(codebook.title)}</h1>
-<p>{html.escape(codebook.about)}</p>
-<p><label>Your name or initials: <input id="rater" autocomplete="off"></label></p>
-{items}
-<p><button id="save" type="button">Save ratings</button> <span id="note" role="status"></span></p>
-<script>{script}</script></body></html>
-"""
+    return render("replies/templates/form.html.j2", pairs=pairs, codebook=codebook, session=SESSION, sha256=_sha256)
 
 
-def _item(pair: Pair, codebook: Codebook) -> str:
-    said = [("Client", pair.client), ("Reply A", pair.a), ("Reply B", pair.b)]
-    quoted = "".join(f"<p>{who}</p><blockquote>{html.escape(words)}</blockquote>" for who, words in said)
-    asked = "".join(_question(pair.item, label) for label in codebook.labels.values())
-    return f"<fieldset><legend>Item {html.escape(pair.item)}</legend>{quoted}{asked}</fieldset>"
-
-
-def _question(item: str, label: Label) -> str:
-    group, name = html.escape(f"{item}-{label.name}"), html.escape(label.name)
-    choices = "".join(
-        f'<label title="{html.escape(meaning)}"><input type="radio" name="{group}" value="{html.escape(value)}"> '
-        f"{html.escape(value)}</label>"
-        for value, meaning in label.values.items()
-    )
-    return (
-        f'<p class="q">{html.escape(label.definition)}</p>'
-        f'<p class="a" data-item="{html.escape(item)}" data-label="{name}">{choices}</p>'
-    )
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from subtext.report.figures import BLUE, GREY, ORANGE, VERMILION, _figure, _save
+from subtext.report.drawing import BLUE, GREY, ORANGE, VERMILION, interval, panels, plain, save, sheet
 
 _MOST: Final = 25
 
@@ -22,8 +22,8 @@ def sides(overlap: pd.DataFrame, path: Path) -> Path | None:
         return None
     divisions = list(dict.fromkeys(overlap["division"]))
     most = max((overlap["division"] == division).sum() for division in divisions)
-    figure = _figure(3.2 + 3.6 * len(divisions), 1.2 + 0.28 * most)
-    for ax, division in zip(np.atleast_1d(figure.subplots(1, len(divisions))), divisions, strict=True):
+    figure = sheet(3.2 + 3.6 * len(divisions), 1.2 + 0.28 * most)
+    for ax, division in zip(panels(figure, len(divisions), len(divisions)), divisions, strict=True):
         rows = overlap[overlap["division"] == division].iloc[::-1]
         places = np.arange(len(rows))
         ax.barh(places, 100 * rows["share"], color=BLUE, height=0.7)
@@ -37,7 +37,7 @@ def sides(overlap: pd.DataFrame, path: Path) -> Path | None:
             title=f"on several sides of {division}",
         )
         ax.set_xticks([0, 25, 50, 75, 100])
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def predictability(tested: pd.DataFrame, path: Path) -> Path | None:
@@ -54,25 +54,22 @@ def predictability(tested: pd.DataFrame, path: Path) -> Path | None:
     most = max((known["label"] == label).sum() for label in labels)
     columns = min(len(labels), 3)
     lines = -(-len(labels) // columns)
-    figure = _figure(1.6 + 4.4 * columns, lines * (1.2 + 0.27 * most))
-    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    figure = sheet(1.6 + 4.4 * columns, lines * (1.2 + 0.27 * most))
+    axes = panels(figure, len(labels), columns)
     for ax, label in zip(axes, labels, strict=False):
         rows = known[known["label"] == label].sort_values("auroc")
         ax.axvline(0.5, color="0.7", linewidth=1)
         for place, row in enumerate(rows.itertuples()):
             colour = VERMILION if row.alarm else GREY
-            if not pd.isna(row.low):
-                ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
-            ax.plot(row.auroc, place, "o" if not row.alarm else "D", color=colour, markersize=5)
+            found = {"value": row.auroc, "low": None if pd.isna(row.low) else row.low, "high": row.high}
+            interval(ax, found, place, colour, "D" if row.alarm else "o")
         names = [
             f"{row.variable} ({row.how})" if row.how.startswith(("own", "random")) else row.variable
             for row in rows.itertuples()
         ]
         ax.set_yticks(np.arange(len(rows)), names, fontsize=8)
         ax.set(xlabel="AUROC (diamond: alarm)", title=label, ylim=(-0.6, len(rows) - 0.4), xlim=(0.2, 1.02))
-    for ax in axes[len(labels) :]:
-        ax.set_axis_off()
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def class_counts(speakers: pd.DataFrame, path: Path) -> Path | None:
@@ -88,24 +85,16 @@ def class_counts(speakers: pd.DataFrame, path: Path) -> Path | None:
     most = min(_MOST, max((speakers["label"] == label).sum() for label in labels))
     columns = min(len(labels), 3)
     lines = -(-len(labels) // columns)
-    figure = _figure(1.2 + 4.2 * columns, lines * (1.2 + 0.22 * most))
-    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    figure = sheet(1.2 + 4.2 * columns, lines * (1.2 + 0.22 * most))
+    axes = panels(figure, len(labels), columns)
     for ax, label in zip(axes, labels, strict=False):
         rows = speakers[speakers["label"] == label]
         shown = rows.head(_MOST).iloc[::-1]
         places = np.arange(len(shown))
         ax.barh(places, shown["negative"], color=BLUE, label="negative", height=0.75)
         ax.barh(places, shown["positive"], left=shown["negative"], color=ORANGE, label="positive", height=0.75)
-        ax.set_yticks(places, [_short(value) for value in shown["value"]], fontsize=7)
+        ax.set_yticks(places, [plain(str(value), 24) for value in shown["value"]], fontsize=7)
         more = f", {len(shown)} of {len(rows)} speakers" if len(rows) > len(shown) else ""
         ax.set(xlabel="labelled rows", title=f"{label}{more}", ylim=(-0.6, len(shown) - 0.4))
         ax.legend(fontsize=8, loc="lower right")
-    for ax in axes[len(labels) :]:
-        ax.set_axis_off()
-    return _save(figure, path)
-
-
-def _short(value: object) -> str:
-    # Matplotlib takes text between two dollar signs for mathematics.
-    text = str(value).replace("$", r"\$")
-    return text if len(text) <= 24 else f"{text[:22]}..."
+    return save(figure, path)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from subtext.evaluation.multiple import Verdict
 from subtext.evaluation.robustness import AREA_COLUMNS, POINT_COLUMNS
-from subtext.report.figures import (
+from subtext.report.drawing import (
     BLUE,
     GREEN,
     GREY,
@@ -17,12 +17,15 @@ from subtext.report.figures import (
     PURPLE,
     SKY,
     VERMILION,
-    _figure,
-    _save,
+    interval,
+    named_rows,
+    panels,
     plain,
+    save,
+    sheet,
 )
 from subtext.report.robustness_figures import robustness_figure
-from subtext.report.table import (
+from subtext.report.terminal import (
     FEW_MARK,
     MODALITY_NAMES,
     SUBSET_NAMES,
@@ -110,21 +113,15 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         figure = control["metrics"]["auroc"]
         if figure["value"] is not None:
             rows.append((f"control: {system_name(name)}", figure, GREY, "s"))
-    figure_ = _figure(9.4, 1.7 + 0.36 * len(rows))
+    figure_ = sheet(9.4, 1.7 + 0.36 * len(rows))
     ax = figure_.subplots()
     ax.axvline(0.5, color="0.75", linewidth=1)
     for place, (_, figure, colour, marker) in enumerate(rows):
-        if figure["low"] is not None:
-            ax.plot([figure["low"], figure["high"]], [place] * 2, color=colour, linewidth=1.8)
         each = figure.get("per_seed", [])
         if len(each) > 1:
             ax.plot(each, [place + 0.24] * len(each), "|", color=colour, markersize=6, alpha=0.8)
-        ax.plot(figure["value"], place, marker=marker, color=colour, markersize=6, linestyle="")
-    ax.set_yticks(range(len(rows)), [plain(name) for name, *_ in rows])
-    right = ax.secondary_yaxis("right")
-    right.set_yticks(range(len(rows)), [interval_text(figure) for _, figure, *_ in rows])
-    right.tick_params(length=0, labelsize=8)
-    ax.invert_yaxis()
+        interval(ax, figure, place, colour, marker, size=6, width=1.8)
+    named_rows(ax, [plain(name) for name, *_ in rows], [interval_text(figure) for _, figure, *_ in rows])
     lows = [end for _, f, *_ in rows for end in (f["low"], *f.get("per_seed", [f["value"]])) if end is not None]
     few = f"\n{FEW_MARK}: by a unit with few clusters" if any(rests_on_few(f) for _, f, *_ in rows) else ""
     ax.set(
@@ -136,24 +133,24 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         ax.set_ylabel(f"controls of {plain(whose)}", fontsize=8)
     ax.grid(axis="x", color="0.92")
     ax.set_axisbelow(True)
-    return _save(figure_, path)
+    return save(figure_, path)
 
 
 def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
     """Every system's AUROC less the reference's, with Holm's verdict and the smallest difference to be found."""
     entry = comparison["heads"][head]["subsets"][subset]
-    panels = [("all clips compared", entry["differences"]["reference"])]
+    shown = [("all clips compared", entry["differences"]["reference"])]
     if "within" in entry:
-        panels.append((f"inside each {entry['within']['unit']}", entry["within"]["differences"]["reference"]))
-    panels = [(title, [row for row in rows if row["value"] is not None]) for title, rows in panels]
-    panels = [(title, rows) for title, rows in panels if rows]
-    if not panels:
+        shown.append((f"inside each {entry['within']['unit']}", entry["within"]["differences"]["reference"]))
+    shown = [(title, [row for row in rows if row["value"] is not None]) for title, rows in shown]
+    shown = [(title, rows) for title, rows in shown if rows]
+    if not shown:
         return None
-    order = [row["system"] for row in sorted(panels[0][1], key=lambda row: -row["value"])]
-    figure = _figure(3.2 + 4.6 * len(panels), 1.9 + 0.42 * len(order))
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    order = [row["system"] for row in sorted(shown[0][1], key=lambda row: -row["value"])]
+    figure = sheet(3.2 + 4.6 * len(shown), 1.9 + 0.42 * len(order))
+    axes = panels(figure, len(shown), len(shown), sharey=True)
     seen: dict[Verdict, None] = {}
-    for ax, (title, rows) in zip(axes, panels, strict=True):
+    for ax, (title, rows) in zip(axes, shown, strict=True):
         ax.axvline(0, color="0.6", linewidth=1)
         for row in rows:
             place, colour = order.index(row["system"]), VERDICT_COLOURS[row["verdict"]]
@@ -161,9 +158,7 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
             if row.get("minimal_detectable") is not None:
                 size = row["minimal_detectable"]
                 ax.fill_betweenx([place - 0.34, place + 0.34], -size, size, color="0.93", linewidth=0)
-            if row["low"] is not None:
-                ax.plot([row["low"], row["high"]], [place] * 2, color=colour, linewidth=2)
-            ax.plot(row["value"], place, "o", color=colour, markersize=6)
+            interval(ax, row, place, colour, size=6, width=2)
         ax.set(xlabel=f"AUROC less that of {plain(comparison['reference'])}", title=title)
     axes[0].set_yticks(range(len(order)), [plain(name) for name in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
@@ -173,7 +168,7 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
     axes[0].fill_between([], [], [], color="0.88", label="too small to be found with power 0.8")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(f"Paired differences, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}", fontsize=11)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
@@ -190,7 +185,7 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
         values[one, other], values[other, one] = row["value"], -row["value"]
         real[one, other] = real[other, one] = row["verdict"] in ("better", "worse")
     side = 2.6 + 0.72 * len(names)
-    figure = _figure(side + 1.2, side)
+    figure = sheet(side + 1.2, side)
     ax = figure.subplots()
     largest = max(0.02, float(np.nanmax(np.abs(values))))
     image = ax.imshow(values, cmap="RdBu", vmin=-largest, vmax=largest)
@@ -222,7 +217,7 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
         fontsize=10,
     )
     figure.colorbar(image, ax=ax, shrink=0.7)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def within_strips(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
@@ -234,26 +229,19 @@ def within_strips(comparison: Mapping[str, Any], head: str, subset: str, path: P
     names = [name for name in ranked(entry) if within["systems"][name]["value"] is not None]
     if not names:
         return None
-    figure = _figure(8.4, 1.7 + 0.5 * len(names))
+    figure = sheet(8.4, 1.7 + 0.5 * len(names))
     ax = figure.subplots()
     ax.axvline(0.5, color="0.75", linewidth=1)
     for place, name in enumerate(names):
         each = [value for value in within["each"][name].values() if value is not None]
         ax.plot(each, [place + 0.2] * len(each), "o", color=SKY, markersize=4, alpha=0.6)
-        mean = within["systems"][name]
-        if mean["low"] is not None:
-            ax.plot([mean["low"], mean["high"]], [place - 0.1] * 2, color=BLUE, linewidth=2)
-        ax.plot(mean["value"], place - 0.1, "D", color=BLUE, markersize=6)
-    ax.set_yticks(range(len(names)), [plain(name) for name in names])
-    right = ax.secondary_yaxis("right")
-    right.set_yticks(range(len(names)), [interval_text(within["systems"][name]) for name in names])
-    right.tick_params(length=0, labelsize=8)
-    ax.invert_yaxis()
+        interval(ax, within["systems"][name], place - 0.1, BLUE, "D", size=6, width=2)
+    named_rows(ax, [plain(name) for name in names], [interval_text(within["systems"][name]) for name in names])
     ax.set(
         xlabel=f"AUROC inside each {within['unit']} (points), mean with 95 % t interval",
         title=f"Inside each {within['unit']}, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}",
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
@@ -261,7 +249,7 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
     found = comparison["heads"][head]["calibration"]
     if not found:
         return None
-    figure = _figure(10.8, 5.6)
+    figure = sheet(10.8, 5.6)
     axes = figure.subplots(1, 2, sharey=True)
     for ax, when in zip(axes, ("before", "after"), strict=True):
         ax.plot([0, 1], [0, 1], color="0.8", linewidth=1)
@@ -278,7 +266,7 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
         if ax.get_legend_handles_labels()[0]:
             ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="lower right")
     axes[0].set_ylabel("share of positive clips, all test clips")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
@@ -294,19 +282,14 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
         (control, True) for control in MODALITY_NAMES if control in found[kinds[0]]["controls"].get(whose or "", {})
     ]
     rows = [(name, False) for name in names] + alone
-    figure = _figure(2.4 + 2.5 * len(kinds), 1.8 + 0.34 * len(rows))
-    axes = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True, sharex=True))
+    figure = sheet(2.4 + 2.5 * len(kinds), 1.8 + 0.34 * len(rows))
+    axes = panels(figure, len(kinds), len(kinds), sharey=True, sharex=True)
     for ax, kind in zip(axes, kinds, strict=True):
         ax.axvline(0.5, color="0.75", linewidth=1)
         for place, (name, is_control) in enumerate(rows):
             source = found[kind]["controls"][whose] if is_control else found[kind]["systems"]
-            figure_ = source[name].get("auroc", {"value": None})
-            if figure_["value"] is None:
-                continue
-            colour = GREY if is_control else BLUE
-            if figure_["low"] is not None:
-                ax.plot([figure_["low"], figure_["high"]], [place] * 2, color=colour, linewidth=1.5)
-            ax.plot(figure_["value"], place, "s" if is_control else "o", color=colour, markersize=5)
+            colour, marker = (GREY, "s") if is_control else (BLUE, "o")
+            interval(ax, source[name].get("auroc", {"value": None}), place, colour, marker, width=1.5)
         ax.set_title(f"{kind.replace('_', ' ')}\n({found[kind]['clips']} clips)", fontsize=9)
         ax.set_xlabel("AUROC", fontsize=8)
         ax.grid(axis="x", color="0.92")
@@ -314,7 +297,7 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
     axes[0].set_yticks(range(len(rows)), labels, fontsize=8)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     figure.suptitle(f"Each type against congruent clips, {head_name(comparison, head)}", fontsize=11)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def robustness(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
@@ -341,7 +324,7 @@ def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> P
     }
     if not points:
         return None
-    figure = _figure(8.4, 4.6)
+    figure = sheet(8.4, 4.6)
     ax = figure.subplots()
     for style, (name, (flops, area)) in zip(_styles(len(points)), points.items(), strict=True):
         if area["low"] is not None:
@@ -358,7 +341,7 @@ def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> P
     ax.grid(color="0.93")
     ax.set_axisbelow(True)
     figure.legend(loc="outside right upper", fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _few_log_ticks(ax: "Axes") -> None:

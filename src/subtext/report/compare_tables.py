@@ -8,92 +8,21 @@ import pandas as pd
 
 from subtext.core.tables import write_csv
 
-TABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "systems": (
-        "head",
-        "subset",
-        "system",
-        "control",
-        "metric",
-        "value",
-        "low",
-        "high",
-        "seed_sd",
-        "seeds",
-        "clips",
-        "method",
-        "reason",
-    ),
-    "differences": (
-        "head",
-        "subset",
-        "family",
-        "inside",
-        "system",
-        "other",
-        "metric",
-        "value",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-        "sign_flip_p",
-        "verdict",
-        "minimal_detectable",
-        "sampling_sd",
-        "seed_sd",
-        "degrees",
-        "smallest_p",
-        "clips",
-        "test",
-        "reason",
-    ),
-    "per_type": ("head", "type", "system", "control", "metric", "value", "low", "high", "clips", "reason"),
-    "per_speaker": ("head", "system", "unit", "speaker", "clips", "positive", "auroc", "accuracy", "worst"),
-    "per_unit": ("head", "subset", "system", "unit", "value", "auroc"),
-    "per_seed": ("head", "subset", "system", "control", "run", "seed", "metric", "value"),
-    "calibration": (
-        "head",
-        "system",
-        "when",
-        "metric",
-        "value",
-        "low",
-        "high",
-        "seed_sd",
-        "mean_temperature",
-        "ece_if_calibrated",
-    ),
-    "robustness": (
-        "head",
-        "system",
-        "condition",
-        "strength",
-        "level",
-        "auroc",
-        "low",
-        "high",
-        "seed_sd",
-        "seeds",
-        "clips",
-        "judged",
-        "reason",
-    ),
-    "robustness_areas": (
-        "head",
-        "system",
-        "condition",
-        "strengths",
-        "area",
-        "low",
-        "high",
-        "seed_sd",
-        "seeds",
-        "clips",
-        "clean",
-        "reason",
-    ),
-    "cost": ("system", "cost", "value"),
+TABLES: Final[Mapping[str, list[str]]] = {
+    name: columns.split()
+    for name, columns in {
+        "systems": "head subset system control metric value low high seed_sd seeds clips method reason",
+        "differences": "head subset family inside system other metric value low high p p_holm sign_flip_p verdict "
+        "minimal_detectable sampling_sd seed_sd degrees smallest_p clips test reason",
+        "per_type": "head type system control metric value low high clips reason",
+        "per_speaker": "head system unit speaker clips positive auroc accuracy worst",
+        "per_unit": "head subset system unit value auroc",
+        "per_seed": "head subset system control run seed metric value",
+        "calibration": "head system when metric value low high seed_sd mean_temperature ece_if_calibrated",
+        "robustness": "head system condition strength level auroc low high seed_sd seeds clips judged reason",
+        "robustness_areas": "head system condition strengths area low high seed_sd seeds clips clean reason",
+        "cost": "system cost value",
+    }.items()
 }
 """CSV file -> its columns. One without rows is not written."""
 
@@ -108,8 +37,8 @@ def write_tables(folder: Path, comparison: Mapping[str, Any]) -> list[Path]:
         "per_unit": _units(comparison),
         "per_seed": _seeds(comparison),
         "calibration": _calibration(comparison),
-        "robustness": _robustness(comparison),
-        "robustness_areas": _areas(comparison),
+        "robustness": _robustness(comparison, "points"),
+        "robustness_areas": _robustness(comparison, "areas"),
         "cost": _cost(comparison),
     }
     written = []
@@ -119,7 +48,7 @@ def write_tables(folder: Path, comparison: Mapping[str, Any]) -> list[Path]:
         if table.empty:
             path.unlink(missing_ok=True)
             continue
-        written.append(write_csv(table.reindex(columns=list(columns)), path, "%.6g"))
+        written.append(write_csv(table.reindex(columns=columns), path, "%.6g"))
     return written
 
 
@@ -214,28 +143,17 @@ def _seeds(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _calibration(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for head, result in comparison["heads"].items():
         for system, found in result["calibration"].items():
-            known = [value for value in found["temperatures"] if value is not None]
-            told = {
-                "mean_temperature": sum(known) / len(known) if known else None,
-                "ece_if_calibrated": found["ece_if_calibrated"],
-            }
+            told = {"mean_temperature": mean_temperature(found), "ece_if_calibrated": found["ece_if_calibrated"]}
             for when in ("before", "after", "change"):
                 for metric, figure in found.get(when, {}).items():
                     if isinstance(figure, Mapping):
                         yield {**figure, **told, "head": head, "system": system, "when": when, "metric": metric}
 
 
-def _robustness(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _robustness(comparison: Mapping[str, Any], part: str) -> Iterator[dict[str, Any]]:
     for head, systems in comparison["robustness"].items():
         for system, found in systems.items():
-            for row in found["points"]:
-                yield {**row, "head": head, "system": system}
-
-
-def _areas(comparison: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for head, systems in comparison["robustness"].items():
-        for system, found in systems.items():
-            for row in found["areas"]:
+            for row in found[part]:
                 yield {**row, "head": head, "system": system}
 
 
@@ -254,3 +172,9 @@ def flat_cost(found: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif not isinstance(value, str):
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def mean_temperature(found: Mapping[str, Any]) -> float | None:
+    """Of a system's calibration: over the trainings that have a temperature."""
+    known = [value for value in found["temperatures"] if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,7 +1,4 @@
-"""The pictures of a run folder: curves, confusion, reliability, training, controls.
-
-Colours are Okabe and Ito's, which stay apart for readers with colour vision deficiencies; lines differ in dash as well.
-"""
+"""The pictures of a run folder: curves, confusion, reliability, training, controls."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +8,20 @@ import numpy as np
 import pandas as pd
 
 from subtext.evaluation.metrics import ECE_BINS, probability_bin
-from subtext.report.table import (
+from subtext.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    interval,
+    named_rows,
+    save,
+    sheet,
+)
+from subtext.report.terminal import (
     HEAD_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,
@@ -23,15 +33,7 @@ from subtext.report.table import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE: Final = "#0072B2"
-ORANGE: Final = "#E69F00"
-GREEN: Final = "#009E73"
-VERMILION: Final = "#D55E00"
-PURPLE: Final = "#CC79A7"
-SKY: Final = "#56B4E9"
-GREY: Final = "#7F7F7F"
 FEWEST_FOR_PRECISION: Final = 10
 CURVES: Final[Mapping[str, tuple[str, str]]] = {
     "visual": (ORANGE, "--"),
@@ -60,7 +62,7 @@ def curves(
         truth, other = _test_scores(rows, head)
         if len(np.unique(truth)) == 2:
             systems[name] = (truth, other, colour, dash, 1.4)
-    figure = _figure(9.6, 4.6)
+    figure = sheet(9.6, 4.6)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     right.axhline(labels.mean(), color="0.8", linewidth=1)
@@ -82,7 +84,7 @@ def curves(
     )
     left.set_aspect("equal")
     left.legend(title="AUROC, all test clips", loc="lower right", fontsize=8, title_fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def confusion(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | None:
@@ -97,13 +99,13 @@ def confusion(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | No
         return None
     largest = max(len(entry["classes"]) for entry in shown.values())
     side = 1.6 + 0.72 * largest
-    figure = _figure(side * len(shown) + 0.4, side + 0.2)
+    figure = sheet(side * len(shown) + 0.4, side + 0.2)
     axes = np.atleast_1d(figure.subplots(1, len(shown)))
     for ax, (title, entry) in zip(axes, shown.items(), strict=True):
         _confusion_panel(
             ax, np.asarray(entry["confusion"]), [name.replace("_", " ") for name in entry["classes"]], title
         )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: str | None = None) -> Path | None:
@@ -119,7 +121,7 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: s
     if f"logit_{head}" in test and test[f"logit_{head}"].notna().all():
         raw = expit(test[f"logit_{head}"].to_numpy(dtype=np.float64))
         series.insert(0, ("before", raw, ORANGE, "s", "--"))
-    figure = _figure(5.4, 6.0)
+    figure = sheet(5.4, 6.0)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     width = 0.8 / ECE_BINS / len(series)
@@ -142,7 +144,7 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: s
     )
     top.legend(loc="upper left", fontsize=9)
     bottom.set(xlabel="predicted probability", ylabel="clips")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None) -> Path | None:
@@ -164,7 +166,7 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
     figures = [c for c in filled if c.startswith("val/") and "loss" not in c and c != "val/selection"]
     if not losses and not figures:
         return None
-    figure = _figure(9.6, 4.2)
+    figure = sheet(9.6, 4.2)
     left, right = figure.subplots(1, 2)
     for column, (colour, dash) in zip(losses, ((ORANGE, "--"), (BLUE, "-"), (GREEN, ":")), strict=False):
         values = by_epoch[column].dropna()
@@ -184,7 +186,7 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
             ax.legend(fontsize=8)
     left.set(xlabel="epoch", ylabel="loss", title="Training and validation loss")
     right.set(xlabel="epoch", ylabel="value", title="Validation figures")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
@@ -197,7 +199,7 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
     if not rows:
         return None
     subsets = subsets_to_show(metrics)
-    figure = _figure(8.4, 1.6 + 0.42 * len(rows))
+    figure = sheet(8.4, 1.6 + 0.42 * len(rows))
     ax = figure.subplots()
     ax.axvline(0.5, color="0.75", linewidth=1)
     styles = {"all_streams": (BLUE, "o", -0.13), "all": (ORANGE, "s", 0.13)}
@@ -205,21 +207,10 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
         colour, marker, shift = styles[subset]
         label: str | None = SUBSET_NAMES[subset]
         for position, (_, found) in enumerate(rows):
-            figure_ = found.get(subset, {"value": None})
-            if figure_["value"] is None:
-                continue
-            if figure_["low"] is not None:
-                ax.plot([figure_["low"], figure_["high"]], [position + shift] * 2, color=colour, linewidth=1.6)
-            ax.plot(
-                figure_["value"], position + shift, color=colour, marker=marker, markersize=5, linestyle="", label=label
-            )
+            interval(ax, found.get(subset, {"value": None}), position + shift, colour, marker, label=label)
             label = None
-    ax.set_yticks(range(len(rows)), [system_name(name) for name, _ in rows])
-    right = ax.secondary_yaxis("right")
-    right.set_ylabel(f"AUROC, {SUBSET_NAMES[subsets[0]]}", fontsize=8)
-    right.set_yticks(range(len(rows)), [interval_text(found.get(subsets[0]), digits=2) for _, found in rows])
-    right.tick_params(length=0, labelsize=8)
-    ax.invert_yaxis()
+    texts = [interval_text(found.get(subsets[0]), digits=2) for _, found in rows]
+    named_rows(ax, [system_name(name) for name, _ in rows], texts, f"AUROC, {SUBSET_NAMES[subsets[0]]}")
     low = min((f["low"] for _, found in rows for f in found.values() if f["low"] is not None), default=0.4)
     ax.set(
         xlabel="AUROC with 95 % interval",
@@ -229,7 +220,7 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
     ax.grid(axis="x", color="0.92")
     ax.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def run_figures(
@@ -290,25 +281,3 @@ def _aurocs(result: Mapping[str, Any]) -> dict[str, Any]:
 def _test_scores(table: pd.DataFrame, head: str) -> tuple[np.ndarray, np.ndarray]:
     rows = table.loc[(table["split"] == "test") & table[head].notna() & table[f"prob_{head}"].notna()]
     return rows[head].to_numpy(dtype=bool), rows[f"prob_{head}"].to_numpy(dtype=np.float64)
-
-
-def plain(name: str) -> str:
-    """A name as text that stands in a figure: shortened, and never taken for mathematics."""
-    # Matplotlib takes text between two dollar signs for mathematics.
-    return (name if len(name) <= 44 else f"{name[:42]}...").replace("$", r"\$")
-
-
-def _figure(width: float, height: float) -> "Figure":
-    # A bare Figure draws with Agg and leaves pyplot's global state alone.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    for ax in figure.axes:
-        for panel in (ax, *ax.child_axes):
-            panel.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return path

@@ -9,8 +9,8 @@ import pandas as pd
 
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, dropped
 from subtext.labels import MODALITIES
-from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, _figure, _save, plain
-from subtext.report.table import MODALITY_NAMES
+from subtext.report.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, panels, plain, save, sheet
+from subtext.report.terminal import MODALITY_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +58,11 @@ def robustness_figure(
     drops = sorted({name for name in found if dropped(name)}, key=_drop_order)
     if not curves and not drops:
         return None
-    columns = min(3, len(curves) + bool(drops))
-    rows = -(-(len(curves) + bool(drops)) // columns)
-    figure = _figure(1.2 + 3.7 * columns, 0.9 + 3.1 * rows)
-    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel()
+    count = len(curves) + bool(drops)
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = sheet(1.2 + 3.7 * columns, 0.9 + 3.1 * rows)
+    axes = panels(figure, count, columns, sharey=True)
     styles = {name: _STYLES[number % len(_STYLES)] for number, name in enumerate(systems)}
     if drops:
         _drop_panel(axes[0], systems, drops, styles)
@@ -70,8 +71,6 @@ def robustness_figure(
         _curve_panel(ax, systems, CONDITIONS[name], styles, own)
     for ax in axes:
         ax.axhline(0.5, color="0.8", linewidth=1, zorder=0)
-    for ax in axes[len(curves) + bool(drops) :]:
-        ax.set_visible(False)
     for ax in axes[::columns]:
         ax.set_ylabel("AUROC")
     # A single panel is too narrow for it in one line.
@@ -84,7 +83,7 @@ def robustness_figure(
             for name, (colour, dash, marker) in styles.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(systems)), fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _curve_panel(

@@ -53,7 +53,7 @@ def train_folds(
     """
     from rich.console import Console
 
-    from subtext.report.table import print_results
+    from subtext.report.terminal import print_results
 
     folds = settings["cv"]
     trainer = settings["trainer"]

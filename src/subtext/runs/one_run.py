@@ -239,7 +239,7 @@ class _Run:
     def _evaluate(self) -> None:
         from rich.console import Console
 
-        from subtext.report.table import print_results
+        from subtext.report.terminal import print_results
         from subtext.runs.evaluate import evaluate_run
 
         print_results(evaluate_run(self.run.path, seed=self.seed), Console(markup=False))

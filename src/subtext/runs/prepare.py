@@ -296,7 +296,17 @@ class Prepared:
         if self._splits is not None:
             table = table[table["split"].isin(list(self._splits))]
         encoders = {m: self.encoders[m] for m in modalities}
-        return load_clips(table, index, cache, encoders, self.settings["task"]["max_steps"])
+        limits = self.settings["task"]["max_steps"]
+        data = load_clips(table, index, cache, encoders, limits)
+        for modality in data.streams:
+            long = int((index.table.loc[index.table["modality"] == modality, "n_steps"] > limits[modality]).sum())
+            if long:
+                kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
+                log.warning(
+                    *("%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality),
+                    *(modality, limits[modality], kept),
+                )
+        return data
 
     def classifier(self, encoders: Mapping[str, Encoder] | None = None) -> IncongruenceClassifier:
         """An untrained classifier; with an encoder stage, it begins where that ended.

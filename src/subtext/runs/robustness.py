@@ -27,6 +27,7 @@ from subtext.features.extractor import Extractor, Source
 from subtext.features.faces import FaceExtractor
 from subtext.features.precomputed import PrecomputedFeatures
 from subtext.features.prosody import ProsodyExtractor
+from subtext.features.spoiled_figures import noisy, spread
 from subtext.features.spoiled_pictures import DegradedFaces
 from subtext.features.spoiled_sound import DegradedVoice
 from subtext.features.spoiled_words import WordPool, with_word_errors
@@ -35,11 +36,10 @@ from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
 from subtext.model.batches import ClipData
 from subtext.model.classifier import IncongruenceClassifier
-from subtext.model.predict import EMOTIONS, predict_table
+from subtext.model.predict import EMOTION_COLUMNS, predict_table
 from subtext.runs.evaluate import read_tables
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import fold_of
-from subtext.runs.measured import noisy, spread
 from subtext.runs.prepare import Prepared
 from subtext.runs.saved import load_classifier, load_extractors
 
@@ -190,7 +190,7 @@ def _own(predictions: pd.DataFrame) -> pd.DataFrame:
 def _added(
     run: RunFolder, table: pd.DataFrame | None, own: pd.DataFrame, answers: pd.DataFrame, name: str, strength: float
 ) -> pd.DataFrame:
-    described = [c for c in own if not str(c).startswith(_ANSWERS) and c not in EMOTIONS]
+    described = [c for c in own if not str(c).startswith(_ANSWERS) and c not in EMOTION_COLUMNS]
     # Every condition has the columns of the clean one: a head whose modality is gone is NaN.
     kept = [c for c in own if str(c).startswith(_KEPT)]
     values = answers.set_index("id").reindex(own["id"]).reindex(columns=kept).reset_index(drop=True)

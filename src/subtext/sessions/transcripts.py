@@ -141,6 +141,19 @@ def seconds(written: object) -> float | None:
     return value
 
 
+def each_seconds(cells: Iterable[object]) -> tuple[list[float | None], list[int]]:
+    """Times of many cells as `seconds` reads them, None also where one cannot be read; and the places of those."""
+    times: list[float | None] = []
+    unread = []
+    for place, written in enumerate(cells):
+        try:
+            times.append(seconds(written))
+        except ValueError:
+            times.append(None)
+            unread.append(place)
+    return times, unread
+
+
 def _clock_seconds(parts: Sequence[str | None]) -> float:
     hours, minutes, whole, fraction = parts
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{int(whole or 0)}.{fraction or 0}")

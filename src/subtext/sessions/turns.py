@@ -55,7 +55,7 @@ def _turns(path: Path, encoding: str, tiers: Sequence[str], frame_rate: float | 
         return read_rttm(path, encoding)
     if suffix == ".json":
         from subtext.sessions.label_studio import is_label_studio, label_studio_turns
-        from subtext.sessions.speech_json import is_speech_json, speech_json_turns
+        from subtext.sessions.words import is_speech_json, speech_json_turns
 
         content = parse_json(path, read_text(path, encoding))
         if is_label_studio(content):

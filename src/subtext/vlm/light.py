@@ -79,7 +79,7 @@ def _lengthened(tokens: Tokens, by: float, modality: str, most: int) -> Tokens:
 def _yunet(visual: FaceExtractor, detections: int) -> tuple[int, int]:
     import cv2
 
-    from subtext.media.faces import YuNetDetector, read_weights
+    from subtext.media.face_detectors import YuNetDetector, read_weights
 
     detector = visual.detector
     if not isinstance(detector, YuNetDetector):

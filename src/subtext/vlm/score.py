@@ -503,7 +503,7 @@ class _Scoring:
         if self.shard is None:
             from rich.console import Console
 
-            from subtext.report.table import print_results
+            from subtext.report.terminal import print_results
             from subtext.runs.evaluate import evaluate_run
 
             print_results(evaluate_run(self.run.path, seed=self.seed), Console())

@@ -11,7 +11,7 @@ from subtext.features.cache import FeatureCache
 from subtext.features.extract import extract
 from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest
-from subtext.media.prosody import PROSODY_NAMES
+from subtext.media.prosody_frames import PROSODY_NAMES
 
 LEAST_OWN: Final = 10
 """Training rows of a speaker from which their own thresholds are taken, else those of all training rows."""

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from subtext.errors import ConfigError
     from subtext.evaluation.intervals import FEW_CLUSTERS
     from subtext.report.agreement_page import agreement_markdown, overview
-    from subtext.report.table import FEW_MARK
+    from subtext.report.terminal import FEW_MARK
 
     if options.bootstrap < 100:
         raise ConfigError(f"--bootstrap {options.bootstrap} is too few for an interval; use 100 or more")

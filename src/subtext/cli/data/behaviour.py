@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     from subtext.behaviour.face import Side
     from subtext.behaviour.session import measure_manifest
     from subtext.errors import ConfigError, ManifestError
-    from subtext.media.faces import make_detector
+    from subtext.media.face_detectors import make_detector
 
     if options.left is not None and options.left == options.right:
         raise ConfigError(f"--left and --right both name '{options.left}'; name two people")

@@ -1,7 +1,6 @@
 """The corpus `studio`: a generated, exactly balanced test of the whole machine."""
 
 import hashlib
-import json
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ import pandas as pd
 from subtext.core.safe_path import safe_path
 from subtext.core.writing import UNFINISHED, write_json
 from subtext.corpora.corpus import Corpus
+from subtext.corpora.made import read_json
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
 from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _CLIPS: Final = "clips"
 _GENERATOR: Final = (
+    "corpora/studio/sentences.csv",
     "corpora/studio/sentences.py",
     "corpora/studio/speakers.py",
     "corpora/studio/plan.py",
@@ -43,7 +44,7 @@ _GENERATOR: Final = (
     "corpora/studio/voice.py",
     "corpora/studio/render.py",
     "corpora/cells.py",
-    "media/write.py",
+    "corpora/studio/write.py",
 )
 """What shapes the clips, within the package."""
 _FEWEST: Final = 8
@@ -167,7 +168,7 @@ class Studio(Corpus):
         manifest_path = self.folder / "manifest.parquet"
         plan = self.plan()
         manifest = self._manifest(plan)
-        if _read(done) == settings and all((self.folder / clip).is_file() for clip in manifest.table["video"]):
+        if read_json(done) == settings and all((self.folder / clip).is_file() for clip in manifest.table["video"]):
             if not _is_written(manifest, manifest_path):
                 write_manifest(manifest, manifest_path)
             return manifest
@@ -176,7 +177,7 @@ class Studio(Corpus):
             raise ConfigError(
                 f"{self.folder}: holds {_CLIPS} or a manifest that studio did not make; set another corpus.folder"
             )
-        if settings not in (_read(done), _read(begun)):
+        if settings not in (read_json(done), read_json(begun)):
             for clip in clips.glob("studio-*.mp4"):
                 clip.unlink()
         clips.mkdir(parents=True, exist_ok=True)
@@ -268,14 +269,6 @@ def _is_written(manifest: Manifest, path: Path) -> bool:
     except ManifestError:
         return False
     return there.groups == manifest.groups and there.table.equals(manifest.table)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return settings
 
 
 def _generator_hash() -> str:

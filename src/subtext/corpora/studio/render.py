@@ -15,7 +15,7 @@ from subtext.corpora.studio.face import CANVAS, CENTRE, Expression, Head, Image
 from subtext.corpora.studio.plan import clip_id
 from subtext.corpora.studio.speakers import Look, Speaker, draw_speaker
 from subtext.corpora.studio.voice import Waveform, draw_delivery, speak
-from subtext.media.write import write_mp4
+from subtext.corpora.studio.write import write_mp4
 
 SAMPLE_RATE: Final = 16_000
 """How the name of a file begins that is being written."""

@@ -8,47 +8,16 @@ import numpy as np
 Colour = tuple[int, int, int]
 """Red, green, blue in 0-255."""
 
-SKINS: Final[tuple[Colour, ...]] = (
-    (246, 216, 193),
-    (238, 200, 172),
-    (228, 184, 150),
-    (214, 168, 130),
-    (196, 146, 108),
-    (172, 122, 88),
-    (150, 105, 78),
-    (132, 91, 69),
-)
-HAIRS: Final[tuple[Colour, ...]] = (
-    (34, 28, 26),
-    (58, 42, 32),
-    (92, 62, 40),
-    (128, 84, 48),
-    (186, 146, 88),
-    (214, 184, 128),
-    (150, 72, 38),
-    (146, 142, 139),
-)
-EYES: Final[tuple[Colour, ...]] = ((70, 46, 30), (98, 70, 42), (74, 92, 60), (70, 98, 128), (96, 108, 112))
-SHIRTS: Final[tuple[Colour, ...]] = (
-    (60, 78, 110),
-    (120, 60, 62),
-    (70, 96, 78),
-    (96, 92, 90),
-    (150, 126, 92),
-    (86, 66, 104),
-    (40, 46, 54),
-    (168, 168, 160),
-)
-WALLS: Final[tuple[Colour, ...]] = (
-    (176, 180, 178),
-    (150, 162, 170),
-    (190, 180, 160),
-    (140, 150, 132),
-    (128, 120, 124),
-    (202, 200, 196),
-    (110, 122, 132),
-)
-HAIR_STYLES: Final = ("short", "side", "long", "bob", "curly", "bun", "receding")
+
+def _colours(written: str) -> tuple[Colour, ...]:
+    return tuple((red, green, blue) for red, green, blue in map(bytes.fromhex, written.split()))
+
+
+SKINS: Final = _colours("f6d8c1 eec8ac e4b896 d6a882 c4926c ac7a58 96694e 845b45")
+HAIRS: Final = _colours("221c1a 3a2a20 5c3e28 805430 ba9258 d6b880 964826 928e8b")
+EYES: Final = _colours("462e1e 62462a 4a5c3c 466280 606c70")
+SHIRTS: Final = _colours("3c4e6e 783c3e 46604e 605c5a 967e5c 564268 282e36 a8a8a0")
+WALLS: Final = _colours("b0b4b2 96a2aa beb4a0 8c9684 80787c cac8c4 6e7a84")
 BEARDS: Final = ("none", "stubble", "moustache", "full")
 GLASSES: Final = ("none", "round", "square")
 

@@ -70,6 +70,16 @@ def interval_text(figure: Mapping[str, Any] | None, signed: bool = False, digits
     return f"{text} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]{mark}"
 
 
+def number_text(value: float | None, form: str = ".3f") -> str:
+    """A number without an interval."""
+    return "n/a" if value is None else format(value, form)
+
+
+def p_text(p: float | None) -> str:
+    """A p value with four digits."""
+    return "n/a" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 def rests_on_few(figure: Mapping[str, Any]) -> bool:
     """Whether the interval was made from a unit with fewer clusters than can be resampled."""
     from subtext.evaluation.intervals import FEW_CLUSTERS

@@ -4,12 +4,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numbered_pictures import chirp, number_of, numbered
 
+from numbered_pictures import chirp, number_of, numbered
+from subtext.corpora.studio.write import write_mp4
 from subtext.media.audio import Sound, read_segments
 from subtext.media.segment import Segment
 from subtext.media.video import Frame, probe, sample_frames
-from subtext.media.write import write_mp4
 
 
 def test_what_is_written_is_h264_and_aac_and_reads_back(tmp_path: Path) -> None:

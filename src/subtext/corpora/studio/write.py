@@ -24,7 +24,6 @@ def write_mp4(
     *,
     preset: str = "veryfast",
     crf: int = 23,
-    audio_bitrate: int = 64_000,
     keyframe_interval: int | None = None,
     faststart: bool = False,
 ) -> Path:
@@ -40,7 +39,6 @@ def write_mp4(
         sample_rate: Hz.
         preset: x264's trade of speed against size.
         crf: x264's constant rate factor; lower is better.
-        audio_bitrate: bits per second.
         keyframe_interval: frames between key frames; None = x264's choice.
         faststart: put the index at the front, so that a file cut off can still be read.
 
@@ -68,7 +66,7 @@ def write_mp4(
             video.codec_context.thread_count = 1
         if waveform is not None:
             audio = container.add_stream("aac", rate=sample_rate, layout="mono")
-            audio.bit_rate = audio_bitrate
+            audio.bit_rate = 64_000
         if video is not None and frames is not None and first is not None:
             video.height, video.width = _even(first).shape[:2]
             for image in frames:
