@@ -19,6 +19,7 @@ from subtext.cli import compare, robustness
 from subtext.core import plugins
 from subtext.core.targets import check_targets
 from subtext.errors import ConfigError, TrustError
+from subtext.runs import cost
 from subtext.runs.folder import RunFolder
 from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
@@ -128,21 +129,28 @@ def test_an_interrupted_run_goes_on_once_its_package_is_named(place: Path, tmp_p
 
 @pytest.mark.usefixtures("undrawn")
 def test_other_readers_of_a_run_take_the_name_too(
-    on_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    on_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = str(on_path / "run")
     assert robustness.main([run, "--conditions", "drop"]) == 2
     assert "--trust mine," in capsys.readouterr().err
     assert robustness.main([run, "--conditions", "drop", "--trust", "mine"]) == 0
-    assert compare.main([run, f"again={run}", "--out", str(tmp_path / "refused"), "--bootstrap", "10"]) == 0
-    assert (
-        compare.main([run, f"again={run}", "--out", str(tmp_path / "c"), "--bootstrap", "10", "--trust", "mine"]) == 0
-    )
-    costs = [json.loads((tmp_path / name / "comparison.json").read_text())["cost"] for name in ("refused", "c")]
-    assert all("--trust mine" in cost["reason"] for cost in costs[0].values())
-    assert all(cost["ms_per_clip"] for cost in costs[1].values())
     assert load_classifier(run, ("mine",)).modalities == ("text", "prosody")
     assert set(load_extractors(run, trust=("mine",))) == {"text", "prosody"}
+    monkeypatch.setenv("PYTHONPATH", str(on_path / "plugins"), prepend=os.pathsep)
+    assert cost.measure_cost(run, ("mine",))["ms_per_clip"]
+    monkeypatch.setattr(cost, "measure_cost", cost.measure_here)
+    monkeypatch.setattr(cost, "SECONDS", 0.1)
+    shutil.copytree(run, tmp_path / "again")
+    reasons = []
+    for name, door in (("refused", []), ("opened", ["--trust", "mine"])):
+        out = tmp_path / name
+        assert compare.main([run, f"again={tmp_path / 'again'}", "--out", str(out), "--bootstrap", "10", *door]) == 0
+        reasons.append(
+            {part.get("reason") for part in json.loads((out / "comparison.json").read_text())["cost"].values()}
+        )
+    assert all("--trust mine," in reason for reason in reasons[0])
+    assert reasons[1] == {None}
 
 
 def test_a_folder_does_not_open_the_door_itself(on_path: Path, tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_only_what_lies_in_a_named_package_is_let_in(on_path: Path, trust: tuple
         for key in reversed(place):
             node = {key: node}
         with pytest.raises(TrustError, match="nothing of it was run"):
-            check_targets(node, "config.yaml", trust)
+            check_targets(node, "run/config.yaml", trust)
     assert "mine" not in sys.modules
 
 
@@ -186,14 +194,16 @@ def test_what_is_trusted_must_be_its_own_and_of_the_right_kind(on_path: Path, sl
     for key in reversed(slot.split(".")):
         node = {key: node}
     with pytest.raises(TrustError, match=f"is '{target}', and no folder may name that there; nothing of it was run"):
-        check_targets(node, "config.yaml", ("mine",))
+        check_targets(node, "run/config.yaml", ("mine",))
     assert not Path("deleted").exists()
 
 
 def test_a_class_a_module_or_a_function_that_says_what_it_gives_is_let_in(on_path: Path) -> None:
-    check_targets({"fusion": {"_target_": "mine.made"}}, "config.yaml", ("mine",))
-    check_targets({"fusion": {"_target_": "mine.MeanFusion"}}, "config.yaml", ("mine.MeanFusion",))
-    check_targets({"task": {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True}}}, "c", ("torch.optim",))
+    check_targets({"fusion": {"_target_": "mine.made"}}, "run/config.yaml", ("mine",))
+    check_targets({"fusion": {"_target_": "mine.MeanFusion"}}, "run/config.yaml", ("mine.MeanFusion",))
+    check_targets(
+        {"task": {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True}}}, "run/c", ("torch.optim",)
+    )
 
 
 def test_loggers_that_may_use_the_network_are_let_in_one_by_one() -> None:
@@ -201,20 +211,22 @@ def test_loggers_that_may_use_the_network_are_let_in_one_by_one() -> None:
     content = {"logger": {"mlflow": {"_target_": name}}}
     with pytest.raises(TrustError, match=rf"trust=\[{name}\]"):  # not all of Lightning
         check_targets(content, "config.yaml")
-    check_targets(content, "config.yaml", (name,))
+    check_targets(content, "run/config.yaml", (name,))
     with pytest.raises(TrustError, match="WandbLogger"):
-        check_targets({"logger": {"x": {"_target_": "pytorch_lightning.loggers.WandbLogger"}}}, "config.yaml", (name,))
+        check_targets(
+            {"logger": {"x": {"_target_": "pytorch_lightning.loggers.WandbLogger"}}}, "run/config.yaml", (name,)
+        )
     out = {"logger": {"mlflow": {"_target_": name, "save_dir": "../elsewhere"}}}
     with pytest.raises(TrustError, match="leads out of the run's logs"):
-        check_targets(out, "config.yaml", (name,))
+        check_targets(out, "run/config.yaml", (name,))
 
 
 @pytest.mark.parametrize("name", ["", "my package", "../mine", "mine.", 3])
 def test_a_name_that_is_none_is_told(name: Any) -> None:
     with pytest.raises(ConfigError, match="write its name as in Python"):
-        check_targets({}, "config.yaml", [name])
+        check_targets({}, "run/config.yaml", [name])
     with pytest.raises(ConfigError, match=r"write a list of names: \[mine\]"):
-        check_targets({}, "config.yaml", "mine")
+        check_targets({}, "run/config.yaml", "mine")
 
 
 @pytest.mark.parametrize("where", ["run", "here"])
@@ -222,10 +234,10 @@ def test_a_trusted_package_is_not_taken_from_a_folder_of_somebody_else(place: Pa
     """Neither from the run folder, though PYTHONPATH names it, nor from the current one that nobody named."""
     (tmp_path / "here").mkdir()
     run = interrupted(place, tmp_path / "run")
-    for file in (tmp_path / "run" / "mine.py", tmp_path / "here" / "mine.py"):
-        file.write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n")
+    (tmp_path / where / "mine.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n")
     path = run if where == "run" else ""
-    done = command("predict", run, place / "data", "--trust", "mine", cwd=tmp_path / "here", path=path)
+    table = place / "data" / "interviews" / "turns.csv"
+    done = command("predict", run, table, "--trust", "mine", cwd=tmp_path / "here", path=path)
     assert ("in the run folder itself" if where == "run" else "the current folder") in refusal(done)
     assert not (tmp_path / "canary").exists()
 
@@ -281,9 +293,9 @@ def test_what_a_plug_in_names_is_read_and_not_imported(
     assert plugins.plugins() == ["mine"]
     assert plugins.plugin_configs() == [site.resolve() / "mine" / "conf"]
     assert "mine" not in sys.modules
-    check_targets({"fusion": {"_target_": "mine.MeanFusion"}}, "config.yaml")
+    check_targets({"fusion": {"_target_": "mine.MeanFusion"}}, "run/config.yaml")
     with pytest.raises(TrustError):
-        check_targets({"fusion": {"_target_": "mine.delete_everything"}}, "config.yaml")
+        check_targets({"fusion": {"_target_": "mine.delete_everything"}}, "run/config.yaml")
 
 
 def test_a_plug_in_that_merely_lies_in_the_current_folder_is_none(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
