@@ -28,7 +28,6 @@ from subtext.manifest import build_manifest, read_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
 from subtext.runs.cost import measure_cost
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state
@@ -129,9 +128,9 @@ def test_every_command_that_reads_a_run_folder_leaves_its_code_alone(
         for place in (("fusion",), ("encoders", "text"), ("encoders", "text", "embed_dim"), ("extractors", "text")):
             (folder / "model.json").write_text(json.dumps(placed(described, place, node)))
             with pytest.raises(TrustError, match="nothing of it was run"):
-                load_extractors(folder)
+                RunFolder(folder).extractors()
             with pytest.raises(TrustError, match="nothing of it was run"):
-                load_classifier(folder)
+                RunFolder(folder).classifier()
         assert predict.main([str(folder), "x.wav", "--transcript", "no"]) == 2
         assert robustness.main([str(folder), "--conditions", "drop"]) == 2
         shown = capsys.readouterr().err

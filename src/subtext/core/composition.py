@@ -117,6 +117,7 @@ class Composition:
         if key not in self._composed:
             path = f"hydra.searchpath=[{','.join(quoted(place) for place in self.search_path)}]"
             overrides = [*self.overrides, *(override(group, choice) for group, choice in groups.items())]
+            check_chosen(overrides)
             with _hydra(self.folder):
                 try:
                     composed = compose(CONFIG_NAME, [path, *overrides], return_hydra_config=True)
@@ -125,7 +126,7 @@ class Composition:
                     chosen = " ".join(override(group, choice) for group, choice in groups.items())
                     hints = "".join(f"; {hint}" for hint in misspelt(overrides, config_dirs=self.search_path))
                     raise ConfigError(
-                        f"the configuration cannot be composed with {chosen or 'these settings'}: {_first_line(error)}"
+                        f"the configuration cannot be composed with {chosen or 'these settings'}: {_reason(error)}"
                         f"{hints}"
                     ) from error
         return self._composed[key]
@@ -149,8 +150,21 @@ class Composition:
                         OmegaConf.update(config, key, value)
                 settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             except OmegaConfBaseException as error:
-                raise ConfigError(f"the configuration cannot be used: {_first_line(error)}") from error
+                raise ConfigError(f"the configuration cannot be used: {_reason(error)}") from error
         return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
+
+    def run_folder(self) -> Path:
+        """Where subtext-train would put the run.
+
+        Raises:
+            ConfigError: its name cannot be resolved.
+        """
+        composed = self._compose({})
+        with composed.current():
+            try:
+                return Path(composed.whole.hydra.run.dir)
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"the run folder cannot be named: {_reason(error)}") from error
 
     def value(self, key: str) -> Value:
         """The value that the configuration has where nothing is searched: a group's choice, or a key's value."""
@@ -290,5 +304,8 @@ def _run_folder(resume: str | None, fresh: str) -> str:
     return resume or fresh
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if isinstance(error, YAMLError):  # the place in the file comes last
+        return f"a file is no YAML ({' '.join(text.split())}), correct it"
+    return text.splitlines()[0] if text else type(error).__name__

@@ -32,7 +32,6 @@ from subtext.model.predict import predict_table
 from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.sessions.transcripts import Turn
 
 MANIFEST_PART: Final = 64
@@ -73,10 +72,10 @@ class Predictor:
         self, run: Path, *, device: str = "cpu", models: Path | None = None, trust: Collection[str] = ()
     ) -> None:
         self.device = _device(device)
-        folder = RunFolder(run)
+        folder = RunFolder(run, trust)
         described = folder.model()
-        self.classifier = load_classifier(run, trust).to(self.device)
-        self.extractors = load_extractors(run, models, trust)
+        self.classifier = folder.classifier().to(self.device)
+        self.extractors = folder.extractors(models)
         if self.extractors.keys() != set(self.classifier.modalities):
             raise RunError(
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "

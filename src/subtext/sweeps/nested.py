@@ -98,7 +98,7 @@ def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder:
     compositions = [plan.compose() for plan in plans]
     params = [(_best(plan) or {})["params"] for plan in plans]
     for seed in seeds:
-        run = RunFolder(folder / f"seed-{seed}")
+        run = RunFolder(folder / f"seed-{seed}", plans[0].trust)
         if run.is_finished:
             continue
         log.info("winners: seed %d", seed)
@@ -106,7 +106,6 @@ def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder:
             base(seed),
             run,
             resume=run.is_begun,
-            trust=plans[0].trust,
             of_fold=lambda fold, seed=seed: plans[fold].settings(compositions[fold], params[fold], seed),  # type: ignore[misc]
         )
     evaluate_seeds([folder / f"seed-{seed}" for seed in seeds], folder)
