@@ -24,7 +24,7 @@ from subtext.core.targets import SLOTS, check_targets
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import CacheError, SessionError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
-from subtext.manifest import build_manifest, read_manifest, write_manifest
+from subtext.manifest import build_manifest, read_written_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
 from subtext.runs.cost import measure_cost
 from subtext.runs.folder import RunFolder
@@ -427,7 +427,10 @@ def test_a_table_does_not_say_that_its_files_are_elsewhere(
     untrained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = table_elsewhere(tmp_path)
-    readers: list[Callable[[], object]] = [lambda: read_manifest(path), lambda: ManifestCorpus(path=path).build()]
+    readers: list[Callable[[], object]] = [
+        lambda: read_written_manifest(path),
+        lambda: ManifestCorpus(path=path).build(),
+    ]
     for read in readers:
         with pytest.raises(TrustError, match=r"corpus\.root="):
             read()
@@ -435,7 +438,7 @@ def test_a_table_does_not_say_that_its_files_are_elsewhere(
     assert "--root" in capsys.readouterr().err
     # The user may say so.
     assert ManifestCorpus(path=path, root=tmp_path / "secret").build().path("a.wav").is_file()
-    assert read_manifest(path, tmp_path / "secret").path("a.wav").is_file()
+    assert read_written_manifest(path, tmp_path / "secret").path("a.wav").is_file()
 
 
 def test_a_table_without_files_needs_no_root(tmp_path: Path) -> None:

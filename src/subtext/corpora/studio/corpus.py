@@ -22,7 +22,7 @@ from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import read_json
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_written_manifest, write_manifest
 from subtext.manifest.description import Description
 
 SIZES: Final = {
@@ -265,7 +265,7 @@ def _resized(preset: SplitSize, clips: int | None, speakers: int | None) -> Spli
 def _is_written(manifest: Manifest, path: Path) -> bool:
     """Whether the file holds this very manifest, so that a complete corpus may lie on read-only storage."""
     try:
-        there = read_manifest(path)
+        there = read_written_manifest(path)
     except ManifestError:
         return False
     return there.groups == manifest.groups and there.table.equals(manifest.table)

@@ -1,0 +1,92 @@
+"""`import subtext`: light, complete, typed, and with examples that run."""
+
+import ast
+import doctest
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import subtext
+from subtext.runs.folder import RunFolder
+from tiny_runs import write_corpus
+
+NAMES = ["Corpus", "Encoder", "Fusion", "Predictor", "Tokens", "compare", "evaluate", "extract", "load_run"]
+NAMES += ["read_manifest", "train"]
+PACKAGE = Path(subtext.__file__).parent
+
+
+def test_the_names_are_there_and_type_checkers_know_them_where_they_are() -> None:
+    assert set(NAMES) <= set(dir(subtext))
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    told = {node.names[0].asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom)}
+    assert told == subtext._PLACES  # type: ignore[attr-defined]
+    assert sorted(told, key=str) == NAMES
+    for name in NAMES:
+        assert getattr(subtext, name) is getattr(importlib.import_module(str(told[name])), name)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = subtext.trian  # type: ignore[attr-defined]
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    probe = "import sys, subtext; print(*[name for name in sys.modules if name.startswith('subtext.')])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import subtext"], check=True, timeout=60)
+    whole = time.monotonic() - began
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True, timeout=60)
+    # Against an empty program, because the machine may be busy.
+    assert whole < 0.3 + 2 * (time.monotonic() - began)
+
+
+def test_a_type_checker_sees_through_the_door(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "import subtext\n"
+        "reveal_type(subtext.train('seed=1').metrics())\n"
+        "reveal_type(subtext.read_manifest('my.csv'))\n"
+        "subtext.train(seed=1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports", "theirs.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    assert 'theirs.py:2: note: Revealed type is "dict[str, Any]"' in lines[0].replace("builtins.", "")
+    assert 'Revealed type is "subtext.manifest.table.Manifest"' in lines[1]
+    assert 'theirs.py:4: error: Unexpected keyword argument "seed" for "train"' in lines[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("door")
+    write_corpus(folder).rename(folder / "my.csv")
+    return folder
+
+
+def test_the_example_of_every_name_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], undrawn: None
+) -> None:
+    """In this order, since later ones read what earlier ones wrote."""
+    monkeypatch.chdir(place)
+    # Training prints its table, as the command does; the examples do not repeat it.
+    monkeypatch.setattr("subtext.report.terminal.print_results", lambda *_: None)
+    order = ["read_manifest", "extract", "train", "load_run", "evaluate", "Predictor", "compare"]
+    shown = {name: getattr(subtext, name) for name in [*order, *(name for name in NAMES if name not in order)]}
+    shown["RunFolder"] = RunFolder
+    told: list[str] = []
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    for name, thing in shown.items():
+        (example,) = finder.find(thing, name, globs={"subtext": subtext})
+        assert example.examples, name
+        assert runner.run(example, out=told.append).failed == 0, "".join(told)
