@@ -1,17 +1,17 @@
-"""Every strategy with a file in conf/fusion, in the variants that are tested, and batches to try them on."""
+"""Every strategy of conf/fusion and of plug-ins, in the variants that are tested, and batches to try them on."""
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from configured import configured
 from subtext.corpora.cells import draw_cells
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
@@ -19,8 +19,12 @@ from subtext.labels import POLARITIES, derive_labels
 from subtext.model.heads import HEADS
 from subtext.model.posterior import PosteriorCells
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "fusion"
-FILES = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "none")
+FILES = {name: path for name, path in sorted(configured("fusion").items()) if name != "none"}
+PROMISED = {
+    *("concat", "late", "gated", "tensor", "lowrank", "crossmodal", "bottleneck", "latent", "discrepancy"),
+    *("shared_private", "posterior"),
+}
+"""Those of which is known what they show besides; others may show it or not."""
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "late, mean": ("late", {"combine": "mean"}),
     "late, stacking": ("late", {"combine": "stacking"}),
@@ -32,7 +36,15 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "posterior, smoothed": ("posterior", {"smoothing": 20.0}),
 }
 NAMES = [*FILES, *VARIANTS]
-LEARNING = [name for name in NAMES if not name.startswith("posterior")]
+
+
+def _config(name: str) -> Any:
+    file, settings = VARIANTS.get(name, (name, {}))
+    return OmegaConf.merge(OmegaConf.load(FILES[file]), settings)
+
+
+UNKNOWN = [name for name in FILES if name not in PROMISED]
+LEARNING = [name for name in NAMES if issubclass(get_class(_config(name)._target_), Fusion)]
 """Those with parameters; the others only count."""
 MODALITIES = ("visual", "text", "prosody")
 DIM = 16
@@ -48,9 +60,7 @@ def make(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
 def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Any:
     """A strategy as it is configured; `posterior` with the cells of two hundred clips."""
     torch.manual_seed(0)
-    file, settings = VARIANTS.get(name, (name, {}))
-    config = OmegaConf.load(CONF / f"{file}.yaml")
-    fusion = instantiate(config, modalities=modalities, dim=DIM, **settings)
+    fusion = instantiate(_config(name), modalities=modalities, dim=DIM)
     if isinstance(fusion, PosteriorCells):
         fusion.fit(targets())
     return fusion

@@ -97,5 +97,5 @@ def sweep_studio(folder: Path, trials: int = 12) -> Path:
     plan = make_plan(
         config, overrides=[*given, *own], choice="fusion", conf=conf_folder(), search_path=(), folder=place
     )
-    assert run_sweep(plan, refit_seeds=0, save_as=None) == 0
+    run_sweep(plan, refit_seeds=0, save_as=None)
     return place

@@ -1,4 +1,4 @@
-"""What holds of every corpus under `conf/corpus`, whoever adds it."""
+"""What holds of every corpus under `conf/corpus` or of an installed plug-in, whoever adds it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,19 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from configured import configured
 from subtext.core.composition import CONFIG_NAME, conf_folder
+from subtext.core.plugins import search_plugins
 from subtext.corpora.corpus import Corpus
 from subtext.errors import DatasetNotFound, SubtextError
 
-CORPORA = sorted(path.stem for path in (conf_folder() / "corpus").glob("*.yaml"))
+CORPORA = sorted(configured("corpus"))
 MADE = {"studio", "manifest"}
 """Corpora that read no official files: one is generated, the other is a user's own table."""
 
 
 def composed(name: str, *overrides: str) -> dict[str, Any]:
+    search_plugins()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose(CONFIG_NAME, overrides=[f"corpus={name}", *overrides])
     node = OmegaConf.to_container(config.corpus, resolve=True)

@@ -1,13 +1,20 @@
 """What holds for every encoder, whatever it computes."""
 
+import copy
+import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from configured import configured
 from subtext.encoders.augmentation import FaceAugmentation, FrameAugmentation
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.precomputed import FeatureEncoder
@@ -15,9 +22,11 @@ from subtext.encoders.prosody import ProsodyEncoder
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.encoders.visual import VisualEncoder
-from subtext.errors import RunError, WeightsError
+from subtext.errors import ConfigError, RunError, WeightsError
+from subtext.features.extractor import Extractor
+from subtext.labels import MODALITIES
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "encoder"
+CONFIGS = {f"{m}-{name}": path for m in MODALITIES for name, path in configured(f"encoder/{m}").items()}
 
 
 def visual(**options) -> VisualEncoder:
@@ -26,6 +35,20 @@ def visual(**options) -> VisualEncoder:
 
 def prosody(**options) -> ProsodyEncoder:
     return ProsodyEncoder(**{"input_dim": 6, "channels": 16, "dim": 16, **options})
+
+
+def of_config(name: str, **options) -> Encoder:
+    """An encoder as it is configured, but frozen, and without the weights that it may begin with."""
+    settings = configuration(name)
+    del settings["extractor"]
+    known = inspect.signature(get_class(settings["_target_"])).parameters
+    options = {"trainable": False, "pretrained": False, "weights": None, **options}
+    return instantiate(settings, **{key: value for key, value in options.items() if key in known})
+
+
+def configuration(name: str) -> dict[str, Any]:
+    config = OmegaConf.create({"encoder": yaml.safe_load(CONFIGS[name].read_text()), "paths": {"models": "models"}})
+    return OmegaConf.to_container(config, resolve=True)["encoder"]
 
 
 BUILDERS: dict[str, Callable[..., Encoder]] = {
@@ -42,21 +65,23 @@ BUILDERS: dict[str, Callable[..., Encoder]] = {
     "prosody transformer": lambda **o: prosody(kind="transformer", **o),
     "prosody absolute, odd stride": lambda **o: prosody(relative=False, stride=3, window=2, heads=1, layers=1, **o),
 }
+BUILDERS |= {f"conf {name}": partial(of_config, name) for name in CONFIGS}
 ROWS = (7, None, 1, 4)
 
 
 def stream_of(encoder: Encoder, lengths=ROWS, seed: int = 0) -> Tokens:
     generator = torch.Generator().manual_seed(seed)
+    width = getattr(encoder, encoder.width_setting) if encoder.width_setting else 12
     rows: list[torch.Tensor | None] = []
     for length in lengths:
         if length is None:
             rows.append(None)
-        elif encoder.modality == "visual":
+        elif encoder.modality == "visual" and not encoder.width_setting:
             rows.append(torch.randint(0, 256, (length, 32, 32, 3), generator=generator, dtype=torch.uint8))
         elif encoder.modality == "text":
-            rows.append(torch.randn(length, 12, generator=generator))
+            rows.append(torch.randn(length, width, generator=generator))
         else:
-            rows.append(torch.randn(9 * length, 6, generator=generator) * 2 + 5)
+            rows.append(torch.randn(9 * length, width, generator=generator) * 2 + 5)
     return Tokens.pad(rows)
 
 
@@ -168,7 +193,7 @@ def test_a_frozen_backbone_never_changes_what_it_gives(build):
 def test_the_fingerprint_tells_weights_and_settings_apart(build):
     encoder = build(trainable=True)
     assert encoder.fingerprint() == build(trainable=False).fingerprint(), "how it is trained does not shape the output"
-    if encoder.modality == "text":
+    if not encoder.backbone.state_dict():
         return
     parameter = next(encoder.backbone_parameters())
     before = encoder.fingerprint()
@@ -184,6 +209,56 @@ def test_settings_shape_the_fingerprint():
         torch.manual_seed(0)
         fingerprints.add(visual(**options).fingerprint())
     assert len(fingerprints) == 3
+
+
+class Scaled(Encoder):
+    """One that says nothing of its settings."""
+
+    modality = "prosody"
+
+    def __init__(self, *, scale=1.0, embed_dim=6, dim=16, dropout=0.1, trainable=False):
+        super().__init__(
+            backbone=torch.nn.Identity(),
+            embed_dim=embed_dim,
+            dim=dim,
+            dropout=dropout,
+            trainable=trainable,
+            random_weights=False,
+        )
+        self.scale = scale
+
+    def _encode(self, stream: Tokens) -> Tokens:
+        return stream.with_real(self.scale * stream.real[:, : self.embed_dim])
+
+
+class Other(Scaled):
+    pass
+
+
+class Doubled(ProsodyEncoder):
+    def _encode(self, stream: Tokens) -> Tokens:
+        return super()._encode(Tokens(2 * stream.values, stream.mask))
+
+
+def test_an_encoder_that_says_nothing_of_its_settings_shares_no_cache_entry():
+    differing = [Scaled(), Scaled(scale=2.0), Scaled(embed_dim=4), Scaled(scale=[1.0, 2.0]), Other()]
+    assert len({encoder.fingerprint() for encoder in differing}) == len(differing)
+    same = [Scaled(), Scaled(scale=1.0), Scaled(dim=8), Scaled(dropout=0.5), Scaled(trainable=True)]
+    assert len({encoder.fingerprint() for encoder in [*same, copy.deepcopy(same[0])]}) == 1
+
+
+def test_an_encoder_does_not_inherit_what_another_one_says_of_its_settings():
+    torch.manual_seed(0)
+    own = Doubled(input_dim=6, channels=16)
+    assert own.settings["class"].endswith(".Doubled")
+    assert own.settings["channels"] == 16
+    torch.manual_seed(0)
+    assert own.fingerprint() != prosody(dim=128).fingerprint()
+
+
+def test_an_argument_that_cannot_be_told_apart_is_refused_at_once():
+    with pytest.raises(ConfigError, match=r"argument scale is no plain value .*; give the class a property settings"):
+        Scaled(scale=torch.ones(3))
 
 
 def test_training_is_repeatable_from_the_global_seed(build):
@@ -217,7 +292,8 @@ def test_load_backbone_takes_the_weights_of_another_run(build, tmp_path):
     assert not target.has_random_weights
     assert target.fingerprint() == source.fingerprint()
     stream = stream_of(target)
-    close(target.embed(stream).values, source.eval().embed(stream).values)
+    with torch.no_grad():  # as of a frozen one, or attention would be computed in another way
+        close(target.embed(stream).values, source.eval().embed(stream).values)
 
 
 def test_load_backbone_says_what_is_wrong(tmp_path):
@@ -239,17 +315,13 @@ def test_random_weights_are_told():
     assert not TextEncoder().has_random_weights
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_every_encoder_config_builds(path):
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.create({"encoder": yaml.safe_load(path.read_text()), "paths": {"models": "models"}})
-    settings = OmegaConf.to_container(config, resolve=True)["encoder"]
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_encoder_config_builds(name):
+    settings = configuration(name)
     extractor = settings.pop("extractor")
     encoder = instantiate(settings)
-    assert encoder.modality == path.parent.name
+    assert encoder.modality == name.partition("-")[0]
     assert encoder.dim == 128
-    assert extractor["_target_"].startswith("subtext.features.")
+    assert issubclass(get_class(extractor["_target_"]), Extractor)
     if isinstance(encoder, VisualEncoder):
         assert extractor["size"] == encoder.size

@@ -17,6 +17,7 @@ from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.paired import paired_auroc
+from subtext.evaluation.seeds import EvaluatedRun, pool_seeds
 from subtext.evaluation.systems import System, TrainedRun, same_encoders
 from subtext.evaluation.within import auroc_by_unit
 from subtext.runs.compare import alarms
@@ -84,6 +85,41 @@ def test_one_seed_gives_what_evaluate_gives(systems: list[System]) -> None:
         assert mine["auroc"]["high"] == pytest.approx(control["auroc"]["high"])
     assert ours["differences"] == {"reference": [], "all_pairs": []}
     assert any("one run only of one" in note for note in alone["notes"])
+
+
+@pytest.mark.parametrize("groups", [GROUPS, ("speaker", "actor")])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_run_its_seeds_and_a_comparison_give_one_and_the_same_figure(
+    systems: list[System], groups: tuple[str, ...], seeds: int
+) -> None:
+    """Also where few actors, or trainings that differ, make an interval."""
+    runs = systems[1].runs[:seeds]
+    own = [evaluate(run.predictions, run.controls, groups, n_bootstrap=5) for run in runs]
+    evaluated = [
+        EvaluatedRun(run.label, run.seed, run.predictions, run.controls, metrics=metrics)
+        for run, metrics in zip(runs, own, strict=True)
+    ]
+    pooled = pool_seeds(evaluated, groups)["auroc"]["incongruent"]["all"]
+    compared = compare([System("one", runs)], groups, n_bootstrap=5)["heads"]["incongruent"]["subsets"]["all"]
+    theirs = compared["controls"]["one"]["visual"]
+    less = pooled["visual"]["fused_minus_control"]
+    keys = ("value", "low", "high")
+    assert [theirs["system_minus_control"][key] for key in keys] == pytest.approx([less[key] for key in keys])
+    assert [theirs["metrics"]["auroc"][key] for key in keys] == pytest.approx([pooled["visual"][key] for key in keys])
+    mine = compared["systems"]["one"]["metrics"]["auroc"]
+    assert [mine[key] for key in keys] == pytest.approx([pooled["fused"][key] for key in keys])
+    assert (less["per_seed"], less["clips"]) == (
+        pytest.approx(np.subtract(pooled["fused"]["per_seed"], pooled["visual"]["per_seed"])),
+        160,
+    )
+    if seeds == 1:
+        entry = own[0]["controls"]["visual"]["incongruent"]["subsets"]["all"]
+        assert [entry["fused_minus_control"]["auroc"][key] for key in keys] == pytest.approx(
+            [less[key] for key in keys]
+        )
+        assert [entry["metrics"]["auroc"][key] for key in keys] == pytest.approx(
+            [pooled["visual"][key] for key in keys]
+        )
 
 
 def test_differences_are_those_of_paired_auroc_with_holm(systems: list[System], found: dict) -> None:

@@ -1,10 +1,10 @@
-"""Every strategy with a file in conf/fusion keeps the same contract."""
+"""Every strategy with a file in conf/fusion, or of an installed plug-in, keeps the same contract."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from fusion_cases import DIM, FILES, LEARNING, MODALITIES, NAMES, batch, make
+from fusion_cases import DIM, FILES, LEARNING, MODALITIES, NAMES, PROMISED, UNKNOWN, batch, make
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion
@@ -25,6 +25,13 @@ def assert_same(first: list[Tensor], second: list[Tensor]) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
+def shown(fusion: Fusion, tokens: dict[str, Tokens], name: str) -> Tensor:
+    evidence = fusion(tokens).evidence
+    if evidence is None and name in UNKNOWN:
+        pytest.skip("it shows no evidence")
+    return evidence
+
+
 def without_dropout(fusion: Fusion) -> Fusion:
     """In training mode, but for dropout, which would hide whether a parameter is connected."""
     fusion.train()
@@ -35,10 +42,7 @@ def without_dropout(fusion: Fusion) -> Fusion:
 
 
 def test_every_strategy_is_there() -> None:
-    assert set(FILES) == {
-        *("concat", "late", "gated", "tensor", "lowrank", "crossmodal", "bottleneck", "latent", "discrepancy"),
-        *("shared_private", "posterior"),
-    }
+    assert set(FILES) >= PROMISED
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,26 +163,26 @@ def test_it_can_be_exported_for_batches_of_any_size(name: str) -> None:
     assert_same(list(exported(*flat(other))), outputs(fusion, other))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in EVIDENT])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*EVIDENT, *UNKNOWN)])
 def test_strategies_without_weights_show_no_evidence(name: str) -> None:
     assert make(name)(batch()).evidence is None
 
 
-@pytest.mark.parametrize("name", EVIDENT)
+@pytest.mark.parametrize("name", [*EVIDENT, *UNKNOWN])
 def test_evidence_sums_to_one_over_what_is_present(name: str) -> None:
     tokens = batch()
-    evidence = make(name)(tokens).evidence
+    evidence = shown(make(name), tokens, name)
     present = torch.stack([tokens[m].present for m in MODALITIES], dim=1)
     assert (evidence[~present] == 0).all()
     assert (evidence[present] > 0).all()
     torch.testing.assert_close(evidence.sum(dim=1), torch.ones(8))
 
 
-@pytest.mark.parametrize("name", EVIDENT)
+@pytest.mark.parametrize("name", [*EVIDENT, *UNKNOWN])
 def test_evidence_keeps_the_order_of_the_fusion(name: str) -> None:
     modalities = ("prosody", "visual", "text")
     tokens = batch()
-    evidence = make(name, modalities)(tokens).evidence
+    evidence = shown(make(name, modalities), tokens, name)
     assert torch.equal(evidence > 0, torch.stack([tokens[m].present for m in modalities], dim=1))
 
 
@@ -192,11 +196,13 @@ def test_losses_of_its_own_come_in_training_only(name: str) -> None:
         "shared_private": {"similarity", "difference", "reconstruction"},
         "shared_private, one loss": {"difference"},
     }
-    assert set(losses) == expected.get(name, set())
-    assert all(loss.dim() == 0 and loss > 0 for loss in losses.values())
+    assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+    if name not in UNKNOWN:
+        assert set(losses) == expected.get(name, set())
+        assert all(loss > 0 for loss in losses.values())
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("discrepancy", "shared_private"))])
+@pytest.mark.parametrize("name", [n for n in NAMES if n in UNKNOWN or n.startswith(("discrepancy", "shared_private"))])
 def test_losses_ignore_what_is_absent_or_padded(name: str) -> None:
     fusion, tokens = without_dropout(make(name)), batch()
     expected = fusion(tokens).losses

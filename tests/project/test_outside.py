@@ -303,3 +303,19 @@ def test_a_plug_in_that_merely_lies_in_the_current_folder_is_none(site: Path, mo
     assert plugins.plugins() == []
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     assert plugins.plugins() == ["mine"]
+
+
+@pytest.mark.slow
+def test_contract_tests_collect_what_a_plug_in_names(site: Path) -> None:
+    files = ("fusion/test_fusion_contract.py", "encoders/test_encoders.py", "corpora/test_every_corpus.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-k", "mine", *(f"tests/{file}" for file in files)],
+        cwd=PAGE.parents[1],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).strip(":")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 30

@@ -111,8 +111,9 @@ def test_a_run_folder_runs_nothing_when_it_is_gone_on_with(
         (folder / "metrics.json").unlink()
         where = tuple("x" if part == "*" else part for part in place)
         (folder / "config.yaml").write_text(yaml.safe_dump(placed(base, where, node)))
-        with pytest.raises(TrustError, match="nothing of it was run"):
-            train(RunFolder(folder).settings(), folder, resume=True)
+        for trust in ((), ("mine", "canary")):  # other packages than it names
+            with pytest.raises(TrustError, match="nothing of it was run"):
+                train(RunFolder(folder).settings(), folder, resume=True, trust=trust)
 
 
 def test_every_command_that_reads_a_run_folder_leaves_its_code_alone(
@@ -131,8 +132,9 @@ def test_every_command_that_reads_a_run_folder_leaves_its_code_alone(
                 RunFolder(folder).extractors()
             with pytest.raises(TrustError, match="nothing of it was run"):
                 RunFolder(folder).classifier()
-        assert predict.main([str(folder), "x.wav", "--transcript", "no"]) == 2
-        assert robustness.main([str(folder), "--conditions", "drop"]) == 2
+        for trust in ([], ["--trust", "mine"]):
+            assert predict.main([str(folder), "x.wav", "--transcript", "no", *trust]) == 2
+            assert robustness.main([str(folder), "--conditions", "drop", *trust]) == 2
         shown = capsys.readouterr().err
         assert "model.json: 'extractors.text._target_'" in shown
         assert "config.yaml: 'callbacks.x._target_'" in shown

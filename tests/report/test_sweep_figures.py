@@ -7,8 +7,8 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from subtext.sweeps import figures as module
-from subtext.sweeps.figures import FIGURES, front, importances, strategy_of, sweep_figures
+from subtext.sweeps.figures import FIGURES, importances, strategy_of, sweep_figures
+from subtext.sweeps.study import completed_trials, front
 from sweep_studies import new_study, swept, trial
 
 TWO = {"selection": "maximize", "flops_per_clip": "minimize"}
@@ -76,7 +76,7 @@ def not_finite() -> Study:
         (one_pruned_one_waiting, set()),
         (not_finite, set()),
         (one_completed, {"history"}),
-        (equal_values, {"history", "parallel_coordinates"}),
+        (equal_values, {"history"}),
     ],
 )
 def test_small_and_failed_sweeps_get_the_figures_that_their_trials_allow(make, drawn: set[str], tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_repeats_and_requeued_trials_are_in_no_figure(tmp_path: Path) -> None:
     study = one_completed()
     study.add_trial(trial("concat", 0.9, same_as=0))
     study.add_trial(trial("gated", 0.9, requeued=True))
-    assert [t.number for t in module.completed_trials(study)] == [0]
+    assert [t.number for t in completed_trials(study)] == [0]
     assert names(sweep_figures(tmp_path, study)) == {"history"}
 
 
@@ -148,38 +148,3 @@ def test_strategy_of_a_constant_is_read_from_the_overrides() -> None:
     assert strategy_of(made) == "gated"
     made.user_attrs["overrides"] = []
     assert strategy_of(made) is None
-
-
-def test_logarithmic_settings_stand_where_their_logarithm_is() -> None:
-    made = trial("late", 0.5)
-    axis = module._SettingAxis("optimizer.lr", [made])
-    assert axis.title.endswith("(log)")
-    assert axis.height(1e-5, 0) == pytest.approx(0)
-    assert axis.height(10**-3.5, 0) == pytest.approx(0.5)
-    for place, text in axis.ticks():
-        assert axis.height(float(text), 0) == pytest.approx(place, abs=0.01)
-
-
-def test_ticks_of_a_logarithmic_axis_lie_in_its_range_and_do_not_crowd() -> None:
-    for low, high in ((1, 64), (1e-5, 1e-2), (3.1e5, 6.6e6), (2, 3)):
-        ticks = module._log_ticks(low, high)
-        assert len(ticks) >= 2
-        assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
-        apart = np.diff(np.log(ticks)) / math.log(high / low)
-        assert (apart > 0.05).all()
-
-
-def test_parallel_coordinates_show_what_half_of_the_trials_have_and_set_the_others_apart() -> None:
-    rng = np.random.default_rng(0)
-    trials = [trial(name, 0.5, rng=rng) for name in ("lowrank", "lowrank", "lowrank", "concat", "late", "lowrank")]
-    names = module._frequent(trials)
-    assert names[0] == "fusion"
-    assert "fusion.rank" in names
-    assert "fusion.mode" not in names
-    axis = module._SettingAxis("fusion.rank", trials)
-    assert axis.height(module._ABSENT, 0) < -0.05 < axis.height(1, 0)
-
-
-def test_settings_with_steps_have_ticks_where_their_values_are() -> None:
-    axis = module._SettingAxis("task.modality_dropout", [trial("late", 0.5)])
-    assert [text for _, text in axis.ticks()] == ["0", "0.1", "0.2", "0.3", "0.4"]

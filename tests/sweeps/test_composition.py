@@ -18,7 +18,7 @@ from subtext.core.building import locate
 from subtext.core.composition import Composition, conf_folder, override, quoted
 from subtext.errors import ConfigError
 from subtext.sweeps.composition import settings_hash
-from subtext.sweeps.study import build_pruner, build_sampler
+from subtext.sweeps.samplers import build_pruner, build_sampler
 from subtext.sweeps.sweep import make_plan
 
 CONF = conf_folder()

@@ -87,12 +87,12 @@ def test_when_a_fold_has_another_winner_all_folds_are_trained_again(
     best = {"trial": 1, "params": {"lr": 0.1}, "values": [0.5]}
     place = contextlib.nullcontext(free)
     monkeypatch.setattr(nested, "alone", lambda sweep: place)
-    monkeypatch.setattr(nested, "run_sweep", lambda plan, **options: 0)
+    monkeypatch.setattr(nested, "run_sweep", lambda plan, **options: None)
     monkeypatch.setattr(nested, "_best", lambda plan: best)
     monkeypatch.setattr(nested, "_refit", lambda plans, base, folder, seeds: (folder / "seed-1").mkdir(exist_ok=True))
 
     def run() -> None:
-        nested.run_nested(lambda fold, folder: FakePlan("n"), dict, tmp_path, folds=2, refit_seeds=1, save_as=None)
+        nested.run_nested(lambda folder, fold: FakePlan("n"), dict, tmp_path, folds=2, refit_seeds=1, save_as=None)
 
     run()
     if not free:  # another session refits

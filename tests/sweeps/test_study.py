@@ -19,11 +19,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from subtext.errors import ConfigError
-from subtext.sweeps import leases
-from subtext.sweeps.leases import is_alive, own_lease
+from subtext.sweeps import storage as module
 from subtext.sweeps.space import Space, point_key
-from subtext.sweeps.storage import Storage, open_storage, quiet_optuna
-from subtext.sweeps.study import REASON, REQUEUED, RETRY_OF, SAME_AS, Claim, Sweep
+from subtext.sweeps.storage import Storage, is_alive, open_storage, own_lease, quiet_optuna, signs_of_life
+from subtext.sweeps.study import REASON, REQUEUED, RETRY_OF, SAME_AS, Claim, Search, Sweep, counted_trials, front
 
 SAMPLERS = {
     "tpe": {"_target_": "optuna.samplers.TPESampler", "multivariate": True, "group": True, "n_startup_trials": 3},
@@ -31,7 +30,7 @@ SAMPLERS = {
     "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "n_startup_trials": 3},
     "qmc": {"_target_": "optuna.samplers.QMCSampler", "seed": 0, "scramble": True},
     "nsga2": {"_target_": "optuna.samplers.NSGAIISampler", "population_size": 4},
-    "grid": {"_target_": "subtext.sweeps.grid.GridSampler"},
+    "grid": {"_target_": "subtext.sweeps.samplers.GridSampler"},
 }
 SMALL = {
     "fusion": {"choices": ["late", "lowrank"]},
@@ -49,7 +48,12 @@ def _quiet() -> None:
 
 
 def sweep(
-    folder: Path, space: dict[str, Any] = SMALL, *, sampler: str = "random", storage: str | None = None, **more: Any
+    folder: Path,
+    space: dict[str, Any] = SMALL,
+    *,
+    sampler: str | dict[str, Any] = "random",
+    storage: str | None = None,
+    **more: Any,
 ) -> Sweep:
     # A journal opens fastest.
     kept: Storage = open_storage(storage or str(folder / "study.journal"), folder, "test")
@@ -57,13 +61,14 @@ def sweep(
         "name": "test",
         "space": Space.parse(space, where="mine.yaml"),
         "objectives": {"selection": "maximize"},
-        "sampler": SAMPLERS[sampler],
+        "sampler": SAMPLERS[sampler] if isinstance(sampler, str) else sampler,
         "pruner": {"_target_": "optuna.pruners.NopPruner"},
         "trials": 8,
         "max_failures": None,
-        "seed": 0,
+        "study_seed": 0,
+        "definition": {},
     }
-    return Sweep(storage=kept, **(wanted | more))
+    return Sweep(Search(**(wanted | more)), kept)
 
 
 def run(one: Sweep, score: Callable[[dict[str, Any]], float] = lambda point: 0.5) -> list[dict[str, Any]]:
@@ -71,13 +76,13 @@ def run(one: Sweep, score: Callable[[dict[str, Any]], float] = lambda point: 0.5
     ran = []
     while isinstance(claim := one.claim(), Claim):
         ran.append(claim.point)
-        assert one.complete(claim, [score(claim.point) for _ in one.objectives])
+        assert one.complete(claim, [score(claim.point) for _ in one.search.objectives])
     return ran
 
 
 def dead_lease() -> dict[str, Any]:
     """The sign of life of a process of this machine that has ended since."""
-    script = "import json; from subtext.sweeps.leases import own_lease; print(json.dumps(own_lease()))"
+    script = "import json; from subtext.sweeps.storage import own_lease; print(json.dumps(own_lease()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout)
 
@@ -97,7 +102,7 @@ def test_a_space_that_is_used_up_ends_the_sweep(sampler: str, tmp_path: Path) ->
     one = sweep(tmp_path, sampler=sampler, trials=100)
     assert len({point_key(point) for point in run(one)}) == 18
     assert one.claim() == "exhausted"
-    assert len(one.counted()) == 18
+    assert len(counted_trials(one.study)) == 18
 
 
 @given(seed=st.integers(0, 1000), sampler=st.sampled_from(["tpe", "random", "qmc"]), breaks=st.sets(st.integers(1, 11)))
@@ -108,7 +113,7 @@ def test_sessions_broken_off_anywhere_never_repeat_a_point(
     folder = tmp_path_factory.mktemp("study")
     ran: list[dict[str, Any]] = []
     for total in [*sorted(breaks), 12]:
-        ran += run(sweep(folder, sampler=sampler, trials=total, seed=seed), lambda point: len(str(point)))
+        ran += run(sweep(folder, sampler=sampler, trials=total, study_seed=seed), lambda point: len(str(point)))
         assert len(ran) == total
     assert len({point_key(point) for point in ran}) == 12
 
@@ -124,7 +129,7 @@ def test_a_sweep_broken_off_draws_what_one_left_alone_draws(sampler: str, tmp_pa
     parts = run(sweep(tmp_path / "parts", ENDLESS, sampler=sampler, trials=4), score)
     parts += run(sweep(tmp_path / "parts", ENDLESS, sampler=sampler, trials=9), score)
     assert parts == whole
-    other = run(sweep(tmp_path / "other", ENDLESS, sampler=sampler, trials=9, seed=1), score)
+    other = run(sweep(tmp_path / "other", ENDLESS, sampler=sampler, trials=9, study_seed=1), score)
     if sampler != "qmc":  # whose seed is in its configuration
         assert other != whole
 
@@ -132,7 +137,9 @@ def test_a_sweep_broken_off_draws_what_one_left_alone_draws(sampler: str, tmp_pa
 def test_a_grid_in_order_goes_along_the_space(tmp_path: Path) -> None:
     space = {"a": {"choices": [1, 2]}, "b": {"choices": ["x", "y"], "when": {"a": 2}}}
     shuffled = sweep(tmp_path, space, sampler="grid", trials=100)
-    in_order = dataclasses.replace(shuffled, sampler=SAMPLERS["grid"] | {"shuffle": False})
+    in_order = Sweep(
+        dataclasses.replace(shuffled.search, sampler=SAMPLERS["grid"] | {"shuffle": False}), shuffled.storage
+    )
     assert run(in_order) == [{"a": 1}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}]
 
 
@@ -148,7 +155,7 @@ def test_cmaes_refuses_several_objectives(tmp_path: Path) -> None:
 
 def test_a_point_drawn_again_is_not_run_but_told_to_the_sampler(tmp_path: Path) -> None:
     space = {"a": {"choices": [1, 2, 3]}}
-    one = sweep(tmp_path, space, trials=3, seed=3)
+    one = sweep(tmp_path, space, trials=3, study_seed=3)
     values = {1: 0.1, 2: 0.2, 3: 0.3}
     assert len(run(one, lambda point: values[point["a"]])) == 3
     again = [t for t in one.study.get_trials() if SAME_AS in t.user_attrs]
@@ -157,7 +164,7 @@ def test_a_point_drawn_again_is_not_run_but_told_to_the_sampler(tmp_path: Path) 
         assert trial.state == TrialState.COMPLETE
         assert trial.value == values[trial.params["a"]]
         assert one.study.trials[trial.user_attrs[SAME_AS]].params == trial.params
-    assert sorted(t.params["a"] for t in one.counted()) == [1, 2, 3]
+    assert sorted(t.params["a"] for t in counted_trials(one.study)) == [1, 2, 3]
 
 
 def test_outcomes_stay_what_they_were(tmp_path: Path) -> None:
@@ -170,7 +177,7 @@ def test_outcomes_stay_what_they_were(tmp_path: Path) -> None:
     assert one.prune(pruned)
     assert one.fail(failed, "MemoryError: no more")
     assert one.complete(done, [0.75])
-    states = [trial.state for trial in sweep(tmp_path, trials=3).counted()]
+    states = [trial.state for trial in counted_trials(sweep(tmp_path, trials=3).study)]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
     assert [t.user_attrs[REASON] for t in one.failures()] == ["MemoryError: no more"]
     best = one.best()
@@ -211,7 +218,7 @@ def _lose_one(one: Sweep) -> None:
     assert former.user_attrs[REQUEUED]
     assert again.user_attrs[RETRY_OF] == former.number
     assert again.intermediate_values == {}
-    assert len(one.counted()) == 4
+    assert len(counted_trials(one.study)) == 4
     assert one.failures() == []
 
 
@@ -271,7 +278,7 @@ def test_a_process_of_another_machine_is_dead_when_its_lease_is_over(tmp_path: P
     assert isinstance(claim, Claim)
     one.give_sign(claim, {"machine": "elsewhere", "pid": os.getpid(), "start": "1", "beat": time.time()})
     assert sweep(tmp_path, trials=1).claim() == "done"
-    beat = time.time() - leases.LEASE - 1
+    beat = time.time() - module.LEASE_SECONDS - 1
     one.give_sign(claim, {"machine": "elsewhere", "pid": os.getpid(), "start": "1", "beat": beat})
     other = sweep(tmp_path, trials=1).claim()
     assert isinstance(other, Claim)
@@ -297,9 +304,9 @@ def test_a_later_process_with_the_same_number_is_another_one() -> None:
 
 
 def test_signs_of_life_come_until_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "BEAT", 0.01)
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     came: list[dict[str, Any]] = []
-    with leases.SignsOfLife(came.append):
+    with signs_of_life(came.append):
         while len(came) < 3:
             time.sleep(0.01)
     after = len(came)
@@ -322,6 +329,17 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with(change: dict[str, A
     with pytest.raises(ConfigError, match="begun with other settings") as raised:
         sweep(tmp_path, **change)
     assert said in str(raised.value)
+
+
+def test_a_study_begun_when_classes_had_other_names_goes_on(tmp_path: Path) -> None:
+    before = {"sampler": {"_target_": "subtext.sweeps.grid.GridSampler"}}
+    patient = {"_target_": "subtext.sweeps.pruners.PatientPruner", "patience": 3}
+    before["pruner"] = patient | {"wrapped_pruner": {"_target_": "optuna.pruners.NopPruner"}}
+    ran = run(sweep(tmp_path, definition=before, trials=2, **before))
+    now = json.loads(json.dumps(before).replace("grid.Grid", "samplers.Grid").replace("pruners.Pat", "samplers.Pat"))
+    assert now != before
+    ran += run(sweep(tmp_path, definition=now, trials=4, **now))
+    assert len({point_key(point) for point in ran}) == 4
 
 
 def test_objectives_in_another_order_are_refused(tmp_path: Path) -> None:
@@ -363,7 +381,7 @@ def test_of_several_objectives_the_front_is_kept_and_the_first_decides(tmp_path:
     )
     while isinstance(claim := one.claim(), Claim):
         assert one.complete(claim, next(values))
-    assert [trial.values for trial in one.front()] == [[0.9, 100.0], [0.8, 10.0]]
+    assert [trial.values for trial in front(one.study)] == [[0.9, 100.0], [0.8, 10.0]]
     best = one.best()
     assert best is not None
     assert best.values == [0.9, 100.0]
@@ -405,7 +423,7 @@ def test_a_line_that_a_dead_process_left_half_written_is_taken_away(tmp_path: Pa
     found = journal.read_bytes()
     assert found.startswith(whole)
     assert all(json.loads(line) for line in found.splitlines())
-    assert [trial.values for trial in sweep(tmp_path).counted()] == [[0.5]]
+    assert [trial.values for trial in counted_trials(sweep(tmp_path).study)] == [[0.5]]
 
 
 def test_a_sweep_begun_in_sqlite_goes_on_there(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from subtext.core.composition import Composition, conf_folder
 from subtext.errors import RunError
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import open_storage
-from subtext.sweeps.study import Sweep
-from subtext.sweeps.sweep import alone, check_refit_stages, note_winner, report
-from subtext.sweeps.winner import WINNER
+from subtext.sweeps.study import Search, Sweep
+from subtext.sweeps.sweep import check_refit_stages, report
+from subtext.sweeps.winner import WINNER, alone, note_winner
 from subtext.sweeps.workers import Plan
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -49,17 +49,18 @@ def test_the_runs_of_another_winner_are_not_taken_for_this_ones(change: dict[str
 
 def test_one_session_refits_and_frees_the_place_also_after_an_error(tmp_path: Path) -> None:
     def session() -> Sweep:
-        return Sweep(
+        search = Search(
             name="test",
-            storage=open_storage(str(tmp_path / "study.journal"), tmp_path, "test"),
             space=Space.parse({"a": {"choices": [1, 2]}}, where="mine.yaml"),
             objectives={"selection": "maximize"},
             sampler={"_target_": "optuna.samplers.RandomSampler"},
             pruner={"_target_": "optuna.pruners.NopPruner"},
             trials=1,
             max_failures=None,
-            seed=0,
+            study_seed=0,
+            definition={},
         )
+        return Sweep(search, open_storage(str(tmp_path / "study.journal"), tmp_path, "test"))
 
     def fail() -> None:
         with alone(session()) as first, alone(session()) as second:

@@ -40,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("subtext.runs.robustness").setLevel(logging.INFO)
-    # That streams are shortened was said when the run was trained, and would be said again at every strength.
-    logging.getLogger("subtext.model.batches").setLevel(logging.ERROR)
     return finish(lambda: _measure(options), options.debug)
 
 

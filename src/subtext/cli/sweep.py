@@ -17,7 +17,7 @@ def main() -> NoReturn:
     run(sweep_run, "subtext-sweep", config_name="study", run_folder="${paths.runs}/sweeps/${name}")
 
 
-def sweep_run(config: DictConfig) -> int:
+def sweep_run(config: DictConfig) -> None:
     """Search as configured; the same command goes on with the same study."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -48,16 +48,12 @@ def sweep_run(config: DictConfig) -> int:
 
     # Not `config.cv`: an experiment or the sweep's constants may set it.
     whole = plan(folder)
+    about = {"refit_seeds": config.refit_seeds, "save_as": config.save_as}
     if whole.base.get("cv") is None or whole.base.get("fold") is not None:
-        return run_sweep(whole, refit_seeds=config.refit_seeds, save_as=config.save_as)
-    return run_nested(
-        lambda fold, place: plan(place, fold),
-        lambda seed: whole.compose().settings({"seed": seed}, set()),
-        folder,
-        folds=whole.base["cv"],
-        refit_seeds=config.refit_seeds,
-        save_as=config.save_as,
-    )
+        run_sweep(whole, **about)
+    else:
+        of_all = whole.compose()
+        run_nested(plan, lambda seed: of_all.settings({"seed": seed}, set()), folder, folds=whole.base["cv"], **about)
 
 
 if __name__ == "__main__":

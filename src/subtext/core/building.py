@@ -13,6 +13,8 @@ from subtext.errors import ConfigError, SubtextError
 MOVED: Final[Mapping[str, str]] = {
     "subtext.task.IncongruenceTask": "subtext.model.task.IncongruenceTask",
     "subtext.task.warmup_cosine": "subtext.model.task.warmup_cosine",
+    "subtext.sweeps.grid.GridSampler": "subtext.sweeps.samplers.GridSampler",
+    "subtext.sweeps.pruners.PatientPruner": "subtext.sweeps.samplers.PatientPruner",
     "subtext.fusion.posterior.PosteriorFusion": "subtext.model.posterior.PosteriorCells",
 }
 """Where the classes are that configurations and models of earlier versions name elsewhere."""

@@ -6,18 +6,18 @@ clips and units, `seed_sd` how the trained systems vary among themselves.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import ConfigError
-from subtext.evaluation.decisions import decide, has_folds, temperature
-from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS, RANKING, REDRAWN, describe_groups, subsets_of
-from subtext.evaluation.intervals import Interval, Units, count_interval, mean_of, mean_of_counts, ranking_interval
+from subtext.evaluation.decisions import has_folds, temperature
+from subtext.evaluation.evaluate import BINARY_HEADS, describe_groups, subsets_of
+from subtext.evaluation.intervals import Interval, Units
+from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
     ECE_BINS,
     Bools,
@@ -26,19 +26,22 @@ from subtext.evaluation.metrics import (
     UndefinedMetricError,
     auroc,
     calibration_floor,
-    decision_metrics,
-    log_loss,
     probability_bin,
-    probability_metrics,
 )
 from subtext.evaluation.multiple import holm, verdict
-from subtext.evaluation.paired import PairedDifference, paired_auroc, paired_counts, paired_within
-from subtext.evaluation.seeds import over_draws
-from subtext.evaluation.systems import System, TrainedRun, check_seeds, same_encoders, shared_clips
-from subtext.evaluation.within import auroc_by_unit
+from subtext.evaluation.paired import PairedDifference, paired_within
+from subtext.evaluation.systems import (
+    System,
+    TrainedRun,
+    answers_of,
+    check_seeds,
+    controls_of,
+    same_encoders,
+    shared_clips,
+)
+from subtext.evaluation.within import FEW_CLIPS, auroc_by_unit, within_auroc
 from subtext.labels import INCONGRUENCE_TYPES, incongruence_type
 
-METRICS: Final = ("auroc", "auprc", "macro_f1", "balanced_accuracy", "mcc", "brier", "log_loss", "ece")
 DIFFERENCES: Final = ("macro_f1", "balanced_accuracy", "brier", "log_loss")
 """Metrics whose differences have an interval beside that of AUROC, which alone is tested."""
 POSTERIOR: Final = "posterior"
@@ -47,25 +50,6 @@ LEAST_CLIPS: Final = 10
 """Clips that a speaker must have to be named as the worst."""
 LEAST_OF_A_LABEL: Final = 5
 """Clips of each label that a speaker must have to be named as the worst by AUROC, which one clip would decide else."""
-FEW_CLIPS: Final = 20
-"""Clips of a speaker below which there is no interval."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What one trained system says of the shared clips, in their order.
-
-    Attributes:
-        p: `[n]` calibrated probabilities, NaN where there is none.
-        decided: `[n]` yes or no, by the threshold that the run's own validation clips chose.
-        raw: `[n]` probabilities before temperature scaling; None where the run keeps no logits.
-        fold: `[n]` the fold whose model judged each clip; None where one model judged all.
-    """
-
-    p: Floats
-    decided: Bools
-    raw: Floats | None = None
-    fold: npt.NDArray[np.int64] | None = None
 
 
 def compare(
@@ -120,26 +104,33 @@ def compare(
     }
     pairs = itertools.permutations(ordered, 2)
     together = {(ours.name, theirs.name) for ours, theirs in pairs if same_encoders(ours, theirs)}
+    judge = Judge(Units.of(clips, groups), n_bootstrap, seed)
     for head in BINARY_HEADS:
-        scores = {system.name: [_scores(run, clips, head) for run in system.runs] for system in ordered}
-        complete = {name: [s for s in each if s is not None] for name, each in scores.items() if None not in each}
-        lacking = [name for name in scores if name not in complete]
-        if len(lacking) == len(scores) or clips[head].isna().all():
+        answers = {system.name: answers_of(system, clips, head) for system in ordered}
+        complete = {system.name: own for system in ordered if len(own := answers[system.name]) == len(system.runs)}
+        lacking = [name for name in answers if name not in complete]
+        if not complete or clips[head].isna().all():
             result["notes"].append(f"{head}: no predictions or no labels")
             continue
         if lacking:
             result["notes"].append(f"{head}: without {', '.join(lacking)}, which do not predict it")
-        judge = _Judge(head, clips, groups, alpha, n_bootstrap, seed)
-        controls, missing = _controls(ordered, clips, head)
+        question = _Question(head, clips, judge, alpha)
+        controls, missing = controls_of(ordered, clips, head)
         result["notes"] += missing
+        folds = {name: question.inside_folds(own) for name, own in complete.items()}
         result["heads"][head] = {
             "subsets": {
-                name: _subset(judge, complete, controls, mask, chosen, within, together) for name, mask in masks.items()
+                name: _subset(question, complete, controls, mask, chosen, within, together)
+                for name, mask in masks.items()
             },
-            "folds": {name: fold for name, each in complete.items() if (fold := judge.inside_folds(each)) is not None},
-            "calibration": {name: judge.calibration(each, ordered, name) for name, each in complete.items()},
-            "types": _types(judge, complete, controls),
-            "speakers": {} if unit is None else judge.speakers(complete, unit),
+            "folds": {name: found for name, found in folds.items() if found is not None},
+            "calibration": {
+                system.name: question.calibration(complete[system.name], system.runs)
+                for system in ordered
+                if system.name in complete
+            },
+            "types": _types(question, complete, controls),
+            "speakers": {} if unit is None else question.speakers(complete, unit),
         }
     return result
 
@@ -165,250 +156,151 @@ def choose_reference(systems: Sequence[System], wanted: str | None) -> str:
     return names[0]
 
 
-class _Judge:
-    """Figures and differences of systems for one question."""
+class _Question(Question):
+    """Figures and differences of systems for one question about the clips that all share."""
 
-    def __init__(
-        self, head: str, clips: pd.DataFrame, groups: Sequence[str], alpha: float, n_bootstrap: int, seed: int
-    ) -> None:
-        self.head = head
-        self.clips = clips
-        self.groups = tuple(groups)
-        self.alpha = alpha
-        self.n_bootstrap = n_bootstrap
-        self.seed = seed
-        self.units = Units.of(clips, groups)
-        self.labelled: Bools = clips[head].notna().to_numpy(dtype=bool)
-        self.labels: Bools = clips[head].fillna(False).to_numpy(dtype=bool)
-
-    def known(self, scores: Sequence[Scores], mask: Bools) -> Bools:
-        """Clips of a mask that have a label and a probability from each of the systems."""
-        out = mask & self.labelled
-        for each in scores:
-            out = out & ~np.isnan(each.p)
-        return out
-
-    def figures(self, scores: Sequence[Scores], mask: Bools, metrics: Sequence[str] = METRICS) -> dict[str, Any]:
-        """Means over seeds, each with its interval, the value of every seed and their standard deviation."""
-        at = self.known(scores, mask)
-        labels = self.labels[at]
-        found: dict[str, Any] = {}
-        for metric in metrics:
-            if metric in RANKING:
-                found[metric] = self.ranking(metric, labels, [s.p[at] for s in scores], self.units.take(at))
-            else:
-                make = [_counted(metric, labels, s.p[at], s.decided[at]) for s in scores]
-                found[metric] = self.counted(make, self.units.take(at))
-        return found
-
-    def ranking(self, metric: str, labels: Bools, scores: Sequence[Floats], units: Units) -> dict[str, Any]:
-        """Mean of AUROC or average precision over seeds."""
-        measure = RANKING[metric]
-        try:
-            each = [measure(labels, p) for p in scores]
-        except UndefinedMetricError as error:
-            return Interval(None, reason=str(error)).as_dict()
-        interval = ranking_interval(
-            mean_of(each),
-            units,
-            lambda rows: float(np.mean([measure(labels[rows], p[rows]).value for p in scores])),
-            method="DeLong" if metric == "auroc" else "influence",
+    def inside(self, answers: Sequence[Answers], mask: Bools, units: Iterable[Any]) -> list[pd.Series]:
+        """AUROC inside each unit, of each seed; the units of every clip are given for each."""
+        at = self.judged(answers, mask)
+        tables = (
+            pd.DataFrame({"label": self.labels[at], "score": each.p[at], "unit": own[at]})
+            for each, own in zip(answers, units, strict=True)
         )
-        return interval.as_dict() | _spread([estimate.value for estimate in each])
+        return [auroc_by_unit(table, "label", "score", "unit") for table in tables]
 
-    def counted(self, makers: Sequence[Callable[[], CountStatistic]], units: Units) -> dict[str, Any]:
-        """Mean of a metric of counts over seeds."""
-        try:
-            statistics = [make() for make in makers]
-        except UndefinedMetricError as error:
-            return Interval(None, reason=str(error)).as_dict()
-        interval = count_interval(
-            mean_of_counts(statistics), units, n_bootstrap=self.n_bootstrap, seed=self.seed
-        ).as_dict()
-        values = [statistic.value for statistic in statistics]
-        return interval | (_spread(values) if np.isfinite(values).all() else {})
-
-    def difference(
-        self, ours: Sequence[Scores], theirs: Sequence[Scores], mask: Bools, together: bool
-    ) -> PairedDifference:
-        """Mean AUROC of ours less that of theirs, on clips that both judge."""
-        at = self.known([*ours, *theirs], mask)
-        return paired_auroc(
-            self.labels[at],
-            [s.p[at] for s in ours],
-            [s.p[at] for s in theirs],
-            self.units.take(at),
-            alpha=self.alpha,
-            together=together,
-        )
-
-    def other_differences(self, ours: Sequence[Scores], theirs: Sequence[Scores], mask: Bools) -> dict[str, Any]:
-        """Ours less theirs in metrics that are not tested, each with an interval."""
-        at = self.known([*ours, *theirs], mask)
-        labels, units = self.labels[at], self.units.take(at)
-        found: dict[str, Any] = {}
-        for metric in DIFFERENCES:
-            try:
-                mine, other = (
-                    [_counted(metric, labels, s.p[at], s.decided[at])() for s in side] for side in (ours, theirs)
-                )
-            except UndefinedMetricError as error:
-                found[metric] = PairedDifference(None, reason=str(error)).as_dict()
-                continue
-            difference = paired_counts(mine, other, units, n_bootstrap=self.n_bootstrap, seed=self.seed)
-            found[metric] = difference.as_dict()
-        return found
-
-    def by_unit(self, scores: Sequence[Scores], mask: Bools, unit: str) -> list[pd.Series]:
-        """AUROC inside each unit, of each seed."""
-        at = self.known(scores, mask)
-        return [
-            auroc_by_unit(self.clips.loc[at, [unit, self.head]].assign(score=s.p[at]), self.head, "score", unit)
-            for s in scores
-        ]
-
-    def inside_folds(self, scores: Sequence[Scores]) -> dict[str, Any] | None:
+    def inside_folds(self, answers: Sequence[Answers]) -> dict[str, Any] | None:
         """AUROC inside each fold of cross-validation, mean over folds and seeds; None where a run has no folds.
 
         Beside it pooled AUROC also ranks clips of one fold's model against those of another's; see
         `subtext.evaluation.decisions.fold_figures`, which also says why there is no interval.
         """
-        if any(each.fold is None for each in scores):
+        if any(each.fold is None for each in answers):
             return None
-        at = self.known(scores, np.ones(len(self.clips), dtype=bool))
-        table = pd.DataFrame({"label": self.labels[at]})
-        each = [
-            auroc_by_unit(table.assign(score=s.p[at], fold=s.fold[at]), "label", "score", "fold")
-            for s in scores
-            if s.fold is not None
-        ]
-        values = [float(found.mean()) for found in each]
+        found = self.inside(answers, self.everywhere, [each.fold for each in answers])
+        values = [float(own.mean()) for own in found]
         if not np.isfinite(values).all():
             return {"value": None, "reason": "no fold has clips of both labels"}
-        return {"value": float(np.mean(values)), "folds": max(len(found) for found in each)} | _spread(values)
+        mean = Figure(Interval(float(np.mean(values))), tuple(values))
+        return {"value": mean.interval.value, "folds": max(len(own) for own in found)} | mean.spread
 
-    def calibration(self, scores: Sequence[Scores], systems: Sequence[System], name: str) -> dict[str, Any]:
+    def calibration(self, answers: Sequence[Answers], runs: Sequence[TrainedRun]) -> dict[str, Any]:
         """ECE, Brier and log loss before and after temperature scaling, on all test clips."""
-        everywhere = np.ones(len(self.clips), dtype=bool)
-        at = self.known(scores, everywhere)
-        labels, units = self.labels[at], self.units.take(at)
-        runs = next(system.runs for system in systems if system.name == name)
+        metrics = ("ece", "brier", "log_loss")
+        at = self.judged(answers, self.everywhere)
+        labels = self.labels[at]
         found: dict[str, Any] = {
-            "after": self.figures(scores, everywhere, ("ece", "brier", "log_loss")),
-            "ece_if_calibrated": float(np.mean([calibration_floor(s.p[at]) for s in scores])) if at.any() else None,
+            "after": self.figures(answers, self.everywhere, metrics),
+            "ece_if_calibrated": float(np.mean([calibration_floor(a.p[at]) for a in answers])) if at.any() else None,
             "temperatures": [_temperature(run, self.head) for run in runs],
-            "bins": {"after": _bins(labels, [s.p[at] for s in scores])},
+            "bins": {"after": _bins(labels, [each.p[at] for each in answers])},
         }
-        raw = [s.raw for s in scores if s.raw is not None and not np.isnan(s.raw[at]).any()]
-        if len(raw) < len(scores):
+        before = [replace(a, p=a.raw) for a in answers if a.raw is not None and not np.isnan(a.raw[at]).any()]
+        if len(before) < len(answers):
             return found | {"before": {"reason": "no logits"}}
-        before = [Scores(p, s.decided) for p, s in zip(raw, scores, strict=True)]
-        found["before"] = self.figures(before, everywhere, ("ece", "brier", "log_loss"))
-        found["bins"]["before"] = _bins(labels, [p[at] for p in raw])
-        found["change"] = {}
-        for metric in ("brier", "log_loss"):
-            try:
-                after, first = (
-                    [_counted(metric, labels, s.p[at], s.decided[at])() for s in side] for side in (scores, before)
-                )
-            except UndefinedMetricError as error:
-                found["change"][metric] = PairedDifference(None, reason=str(error)).as_dict()
-                continue
-            change = paired_counts(after, first, units, n_bootstrap=self.n_bootstrap, seed=self.seed)
-            found["change"][metric] = change.as_dict()
+        found["before"] = self.figures(before, self.everywhere, metrics)
+        found["bins"]["before"] = _bins(labels, [each.p[at] for each in before])
+        found["change"] = {
+            metric: self.difference(metric, answers, before, self.everywhere).as_dict()
+            for metric in ("brier", "log_loss")
+        }
         return found
 
-    def speakers(self, systems: Mapping[str, Sequence[Scores]], unit: str) -> dict[str, Any]:
+    def speakers(self, systems: Mapping[str, Sequence[Answers]], unit: str) -> dict[str, Any]:
         """Figures of every speaker, and each system's worst."""
-        everywhere = np.ones(len(self.clips), dtype=bool)
         values = self.clips[unit]
-        rows: dict[str, list[dict[str, Any]]] = {}
-        worst: dict[str, Any] = {}
-        for name, scores in systems.items():
-            known = self.known(scores, everywhere)
-            rows[name] = [
-                self._speaker(scores, known & (values == speaker).fillna(False).to_numpy(dtype=bool), str(speaker))
-                for speaker in sorted(values.dropna().unique(), key=str)
-            ]
-            worst[name] = self._worst(rows[name], scores, known, unit)
+        own = {
+            str(speaker): (values == speaker).fillna(False).to_numpy(dtype=bool)
+            for speaker in sorted(values.dropna().unique(), key=str)
+        }
+        rows = {
+            name: [self._speaker(answers, mask, speaker) for speaker, mask in own.items()]
+            for name, answers in systems.items()
+        }
+        worst = {name: self._worst(rows[name], answers, own, unit) for name, answers in systems.items()}
         return {"unit": unit, "systems": rows, "worst": worst}
 
-    def _speaker(self, scores: Sequence[Scores], at: Bools, speaker: str) -> dict[str, Any]:
+    def _speaker(self, answers: Sequence[Answers], mask: Bools, speaker: str) -> dict[str, Any]:
+        at = self.judged(answers, mask)
         labels = self.labels[at]
         row: dict[str, Any] = {"speaker": speaker, "clips": int(at.sum()), "positive": int(labels.sum())}
-        row["accuracy"] = float(np.mean([s.decided[at] == labels for s in scores])) if at.any() else None
+        row["accuracy"] = float(np.mean([each.decided[at] == labels for each in answers])) if at.any() else None
         try:
-            row["auroc"] = float(np.mean([auroc(labels, s.p[at]).value for s in scores]))
+            row["auroc"] = float(np.mean([auroc(labels, each.p[at]).value for each in answers]))
         except UndefinedMetricError:
             row["auroc"] = None
         return row
 
     def _worst(
-        self, rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores], known: Bools, unit: str
+        self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Answers], own: Mapping[str, Bools], unit: str
     ) -> dict[str, Any]:
         enough = [row for row in rows if row["clips"] >= LEAST_CLIPS]
         ranked = [row for row in enough if min(row["positive"], row["clips"] - row["positive"]) >= LEAST_OF_A_LABEL]
-        figure = "auroc" if ranked else "accuracy"
+        name = "auroc" if ranked else "accuracy"
         candidates = ranked or enough
         if not candidates:
             return {"reason": f"no {unit} has {LEAST_CLIPS} judged clips"}
-        row = min(candidates, key=lambda row: (row[figure], row["speaker"]))
-        found = {**row, "figure": figure, "value": row[figure], "low": None, "high": None, "of": len(candidates)}
+        row = min(candidates, key=lambda row: (row[name], row["speaker"]))
+        found = {**row, "figure": name, "value": row[name], "low": None, "high": None, "of": len(candidates)}
         if row["clips"] < FEW_CLIPS:
             return found | {"reason": f"{row['clips']} clips: too few for an interval"}
-        at = known & (self.clips[unit] == row["speaker"]).fillna(False).to_numpy(dtype=bool)
-        labels, p, decided = self.labels[at], [s.p[at] for s in scores], [s.decided[at] for s in scores]
-        own = self.clips.loc[at]
+        at = self.judged(answers, own[row["speaker"]])
+        labels, clips = self.labels[at], self.clips.loc[at]
         # Another name of the speaker, such as the actor, is one cluster here.
-        units = Units.of(own, [group for group in self.groups if group in own and own[group].nunique() > 1])
-        if figure == "auroc":
-            interval = self.ranking("auroc", labels, p, units)
+        own_units = [unit for unit in self.judge.units.codes if clips[unit].nunique() > 1]
+        judge = replace(self.judge, units=Units.of(clips, own_units))
+        if ranked:
+            figure = judge.ranking("auroc", labels, [each.p[at] for each in answers])
         else:
-            interval = self.counted([_share(d == labels) for d in decided], units)
+            figure = judge.counted(lambda: [_share(each.decided[at] == labels) for each in answers])
+        interval = figure.interval.as_dict()
         return found | {key: interval[key] for key in ("low", "high", "method", "reason") if key in interval}
 
 
 def _subset(
-    judge: _Judge,
-    systems: Mapping[str, Sequence[Scores]],
-    controls: Mapping[str, Mapping[str, Sequence[Scores]]],
+    question: _Question,
+    systems: Mapping[str, Sequence[Answers]],
+    controls: Mapping[str, Mapping[str, Sequence[Answers]]],
     mask: Bools,
     reference: str,
     within: str | None,
     together: Collection[tuple[str, str]],
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "clips": int((mask & judge.labelled).sum()),
-        "positive": int((mask & judge.labels).sum()),
+        "clips": int((mask & question.labelled).sum()),
+        "positive": int((mask & question.labels).sum()),
         "systems": {
-            name: {"clips": int(judge.known(scores, mask).sum()), "metrics": judge.figures(scores, mask)}
-            for name, scores in systems.items()
+            name: {"clips": int(question.judged(answers, mask).sum()), "metrics": question.figures(answers, mask)}
+            for name, answers in systems.items()
         },
         "controls": {
             name: {
-                control: _control(judge, control, systems.get(name), scores, mask) for control, scores in own.items()
+                control: _control(question, control, systems.get(name), answers, mask)
+                for control, answers in own.items()
             }
             for name, own in controls.items()
         },
+        "differences": _families(
+            list(systems),
+            reference,
+            lambda a, b: question.difference("auroc", systems[a], systems[b], mask, (a, b) in together),
+            question.alpha,
+        ),
     }
-
-    def find(ours: str, theirs: str) -> PairedDifference:
-        return judge.difference(systems[ours], systems[theirs], mask, (ours, theirs) in together)
-
-    entry["differences"] = _families(list(systems), reference, find, judge.alpha)
     for row in entry["differences"]["reference"]:
-        row["metrics"] = judge.other_differences(systems[row["system"]], systems[row["other"]], mask)
+        sides = systems[row["system"]], systems[row["other"]]
+        row["metrics"] = {metric: question.difference(metric, *sides, mask).as_dict() for metric in DIFFERENCES}
     if within is not None:
-        each = {name: judge.by_unit(scores, mask, within) for name, scores in systems.items()}
+        units = question.clips[within].array
+        each = {name: question.inside(own, mask, [units] * len(own)) for name, own in systems.items()}
         entry["within"] = {
             "unit": within,
-            "systems": {name: _within_figure(found, within) for name, found in each.items()},
+            "systems": {name: within_auroc(found, within).as_dict() for name, found in each.items()},
             "each": {name: _plain(pd.concat(found, axis=1).mean(axis=1)) for name, found in each.items()},
             "differences": _families(
                 list(systems),
                 reference,
-                lambda a, b: paired_within(each[a], each[b], within, alpha=judge.alpha, together=(a, b) in together),
-                judge.alpha,
+                lambda a, b: paired_within(each[a], each[b], within, alpha=question.alpha, together=(a, b) in together),
+                question.alpha,
             ),
         }
     return entry
@@ -420,74 +312,68 @@ def _families(
     """Differences against the reference and of all pairs: two families, each with Holm's correction of its own."""
     against = [(name, reference) for name in systems if name != reference and reference in systems]
     pairs = list(itertools.combinations(systems, 2))
-    found: dict[tuple[str, str], PairedDifference] = {}
-    for ours, theirs in dict.fromkeys([*against, *pairs]):
-        found[ours, theirs] = find(ours, theirs)
+    found = {(ours, theirs): find(ours, theirs) for ours, theirs in dict.fromkeys([*against, *pairs])}
     out = {}
     for family, members in (("reference", against), ("all_pairs", pairs)):
-        keys = {f"{ours}\n{theirs}": (ours, theirs) for ours, theirs in members}
-        adjusted = holm({key: found[pair].p for key, pair in keys.items()}, alpha)
+        adjusted = holm({"\n".join(pair): found[pair].p for pair in members}, alpha)
         out[family] = [
-            {"system": ours, "other": theirs}
-            | found[ours, theirs].as_dict()
-            | {"p_holm": adjusted[key], "verdict": verdict(found[ours, theirs], adjusted[key], alpha=alpha)}
-            for key, (ours, theirs) in keys.items()
+            {"system": pair[0], "other": pair[1]}
+            | found[pair].as_dict()
+            | {"p_holm": p, "verdict": verdict(found[pair], p, alpha=alpha)}
+            for pair, p in zip(members, adjusted.values(), strict=True)
         ]
     return out
 
 
 def _control(
-    judge: _Judge, control: str, fused: Sequence[Scores] | None, scores: Sequence[Scores], mask: Bools
+    question: _Question, control: str, fused: Sequence[Answers] | None, answers: Sequence[Answers], mask: Bools
 ) -> dict[str, Any]:
     redrawn = control in REDRAWN
     entry: dict[str, Any] = {
-        "clips": int(judge.known(scores, mask).sum()),
-        "metrics": judge.figures(scores, mask, ("auroc",) if redrawn else METRICS),
+        "clips": int(question.judged(answers, mask).sum()),
+        "metrics": question.figures(answers, mask, ("auroc",) if redrawn else METRICS),
     }
     if redrawn:
         entry["metrics"]["auroc"] |= over_draws(entry["metrics"]["auroc"].get("per_seed", []))
     elif fused is not None:
         # Both come from the same run.
-        entry["system_minus_control"] = judge.difference(fused, scores, mask, together=True).as_dict()
+        entry["system_minus_control"] = question.difference("auroc", fused, answers, mask, together=True).as_dict()
     return entry
 
 
 def _types(
-    judge: _Judge,
-    systems: Mapping[str, Sequence[Scores]],
-    controls: Mapping[str, Mapping[str, Sequence[Scores]]],
+    question: _Question,
+    systems: Mapping[str, Sequence[Answers]],
+    controls: Mapping[str, Mapping[str, Sequence[Answers]]],
 ) -> dict[str, Any]:
     """Each type against congruent clips: AUROC, and how often clips of the type are called incongruent."""
-    kinds = _kinds(judge.clips, judge.head)
+    kinds = _kinds(question.clips, question.head)
     if kinds.isna().all():
         return {"reason": "the types of the test clips are not known"}
-    found: dict[str, Any] = {}
-    congruent = (kinds == "congruent").fillna(False).to_numpy(dtype=bool)
-    for kind in INCONGRUENCE_TYPES:
-        own = (kinds == kind).fillna(False).to_numpy(dtype=bool)
-        if not own.any():
-            continue
 
-        def figures(scores: Sequence[Scores], own: Bools = own) -> dict[str, Any]:
-            at = judge.known(scores, own)
-            entry: dict[str, Any] = {
-                "clips": int(at.sum()),
-                "called": judge.counted([_share(s.decided[at]) for s in scores], judge.units.take(at)),
-            }
-            if own is not congruent and not (own & congruent).any():
-                both = judge.known(scores, own | congruent)
-                entry["auroc"] = judge.ranking("auroc", own[both], [s.p[both] for s in scores], judge.units.take(both))
-            return entry
+    def figures(answers: Sequence[Answers], kind: str) -> dict[str, Any]:
+        at = question.judged(answers, masks[kind])
+        called = question.judge.take(at).counted(lambda: [_share(each.decided[at]) for each in answers])
+        entry: dict[str, Any] = {"clips": int(at.sum()), "called": called.as_dict()}
+        if kind != "congruent":
+            both = question.judged(answers, masks[kind] | masks["congruent"])
+            scores = [each.p[both] for each in answers]
+            entry["auroc"] = question.judge.take(both).ranking("auroc", masks[kind][both], scores).as_dict()
+        return entry
 
-        found[kind] = {
-            "clips": int(own.sum()),
-            "systems": {name: figures(scores) for name, scores in systems.items()},
+    masks = {kind: (kinds == kind).fillna(False).to_numpy(dtype=bool) for kind in INCONGRUENCE_TYPES}
+    return {
+        kind: {
+            "clips": int(mask.sum()),
+            "systems": {name: figures(answers, kind) for name, answers in systems.items()},
             "controls": {
-                name: {control: figures(scores) for control, scores in each.items() if control not in REDRAWN}
-                for name, each in controls.items()
+                name: {control: figures(answers, kind) for control, answers in own.items() if control not in REDRAWN}
+                for name, own in controls.items()
             },
         }
-    return found
+        for kind, mask in masks.items()
+        if mask.any()
+    }
 
 
 def _kinds(clips: pd.DataFrame, head: str) -> pd.Series:
@@ -507,87 +393,16 @@ def _kinds(clips: pd.DataFrame, head: str) -> pd.Series:
     return pd.Series(kinds, index=clips.index, dtype="string")
 
 
-def _scores(run: TrainedRun, clips: pd.DataFrame, head: str, control: str | None = None) -> Scores | None:
-    """What a run, or a control of it, says of the shared clips; None where it says nothing."""
-    column = f"prob_{head}"
-    table = run.predictions
-    if control is not None:
-        if run.controls is None or column not in run.controls:
-            return None
-        rows = run.controls.loc[run.controls["control"] == control]
-        key = ["id", "split", "fold"] if "fold" in rows and "fold" in table else ["id", "split"]
-        # Labels are the run's own, so that both are judged on the very same clips.
-        table = table.drop(columns=[c for c in (column, f"logit_{head}") if c in table]).merge(
-            rows.drop_duplicates(key)[[*key, column]], on=key, how="left"
-        )
-    if column not in table or head not in table:
-        return None
-    test = table.loc[table["split"] == "test"].set_index("id").reindex(clips["id"]).reset_index()
-    if test[column].isna().all():
-        return None
-    _, decided = decide(head, test, table.loc[table["split"] == "val"].reset_index(drop=True))
-    raw = None
-    if f"logit_{head}" in test and test[f"logit_{head}"].notna().any():
-        from scipy.special import expit
+def _share(yes: Bools) -> CountStatistic:
+    """The share of clips for which something holds.
 
-        raw = expit(test[f"logit_{head}"].to_numpy(dtype=np.float64, na_value=np.nan))
-    fold = test["fold"].fillna(-1).to_numpy(dtype=np.int64) if has_folds(test) else None
-    return Scores(test[column].to_numpy(dtype=np.float64, na_value=np.nan), decided, raw, fold)
-
-
-def _controls(
-    systems: Sequence[System], clips: pd.DataFrame, head: str
-) -> tuple[dict[str, dict[str, list[Scores]]], list[str]]:
-    """System -> control -> its scores of every seed; and which controls have no mean for want of some seeds."""
-    found: dict[str, dict[str, list[Scores]]] = {}
-    notes = []
-    for system in systems:
-        names = {
-            str(name) for run in system.runs if run.controls is not None for name in run.controls["control"].unique()
-        }
-        own: dict[str, list[Scores]] = {}
-        for name in sorted(names, key=lambda name: (CONTROLS.index(name) if name in CONTROLS else len(CONTROLS), name)):
-            scores = [_scores(run, clips, head, name) for run in system.runs]
-            there = [s for s in scores if s is not None]
-            if len(there) == len(scores):
-                own[name] = there
-            elif there:
-                notes.append(f"{head}: control {name} of {system.name} stands in {len(there)} of {len(scores)} runs")
-        if own:
-            found[system.name] = own
-    return found, notes
-
-
-def _counted(metric: str, labels: Bools, p: Floats, decided: Bools) -> Callable[[], CountStatistic]:
-    if metric == "log_loss":
-        return lambda: log_loss(labels, p)
-    if metric in ("brier", "ece"):
-        return lambda: probability_metrics(labels, p)[metric]
-    return lambda: decision_metrics(labels, decided)[metric]
-
-
-def _share(yes: Bools) -> Callable[[], CountStatistic]:
-    """The share of clips for which something holds."""
-
-    def make() -> CountStatistic:
-        if not len(yes):
-            raise UndefinedMetricError("no such clips with a probability")
-        terms = np.stack([yes.astype(np.float64), np.ones(len(yes))], axis=1)
-        return CountStatistic(terms, lambda sums: sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], np.nan))
-
-    return make
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    each = [float(value) for value in values]
-    return {"per_seed": each, "seed_sd": float(np.std(each, ddof=1)) if len(each) > 1 else None}
-
-
-def _within_figure(each: Sequence[pd.Series], unit: str) -> dict[str, Any]:
-    from subtext.evaluation.intervals import mean_interval
-
-    mean = pd.concat(each, axis=1).mean(axis=1, skipna=False).dropna()
-    return mean_interval(mean.to_list(), unit).as_dict() | _spread([float(one.mean()) for one in each])
+    Raises:
+        UndefinedMetricError: there are no clips.
+    """
+    if not len(yes):
+        raise UndefinedMetricError("no such clips with a probability")
+    terms = np.stack([yes.astype(np.float64), np.ones(len(yes))], axis=1)
+    return CountStatistic(terms, lambda sums: sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], np.nan))
 
 
 def _bins(labels: Bools, scores: Sequence[Floats]) -> list[dict[str, float]]:

@@ -5,37 +5,24 @@ comes from validation rows, figures from test rows. What is undefined is null an
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from subtext.errors import ConfigError, RunError
-from subtext.evaluation.decisions import (
-    abstention,
-    decide,
-    fold_figures,
-    has_folds,
-    labels_of,
-    probabilities_of,
-    temperature,
-    usable,
-)
-from subtext.evaluation.intervals import LEVEL, Interval, Units, count_interval, ranking_interval
+from subtext.evaluation.decisions import abstention, fold_figures, has_folds, labels_of, temperature
+from subtext.evaluation.intervals import LEVEL, Interval, Units
+from subtext.evaluation.judge import METRICS, REDRAWN, REDRAWN_REASON, Answers, Figure, Judge, known
 from subtext.evaluation.metrics import (
     ECE_BINS,
     Bools,
     CountStatistic,
     Floats,
-    Linearised,
-    UndefinedMetricError,
-    auroc,
-    average_precision,
     calibration_floor,
     confusion_matrix,
-    decision_metrics,
     multiclass_metrics,
-    probability_metrics,
     regression_metrics,
 )
 from subtext.labels import (
@@ -54,10 +41,21 @@ from subtext.labels import (
 BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
 """Binary head -> the polarity that the words' polarity is held against."""
 
+_POLARITY: Final = dict(zip(POLARITIES, range(3), strict=True))
+CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...], Mapping[Any, int]]]] = {
+    "type": ("incongruence_type", INCONGRUENCE_TYPES, {kind: n for n, kind in enumerate(INCONGRUENCE_TYPES)}),
+    "ether_type": (
+        "incongruence_type",
+        ETHER_TYPES,
+        {ours: ETHER_TYPES.index(theirs) for ours, theirs in ETHER_OF_TYPE.items()},
+    ),
+    **{column: (column, POLARITY_NAMES, _POLARITY) for column in POLARITY_COLUMN.values()},
+}
+"""Head that is a choice -> the label's column, the classes, and which class each value of the label is."""
+
 SUBSETS: Final = ("all", "all_streams")
 """Every labelled test clip, and those that have every stream of the model."""
 
-RANKING: Final[Mapping[str, Callable[[Bools, Floats], Linearised]]] = {"auroc": auroc, "auprc": average_precision}
 CONTROLS: Final = (
     "majority",
     "metadata",
@@ -74,16 +72,12 @@ CONTROLS: Final = (
 )
 """The controls that stand beside every result; one that was not run is named in the notes."""
 
-REDRAWN: Final = frozenset({"shuffled"})
-"""Controls that are one draw of something random: a model of shuffled pairs ranks the cells of polarities by chance.
+BINARY_METRICS: Final = tuple(metric for metric in METRICS if metric != "log_loss")
+COMPARED: Final = ("auroc", "macro_f1", "balanced_accuracy")
+"""Metrics in which the model is held against each control."""
 
-Its AUROC scatters around 0.5 by 0.1 to 0.2 from draw to draw, the more widely the better the encoders are, and no
-interval over clips sees that. Runs of several seeds give an interval over draws.
-"""
-REDRAWN_REASON: Final = "one draw of shuffled pairs; pool several seeds for an interval over draws"
-
-COUNTED: Final = ("macro_f1", "balanced_accuracy", "mcc", "brier", "ece")
-BINARY_METRICS: Final = (*RANKING, *COUNTED)
+Judges = Callable[[pd.DataFrame], Judge]
+"""The judge of some rows, whose units are those that are known of these rows."""
 
 
 def evaluate(
@@ -114,7 +108,10 @@ def evaluate(
     _check(predictions)
     test = predictions.loc[predictions["split"] == "test"].reset_index(drop=True)
     validation = predictions.loc[predictions["split"] == "val"].reset_index(drop=True)
-    scorer = _Scorer(tuple(groups), n_bootstrap, seed)
+
+    def judge(rows: pd.DataFrame) -> Judge:
+        return Judge(Units.of(rows, groups), n_bootstrap, seed)
+
     masks, missing = subsets_of(test)
     result: dict[str, Any] = {
         "format": 1,
@@ -127,91 +124,36 @@ def evaluate(
         "heads": {},
         "controls": {},
     }
-    for head in BINARY_HEADS:
-        if f"prob_{head}" in test and head in test:
-            result["heads"][head] = _binary_head(head, test, validation, masks, scorer, abstention_target)
-        else:
+    fused = {head: Answers.of(predictions, head, test["id"]) for head in BINARY_HEADS}
+    for head, answers in fused.items():
+        if answers is None:
             result["notes"].append(f"{head}: no predictions or no labels")
-    result["type"] = {name: _type(test, mask, scorer) for name, mask in masks.items()}
-    result["ether_type"] = {name: _ether_type(test, mask, scorer) for name, mask in masks.items()}
-    result["polarity"] = {modality: _polarity(test, modality, scorer) for modality in MODALITIES}
-    emotions = {m: _emotion(test, m, scorer) for m in MODALITIES if f"prob_{EMOTION_COLUMN[m]}_{EMOTIONS[0]}" in test}
+        else:
+            result["heads"][head] = _binary_head(head, test, validation, masks, answers, judge, abstention_target)
+    result["type"] = {name: _type(test.loc[mask], judge) for name, mask in masks.items()}
+    result["ether_type"] = {name: _ether_type(test.loc[mask], judge) for name, mask in masks.items()}
+    result["polarity"] = {modality: _polarity(test, modality, judge) for modality in MODALITIES}
+    emotions = {m: _emotion(test, m, judge) for m in MODALITIES if f"prob_{EMOTION_COLUMN[m]}_{EMOTIONS[0]}" in test}
     if emotions:
         result["emotion"] = emotions
-    result["engagement"] = _engagement(test, scorer)
+    result["engagement"] = _engagement(test, judge)
     result["presence"] = {m: float(test[f"present_{m}"].mean()) for m in MODALITIES if f"present_{m}" in test}
     if controls is not None:
         for name, rows in controls.groupby("control", sort=False):
-            result["controls"][str(name)] = _control(str(name), rows, test, validation, scorer)
+            own = {head: Answers.of(predictions, head, test["id"], rows) for head in BINARY_HEADS}
+            found: dict[str, Any] = {
+                head: _control(head, test, masks, answers, fused[head], judge)
+                for head, answers in own.items()
+                if answers is not None
+            }
+            if not found:
+                found = {"reason": f"control '{name}' has no test probabilities"}
+            result["controls"][str(name)] = _one_draw(found) if name in REDRAWN else found
     absent = [name for name in CONTROLS if name not in result["controls"]]
     # A model that was asked and not trained has controls of its own.
     if absent and result["heads"] and not set(result["controls"]) - set(CONTROLS):
         result["notes"].append(f"controls that were not run: {', '.join(absent)}")
     return result
-
-
-class _Scorer:
-    """Figures with intervals, with the run's groups and resampling."""
-
-    def __init__(self, groups: tuple[str, ...], n_bootstrap: int, seed: int) -> None:
-        self.groups = groups
-        self.n_bootstrap = n_bootstrap
-        self.seed = seed
-
-    def ranking(self, name: str, table: pd.DataFrame, labels: Bools, scores: Floats) -> dict[str, Any]:
-        metric = RANKING[name]
-        try:
-            estimate = metric(labels, scores)
-        except UndefinedMetricError as error:
-            return Interval(None, reason=str(error)).as_dict()
-        units = Units.of(table, self.groups)
-        method = "DeLong" if name == "auroc" else "influence"
-        return ranking_interval(
-            estimate, units, lambda rows: metric(labels[rows], scores[rows]).value, method=method
-        ).as_dict()
-
-    def counted(
-        self, names: Sequence[str], table: pd.DataFrame, make: Callable[[], Mapping[str, CountStatistic]]
-    ) -> dict[str, Any]:
-        try:
-            statistics = make()
-        except UndefinedMetricError as error:
-            return {name: Interval(None, reason=str(error)).as_dict() for name in names}
-        units = Units.of(table, self.groups)
-        return {
-            name: count_interval(statistics[name], units, n_bootstrap=self.n_bootstrap, seed=self.seed).as_dict()
-            for name in names
-        }
-
-    def binary(self, table: pd.DataFrame, labels: Bools, p: Floats, decided: Bools) -> dict[str, Any]:
-        figures = {name: self.ranking(name, table, labels, p) for name in RANKING}
-        figures |= self.counted(
-            ("macro_f1", "balanced_accuracy", "mcc"), table, lambda: decision_metrics(labels, decided)
-        )
-        return figures | self.counted(("brier", "ece"), table, lambda: probability_metrics(labels, p))
-
-    def difference(
-        self, table: pd.DataFrame, labels: Bools, ours: tuple[Floats, Bools], theirs: tuple[Floats, Bools]
-    ) -> dict[str, Any]:
-        """Ours less theirs on the same clips, in AUROC, macro-F1 and balanced accuracy."""
-        units = Units.of(table, self.groups)
-        try:
-            area = auroc(labels, ours[0]) - auroc(labels, theirs[0])
-            mine, other = decision_metrics(labels, ours[1]), decision_metrics(labels, theirs[1])
-        except UndefinedMetricError as error:
-            return {"auroc": Interval(None, reason=str(error)).as_dict()}
-        figures = {
-            "auroc": ranking_interval(
-                area,
-                units,
-                lambda rows: auroc(labels[rows], ours[0][rows]).value - auroc(labels[rows], theirs[0][rows]).value,
-                low=-1.0,
-            ).as_dict()
-        }
-        for name in ("macro_f1", "balanced_accuracy"):
-            interval = count_interval(mine[name] - other[name], units, n_bootstrap=self.n_bootstrap, seed=self.seed)
-            figures[name] = interval.as_dict()
-        return figures
 
 
 def _check(predictions: pd.DataFrame) -> None:
@@ -284,79 +226,81 @@ def describe_groups(test: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]
 
 
 def _binary_head(
-    head: str, test: pd.DataFrame, validation: pd.DataFrame, masks: Mapping[str, Bools], scorer: _Scorer, target: float
+    head: str,
+    test: pd.DataFrame,
+    validation: pd.DataFrame,
+    masks: Mapping[str, Bools],
+    answers: Answers,
+    judge: Judges,
+    target: float,
 ) -> dict[str, Any]:
-    thresholds, decided = decide(head, test, validation)
     result: dict[str, Any] = {
-        "threshold": {**thresholds, "chosen": "largest balanced accuracy on validation"},
+        "threshold": {**answers.threshold, "chosen": "largest balanced accuracy on validation"},
         "temperature": temperature(head, test, validation),
         "subsets": {},
     }
-    known = usable(test, head)
+    labelled = _labelled(test, head)
     for name, mask in masks.items():
-        rows = test.loc[mask & known]
-        labels, p = labels_of(rows, head), probabilities_of(rows, head)
-        entry: dict[str, Any] = {
-            "clips": len(rows),
+        at = known([answers], mask & labelled)
+        labels, p = labels_of(test.loc[at], head), answers.p[at]
+        result["subsets"][name] = _judged(head, test, mask, answers, judge) | {
             "positive": int(labels.sum()),
-            "without_label": int((mask & test[head].isna().to_numpy()).sum()),
-            "without_probability": int((mask & test[head].notna().to_numpy() & ~known).sum()),
-            "metrics": scorer.binary(rows, labels, p, decided[mask & known]),
+            "without_label": int((mask & ~labelled).sum()),
             "ece_if_calibrated": calibration_floor(p) if len(p) else None,
-            "uncalibrated": _uncalibrated(head, rows, labels, scorer),
+            "uncalibrated": {"reason": "no logits"},
         }
-        entry |= _apart(head, rows, p, scorer)
-        result["subsets"][name] = entry
-    result["abstention"] = abstention(head, test.loc[known], validation, target)
+        if answers.raw is not None and not np.isnan(answers.raw[at]).any():
+            raw = replace(answers, p=answers.raw).at(at)
+            result["subsets"][name]["uncalibrated"] = _plain(
+                judge(test.loc[at]).figures(labels, [raw], ("brier", "ece"))
+            )
+    everywhere = known([answers], labelled)
+    result["abstention"] = abstention(head, test.loc[everywhere], validation, target)
     if has_folds(test):
-        result["folds"] = fold_figures(head, test, decided)
+        result["folds"] = fold_figures(head, test, answers.decided)
     return result
 
 
 def _control(
-    name: str, control: pd.DataFrame, test: pd.DataFrame, validation: pd.DataFrame, scorer: _Scorer
+    head: str,
+    test: pd.DataFrame,
+    masks: Mapping[str, Bools],
+    answers: Answers,
+    fused: Answers | None,
+    judge: Judges,
 ) -> dict[str, Any]:
-    mine = control.loc[control["split"] == "test"].drop_duplicates("id")
-    row = ["id", "fold"] if "fold" in control and "fold" in validation else ["id"]
-    held_out = control.loc[control["split"] == "val"].drop_duplicates(row)
-    result: dict[str, Any] = {}
-    for head in BINARY_HEADS:
-        column = f"prob_{head}"
-        if column not in mine or mine[column].isna().all() or head not in test:
-            continue
-        # Labels, units and presence are the run's own, so that both systems are judged on the very same clips.
-        table = test.drop(columns=[column], errors="ignore").merge(mine[["id", column]], on="id", how="left")
-        table_val = validation.drop(columns=[column], errors="ignore").merge(
-            held_out[[*row, column]], on=row, how="left"
-        )
-        thresholds, decided = decide(head, table, table_val)
-        known, fused_known = usable(table, head), usable(test, head)
-        masks, _ = subsets_of(table)
-        _, fused_decided = decide(head, test, validation) if f"prob_{head}" in test else ({}, decided)
-        subsets: dict[str, Any] = {}
-        for subset, mask in masks.items():
-            rows = table.loc[mask & known]
-            subsets[subset] = {
-                "clips": len(rows),
-                "without_probability": int((mask & table[head].notna().to_numpy() & ~known).sum()),
-                "metrics": scorer.binary(
-                    rows, labels_of(rows, head), probabilities_of(rows, head), decided[mask & known]
-                ),
-            } | _apart(head, rows, probabilities_of(rows, head), scorer)
-            if f"prob_{head}" in test:
-                both = mask & known & fused_known
-                subsets[subset]["fused_minus_control"] = {"clips": int(both.sum())} | scorer.difference(
-                    test.loc[both],
-                    labels_of(test.loc[both], head),
-                    (probabilities_of(test.loc[both], head), fused_decided[both]),
-                    (probabilities_of(table.loc[both], head), decided[both]),
-                )
-        result[head] = {"threshold": thresholds, "subsets": subsets}
-        if has_folds(test):
-            result[head]["folds"] = fold_figures(head, table, decided)
-    if not result:
-        result["reason"] = f"control '{name}' has no test probabilities"
-    return _one_draw(result) if name in REDRAWN else result
+    result: dict[str, Any] = {"threshold": answers.threshold, "subsets": {}}
+    for name, mask in masks.items():
+        entry = result["subsets"][name] = _judged(head, test, mask, answers, judge)
+        if fused is not None:
+            at = known([answers, fused], mask & _labelled(test, head))
+            labels, own, sides = labels_of(test.loc[at], head), judge(test.loc[at]), ([fused.at(at)], [answers.at(at)])
+            less = {m: Figure.of(own.difference(m, labels, *sides, together=True)) for m in COMPARED}
+            entry["fused_minus_control"] = {"clips": len(labels)} | _plain(less)
+    if has_folds(test):
+        result["folds"] = fold_figures(head, test.assign(**{f"prob_{head}": answers.p}), answers.decided)
+    return result
+
+
+def _judged(head: str, test: pd.DataFrame, mask: Bools, answers: Answers, judge: Judges) -> dict[str, Any]:
+    """What is said of the model and of every control alike."""
+    wanted = mask & _labelled(test, head)
+    at = known([answers], wanted)
+    rows = test.loc[at]
+    return {
+        "clips": len(rows),
+        "without_probability": int((wanted & ~at).sum()),
+        "metrics": _plain(judge(rows).figures(labels_of(rows, head), [answers.at(at)], BINARY_METRICS)),
+    } | _apart(head, rows, answers.p[at], judge)
+
+
+def _labelled(test: pd.DataFrame, head: str) -> Bools:
+    return test[head].notna().to_numpy(dtype=bool)
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Figures of one training, which have no spread over seeds."""
+    return {name: figure.interval.as_dict() for name, figure in figures.items()}
 
 
 def _one_draw(control: dict[str, Any]) -> dict[str, Any]:
@@ -366,17 +310,7 @@ def _one_draw(control: dict[str, Any]) -> dict[str, Any]:
     return {key: _one_draw(entry) if isinstance(entry, dict) else entry for key, entry in control.items()}
 
 
-def _uncalibrated(head: str, rows: pd.DataFrame, labels: Bools, scorer: _Scorer) -> dict[str, Any]:
-    from scipy.special import expit
-
-    column = f"logit_{head}"
-    if column not in rows or rows[column].isna().any():
-        return {"reason": "no logits"}
-    p = expit(rows[column].to_numpy(dtype=np.float64))
-    return scorer.counted(("brier", "ece"), rows, lambda: probability_metrics(labels, p))
-
-
-def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[str, Any]:
+def _apart(head: str, rows: pd.DataFrame, p: Floats, judge: Judges) -> dict[str, Any]:
     """AUROC of opposite signs, and of mismatches that involve a zero, each against congruent clips alone.
 
     A corpus that is balanced for the whole label is not balanced for either part of it: a single modality can tell
@@ -385,13 +319,17 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[st
     other = BINARY_HEADS[head]
     positive = labels_of(rows, head)
     result: dict[str, Any] = {}
+
+    def area(labels: Bools, at: Bools) -> dict[str, Any]:
+        return judge(rows.loc[at]).ranking("auroc", labels[at], [p[at]]).interval.as_dict()
+
     labelled = "verbal_polarity" in rows and other in rows
     if labelled and (rows["verbal_polarity"].notna() & rows[other].notna()).any():
         said, shown = rows["verbal_polarity"].astype("Int64"), rows[other].astype("Int64")
-        known = (said.notna() & shown.notna()).to_numpy()
+        both = (said.notna() & shown.notna()).to_numpy()
         congruent = (said == shown).fillna(False).to_numpy(dtype=bool)
         opposite = (said * shown < 0).fillna(False).to_numpy(dtype=bool)
-        zero = positive & known & ~opposite & ~congruent
+        zero = positive & both & ~opposite & ~congruent
         warmth = ((said == 0) & (shown == 1)).fillna(False).to_numpy(dtype=bool)
     else:
         reason = "polarities are not known"
@@ -401,86 +339,82 @@ def _apart(head: str, rows: pd.DataFrame, p: Floats, scorer: _Scorer) -> dict[st
         result[key] = {
             "clips": int(kind.sum()),
             "congruent": int(congruent.sum()),
-            "auroc": scorer.ranking("auroc", rows.loc[at], kind[at], p[at]),
+            "auroc": area(kind, at),
         }
     if warmth.any():
+        everywhere = np.ones(len(rows), dtype=bool)
         result["unvoiced_warmth"] = {
             "clips": int(warmth.sum()),
-            "counted_as_incongruent": scorer.ranking("auroc", rows, positive | warmth, p),
-            "counted_as_congruent": scorer.ranking("auroc", rows, positive & ~warmth, p),
+            "counted_as_incongruent": area(positive | warmth, everywhere),
+            "counted_as_congruent": area(positive & ~warmth, everywhere),
         }
     return result
 
 
-def _type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
-    columns = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
-    return _choice(test.loc[mask], "incongruence_type", INCONGRUENCE_TYPES, columns, INCONGRUENCE_TYPES, scorer)
+def _type(rows: pd.DataFrame, judge: Judges) -> dict[str, Any]:
+    return _choice(rows, "type", *CHOICES["type"], judge)
 
 
-def _ether_type(test: pd.DataFrame, mask: Bools, scorer: _Scorer) -> dict[str, Any]:
+def _ether_type(rows: pd.DataFrame, judge: Judges) -> dict[str, Any]:
     """The same in E-THER's own view: as the model was asked for it, else summed from our types."""
-    rows = test.loc[mask]
     columns = {kind: f"prob_ether_type_{kind}" for kind in ETHER_TYPES}
-    if "incongruence_type" in rows:
-        rows = rows.assign(ether_type=rows["incongruence_type"].map(ETHER_OF_TYPE))
-    ours = [f"prob_type_{kind}" for kind in INCONGRUENCE_TYPES]
-    if not set(columns.values()) <= set(rows) and set(ours) <= set(rows):
-        summed = {
-            column: rows[[f"prob_type_{own}" for own, theirs in ETHER_OF_TYPE.items() if theirs == kind]].sum(
-                axis=1, skipna=False
-            )
-            for kind, column in columns.items()
-        }
-        rows = rows.assign(**summed)
-    return _choice(rows, "ether_type", ETHER_TYPES, list(columns.values()), ETHER_TYPES, scorer)
+    ours = {kind: [f"prob_type_{own}" for own, theirs in ETHER_OF_TYPE.items() if theirs == kind] for kind in columns}
+    if not set(columns.values()) <= set(rows) and {c for each in ours.values() for c in each} <= set(rows):
+        rows = rows.assign(**{columns[kind]: rows[each].sum(axis=1, skipna=False) for kind, each in ours.items()})
+    label, names, classes = CHOICES["ether_type"]
+    rows = rows.rename(columns={label: "ether_type"})
+    return _choice(rows, "ether_type", "ether_type", names, classes, judge)
 
 
-def _polarity(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, Any]:
-    label = POLARITY_COLUMN[modality]
-    present = f"present_{modality}"
-    rows = test.loc[test[present].fillna(False).astype(bool)] if present in test else test
-    columns = [f"prob_{label}_{name}" for name in POLARITY_NAMES]
-    return _choice(rows, label, POLARITIES, columns, POLARITY_NAMES, scorer)
+def _polarity(test: pd.DataFrame, modality: str, judge: Judges) -> dict[str, Any]:
+    head = POLARITY_COLUMN[modality]
+    return _choice(_present(test, modality), head, *CHOICES[head], judge)
 
 
-def _emotion(test: pd.DataFrame, modality: str, scorer: _Scorer) -> dict[str, Any]:
-    label, present = EMOTION_COLUMN[modality], f"present_{modality}"
-    rows = test.loc[test[present].fillna(False).astype(bool)] if present in test else test
+def _emotion(test: pd.DataFrame, modality: str, judge: Judges) -> dict[str, Any]:
+    label, rows = EMOTION_COLUMN[modality], _present(test, modality)
     if label in rows:
         rows = rows.assign(**{label: emotion_names(rows[label])})
-    return _choice(rows, label, EMOTIONS, [f"prob_{label}_{name}" for name in EMOTIONS], EMOTIONS, scorer)
+    return _choice(rows, label, label, EMOTIONS, {name: n for n, name in enumerate(EMOTIONS)}, judge)
+
+
+def _present(test: pd.DataFrame, modality: str) -> pd.DataFrame:
+    present = f"present_{modality}"
+    return test.loc[test[present].fillna(False).astype(bool)] if present in test else test
 
 
 def _choice(
-    rows: pd.DataFrame,
-    label: str,
-    values: Sequence[Any],
-    columns: Sequence[str],
-    names: Sequence[str],
-    scorer: _Scorer,
+    rows: pd.DataFrame, head: str, label: str, names: Sequence[str], classes: Mapping[Any, int], judge: Judges
 ) -> dict[str, Any]:
+    columns = [f"prob_{head}_{name}" for name in names]
     if label not in rows or any(column not in rows for column in columns):
         return {"clips": 0, "reason": f"no predictions or no labels of {label}"}
-    rows = rows.loc[rows[label].notna() & rows[list(columns)].notna().all(axis=1)]
-    codes = rows[label].map({value: index for index, value in enumerate(values)}).to_numpy(dtype=np.int64)
-    predicted = rows[list(columns)].to_numpy(dtype=np.float64).argmax(axis=1) if len(rows) else codes
+    rows = rows.loc[rows[label].notna() & rows[columns].notna().all(axis=1)]
+    codes = rows[label].map(classes).to_numpy(dtype=np.int64)
+    predicted = rows[columns].to_numpy(dtype=np.float64).argmax(axis=1) if len(rows) else codes
+    make = lambda: multiclass_metrics(codes, predicted, len(names))  # noqa: E731
     return {
         "clips": len(rows),
         "classes": list(names),
-        "metrics": scorer.counted(
-            ("macro_f1", "accuracy"), rows, lambda: multiclass_metrics(codes, predicted, len(names))
-        ),
+        "metrics": _counted(judge(rows), ("macro_f1", "accuracy"), make),
         "confusion": confusion_matrix(codes, predicted, len(names)).tolist(),
     }
 
 
-def _engagement(test: pd.DataFrame, scorer: _Scorer) -> dict[str, Any]:
+def _engagement(test: pd.DataFrame, judge: Judges) -> dict[str, Any]:
     if "engagement" not in test or "pred_engagement" not in test:
         return {"clips": 0, "reason": "no predictions or no labels of engagement"}
     rows = test.loc[test["engagement"].notna() & test["pred_engagement"].notna()]
     labels, predicted = (rows[c].to_numpy(dtype=np.float64) for c in ("engagement", "pred_engagement"))
-    figures = scorer.counted(("mae", "pearson"), rows, lambda: regression_metrics(labels, predicted))
+    figures = _counted(judge(rows), ("mae", "pearson"), lambda: regression_metrics(labels, predicted))
     return {"clips": len(rows), "metrics": figures}
+
+
+def _counted(judge: Judge, names: Sequence[str], make: Callable[[], Mapping[str, CountStatistic]]) -> dict[str, Any]:
+    def figure(name: str) -> Figure:
+        return judge.counted(lambda: [make()[name]])
+
+    return _plain({name: figure(name) for name in names})
 
 
 def _only(table: pd.DataFrame, column: str) -> int | None:

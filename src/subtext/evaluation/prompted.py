@@ -3,27 +3,14 @@ over wordings, which decides nothing.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from subtext.evaluation.calibration import calibrate, fit_bias_corrected
-from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.evaluate import BINARY_HEADS, CHOICES
 from subtext.evaluation.metrics import UndefinedMetricError, auroc
-from subtext.labels import ETHER_OF_TYPE, ETHER_TYPES, INCONGRUENCE_TYPES, POLARITIES, POLARITY_COLUMN, POLARITY_NAMES
-
-_POLARITY: Final = dict(zip(POLARITIES, range(3), strict=True))
-CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...], Mapping[Any, int]]]] = {
-    "type": ("incongruence_type", INCONGRUENCE_TYPES, {kind: n for n, kind in enumerate(INCONGRUENCE_TYPES)}),
-    "ether_type": (
-        "incongruence_type",
-        ETHER_TYPES,
-        {ours: ETHER_TYPES.index(theirs) for ours, theirs in ETHER_OF_TYPE.items()},
-    ),
-    **{column: (column, POLARITY_NAMES, _POLARITY) for column in POLARITY_COLUMN.values()},
-}
-"""Head that is a choice -> the label's column, the classes, and which class each value of the label is."""
 
 
 def classes_of(head: str) -> tuple[str, ...]:

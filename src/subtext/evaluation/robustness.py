@@ -10,7 +10,8 @@ Being a weighted sum of AUROCs on the same clips, it has an interval of the same
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,8 +19,9 @@ import pandas as pd
 
 from subtext.errors import RunError
 from subtext.evaluation.conditions import CLEAN, CONDITIONS
-from subtext.evaluation.intervals import Interval, Units, mean_of, ranking_interval
-from subtext.evaluation.metrics import Bools, Floats, Linearised, UndefinedMetricError, auroc
+from subtext.evaluation.intervals import Units
+from subtext.evaluation.judge import Judge
+from subtext.evaluation.metrics import Bools, Floats, Linearised, auroc
 
 POINT_COLUMNS: Final = (
     "condition",
@@ -141,7 +143,7 @@ class RobustnessCurves:
         rows: list[dict[str, Any]] = []
         for name, strength in [(CLEAN, 0.0), *self.points]:
             level = CONDITIONS[name].level(strength) if name in CONDITIONS else strength
-            found = self._figure("auroc", lambda rows, n=name, s=strength: self.at(n, s, rows))
+            found = self._figure("auroc", partial(self.at, name, strength))
             shares = {"judged": self._judged[(name, strength)], "present": self._present[(name, strength)]}
             rows.append({"condition": name, "strength": strength, "level": level, **shares, **found})
         return pd.DataFrame(rows, columns=list(POINT_COLUMNS))
@@ -153,13 +155,13 @@ class RobustnessCurves:
             strengths: by condition, those that count; a condition without any has no row. All where None.
         """
         rows: list[dict[str, Any]] = []
-        clean = self._figure("auroc", lambda rows: self.at(CLEAN, 0.0, rows))["auroc"]
+        clean = self._figure("auroc", partial(self.at, CLEAN, 0.0))["auroc"]
         for name in self.conditions:
             only = None if strengths is None else strengths.get(name, ())
             curve = self._counted(name, only)
             if len(curve) < 2:
                 continue
-            found = self._figure("area", lambda rows, n=name, o=only: self.area(n, rows, o))
+            found = self._figure("area", partial(self.area, name, strengths=only))
             told = " ".join(f"{strength:g}" for strength, _ in curve)
             rows.append({"condition": name, "strengths": told, "clean": clean, **found})
         return pd.DataFrame(rows, columns=list(AREA_COLUMNS))
@@ -168,23 +170,17 @@ class RobustnessCurves:
         curve = self.curve(condition)
         return curve if strengths is None else [curve[0], *(pair for pair in curve[1:] if pair[0] in strengths)]
 
-    def _figure(self, name: str, estimates: Any) -> dict[str, Any]:
-        try:
-            each = estimates(None)
-        except UndefinedMetricError as error:
-            interval, values = Interval(None, reason=str(error)), []
-        else:
-            interval = ranking_interval(mean_of(each), self.units, lambda rows: mean_of(estimates(rows)).value)
-            values = [estimate.value for estimate in each]
+    def _figure(self, name: str, estimates: Callable[[Bools], Sequence[Linearised]]) -> dict[str, Any]:
+        figure = Judge(self.units).ranked(estimates)
         return {
-            name: interval.value,
-            "low": interval.low,
-            "high": interval.high,
-            "few": interval.rests_on_few,
-            "seed_sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            name: figure.interval.value,
+            "low": figure.interval.low,
+            "high": figure.interval.high,
+            "few": figure.interval.rests_on_few,
+            "seed_sd": figure.seed_sd,
             "seeds": len(self._scores[(CLEAN, 0.0)]),
             "clips": len(self.clips),
-            "reason": interval.reason,
+            "reason": figure.interval.reason,
         }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS
+from subtext.evaluation.judge import Answers
 from subtext.labels import MODALITIES
 
 
@@ -77,6 +78,36 @@ def shared_clips(systems: Sequence[System], groups: Sequence[str]) -> pd.DataFra
     return clips[keep].reset_index()
 
 
+def answers_of(system: System, clips: pd.DataFrame, head: str, control: str | None = None) -> list[Answers]:
+    """What a system's runs, or a control of each, say of the shared clips; of those runs that say something."""
+    found = []
+    for run in system.runs:
+        rows = None if control is None or run.controls is None else run.controls[run.controls["control"] == control]
+        if control is None or rows is not None:
+            found.append(Answers.of(run.predictions, head, clips["id"], rows))
+    return [answers for answers in found if answers is not None and not np.isnan(answers.p).all()]
+
+
+def controls_of(
+    systems: Sequence[System], clips: pd.DataFrame, head: str
+) -> tuple[dict[str, dict[str, list[Answers]]], list[str]]:
+    """System -> control -> what it says in every seed; and which controls have no mean for want of some seeds."""
+    found: dict[str, dict[str, list[Answers]]] = {}
+    notes = []
+    for system in systems:
+        names = {
+            str(name) for run in system.runs if run.controls is not None for name in run.controls["control"].unique()
+        }
+        for name in sorted(names, key=lambda name: (CONTROLS.index(name) if name in CONTROLS else len(CONTROLS), name)):
+            answers = answers_of(system, clips, head, name)
+            if len(answers) == len(system.runs):
+                found.setdefault(system.name, {})[name] = answers
+            elif answers:
+                runs = f"{len(answers)} of {len(system.runs)} runs"
+                notes.append(f"{head}: control {name} of {system.name} stands in {runs}")
+    return found, notes
+
+
 def _test(run: TrainedRun) -> pd.DataFrame:
     test = run.predictions.loc[run.predictions["split"] == "test"]
     if test.empty:
@@ -108,8 +139,8 @@ def _same_clips(
         if len(different):
             clip = clips.index[different[0]]
             raise RunError(
-                f"runs {first.label} and {run.label} differ in '{column}' of {len(different)} test clips, such as "
-                f"'{clip}' ({ours[clip]} and {theirs[clip]}); {remedy}"
+                f"runs {first.label} and {run.label} were tested on different clips: they differ in '{column}' of "
+                f"{len(different)}, such as '{clip}' ({ours[clip]} and {theirs[clip]}); {remedy}"
             )
 
 

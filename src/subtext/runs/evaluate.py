@@ -11,7 +11,7 @@ from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
 from subtext.evaluation.prompted import answer_notes
-from subtext.evaluation.seeds import Run, per_seed_rows, pool_seeds
+from subtext.evaluation.seeds import EvaluatedRun, per_seed_rows, pool_seeds
 from subtext.runs.folder import RunFile, RunFolder, check_out
 
 _FREE: Final = ("seed", "encoders", "resume", "overwrite", "workers", "debug", "paths", "folder", "logger")
@@ -98,7 +98,9 @@ def evaluate_seeds(
         metrics = _evaluate_run(folder, units, n_bootstrap=n_bootstrap, seed=seed)
         units = list(metrics["groups"])
         run = RunFolder(folder)
-        runs.append(Run(folder.name, run.predictions(), run.controls(), metrics))
+        runs.append(
+            EvaluatedRun(folder.name, metrics["seed"], run.predictions(), run.controls(), folder, metrics=metrics)
+        )
     pooled = pool_seeds(runs, units or ())
     pooled |= {name: runs[0].metrics[name] for name in ("labels", "question") if name in runs[0].metrics}
     target = RunFolder(out)
@@ -109,7 +111,7 @@ def evaluate_seeds(
         if RunFolder(folders[0]).is_begun:
             target.write_text(RunFile.CONFIG, RunFolder(folders[0]).file(RunFile.CONFIG).read_text(encoding="utf-8"))
     target.write_json(
-        RunFile.RUNS, {run.name: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
+        RunFile.RUNS, {run.label: _made(RunFolder(folder)) for run, folder in zip(runs, folders, strict=True)}
     )
     target.write_json(RunFile.METRICS, pooled)
     return pooled

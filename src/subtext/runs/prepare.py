@@ -282,6 +282,7 @@ class Prepared:
             data = self.load(self.index, self.cache, list(self.encoders))
             for encoder in self.encoders.values():
                 encoder.to("cpu")  # the trainer moves the model itself
+            self._tell_long_streams()
             if task["rows"] == "streams":
                 data = data.as_single_streams(self.asked)
             # One speaker may be all of a fold's test split, and is pooled with the others.
@@ -296,17 +297,16 @@ class Prepared:
         if self._splits is not None:
             table = table[table["split"].isin(list(self._splits))]
         encoders = {m: self.encoders[m] for m in modalities}
-        limits = self.settings["task"]["max_steps"]
-        data = load_clips(table, index, cache, encoders, limits)
-        for modality in data.streams:
-            long = int((index.table.loc[index.table["modality"] == modality, "n_steps"] > limits[modality]).sum())
+        return load_clips(table, index, cache, encoders, self.settings["task"]["max_steps"])
+
+    def _tell_long_streams(self) -> None:
+        found, limits = self.index.table, self.settings["task"]["max_steps"]
+        for modality in self.encoders:
+            long = int((found.loc[found["modality"] == modality, "n_steps"] > limits[modality]).sum())
             if long:
                 kept = "their middle is used" if modality == "prosody" else "evenly spaced steps are used"
-                log.warning(
-                    *("%d %s streams are longer than task.max_steps.%s=%d steps; %s", long, modality),
-                    *(modality, limits[modality], kept),
-                )
-        return data
+                limit = f"task.max_steps.{modality}={limits[modality]}"
+                log.warning("%d %s streams are longer than %s steps; %s", long, modality, limit, kept)
 
     def classifier(self, encoders: Mapping[str, Encoder] | None = None) -> IncongruenceClassifier:
         """An untrained classifier; with an encoder stage, it begins where that ended.

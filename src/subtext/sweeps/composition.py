@@ -23,6 +23,8 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
         ConfigError: a choice does not exist, or a key is not in the configuration of a choice.
     """
     names = {entry.name for entry in space.entries if set(entry.keys) & set(groups)}
+    others = [entry for entry in space.entries if entry.name not in names]
+    undecided = {entry.name for entry in others}
     seen: set[str] = set()
     for number, point in enumerate(space.combinations(names)):
         fresh = {f"{name}={value}" for name, value in point.items()} - seen
@@ -34,11 +36,9 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
             config = composition.config(chosen)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-        for entry in space.entries:
-            if entry.name in names or not space.may_be_active(entry, point, names):
-                continue
+        for entry in others:
             for key in entry.keys:
-                if not _exists(config, key):
+                if space.is_active(entry, point, undecided) and not _exists(config, key):
                     choice = " ".join(f"{group}={value}" for group, value in chosen.items())
                     group = key.rpartition(".")[0].replace(".", "/")
                     file = f" ({group}/{chosen[group]}.yaml)" if group in chosen else ""

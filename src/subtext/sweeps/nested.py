@@ -14,8 +14,8 @@ from typing import Any, Final
 from subtext.errors import ConfigError, SweepError
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import train_folds
-from subtext.sweeps.sweep import alone, note_winner, refit_seeds_of, run_sweep
-from subtext.sweeps.winner import WINNER
+from subtext.sweeps.sweep import refit_seeds_of, run_sweep
+from subtext.sweeps.winner import WINNER, alone, facts_of, note_winner, refit
 from subtext.sweeps.workers import Plan
 
 log = logging.getLogger(__name__)
@@ -25,26 +25,23 @@ WINNERS: Final = "winners.json"
 
 
 def run_nested(
-    plan_of: Callable[[int, Path], Plan],
+    plan_of: Callable[[Path, int], Plan],
     base: Callable[[int], dict[str, Any]],
     folder: Path,
     *,
     folds: int,
     refit_seeds: int,
     save_as: str | None,
-) -> int:
+) -> None:
     """Search in every fold, then train and test each fold with its own winner.
 
     Args:
-        plan_of: the plan of one fold's study, in a folder.
+        plan_of: the plan of a study in a folder, of a fold.
         base: the configuration of the whole with a given seed, which the pooled runs hold.
         folder: of the sweep; the fold's studies are in `folds/K`, the pooled runs in `winner/seed-N`.
         folds: how many there are.
         refit_seeds: how many fresh seeds the winners are trained with; 0: none.
         save_as: must be None, there being no single winner.
-
-    Returns:
-        The exit code.
 
     Raises:
         ConfigError: `save_as` names an experiment.
@@ -57,28 +54,22 @@ def run_nested(
         )
     plans = []
     for fold in range(folds):
-        plan = plan_of(fold, folder / RunFile.FOLDS / str(fold))
+        plan = plan_of(folder / RunFile.FOLDS / str(fold), fold)
         plan = replace(plan, name=f"{plan.name}-fold-{fold}")
         plans.append(plan)
         log.info("fold %d of %d", fold + 1, folds)
-        code = run_sweep(plan, refit_seeds=0, save_as=None)
-        if code:
-            return code
+        run_sweep(plan, refit_seeds=0, save_as=None)
     if not refit_seeds:
-        return 0
+        return
     winners = [_best(plan) for plan in plans]
     if any(winner is None for winner in winners):
         log.info("Other sessions run trials still; the last one refits the winners")
-        return 0
+        return
     with alone(plans[0].open()) as nobody_else:
-        if not nobody_else:
-            log.info("Another session refits the winners")
-            return 0
-        target = folder / WINNER
-        note_winner(target, WINNERS, {str(fold): winner for fold, winner in enumerate(winners)})
-        _refit(plans, base, target, refit_seeds_of(plans[0], refit_seeds))
+        if nobody_else:
+            note_winner(folder / WINNER, WINNERS, {str(fold): winner for fold, winner in enumerate(winners)})
+            _refit(plans, base, folder / WINNER, refit_seeds_of(plans[0], refit_seeds))
     log.info("Sweep folder: %s", folder)
-    return 0
 
 
 def _best(plan: Plan) -> dict[str, Any] | None:
@@ -89,23 +80,19 @@ def _best(plan: Plan) -> dict[str, Any] | None:
     best = sweep.best()
     if best is None:
         raise SweepError(f"no trial of {plan.name} completed; correct that and begin anew by name=")
-    return {"trial": best.number, "params": best.params, "values": best.values}
+    return facts_of(best)
 
 
 def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder: Path, seeds: Sequence[int]) -> None:
-    from subtext.runs.evaluate import evaluate_seeds
-
     compositions = [plan.compose() for plan in plans]
     params = [(_best(plan) or {})["params"] for plan in plans]
-    for seed in seeds:
-        run = RunFolder(folder / f"seed-{seed}", plans[0].trust)
-        if run.is_finished:
-            continue
-        log.info("winners: seed %d", seed)
+
+    def train_with(seed: int, run: RunFolder) -> None:
         train_folds(
             base(seed),
-            run,
+            RunFolder(run.path, plans[0].trust),
             resume=run.is_begun,
-            of_fold=lambda fold, seed=seed: plans[fold].settings(compositions[fold], params[fold], seed),  # type: ignore[misc]
+            of_fold=lambda fold: plans[fold].settings(compositions[fold], params[fold], seed),
         )
-    evaluate_seeds([folder / f"seed-{seed}" for seed in seeds], folder)
+
+    refit(train_with, folder, seeds)

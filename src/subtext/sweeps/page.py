@@ -27,7 +27,7 @@ from subtext.sweeps.figures import (
     strategy_of,
     sweep_figures,
 )
-from subtext.sweeps.study import LEASE, REQUEUED, SAME_AS
+from subtext.sweeps.study import REQUEUED, SAME_AS, WORKER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,7 @@ def trials_table(study: Study) -> "pd.DataFrame":
     begins = ("number", "counted", "state", "value", "params_", "user_attrs_", "datetime_", "duration")
     columns = [str(column) for begin in begins for column in table if str(column).startswith(begin)]
     # Where a worker ran is of no account, and names a machine.
-    table = table[[column for column in columns if column != f"user_attrs_{LEASE}"]]
+    table = table[[column for column in columns if column != f"user_attrs_{WORKER}"]]
     return table.map(lambda value: json.dumps(value) if isinstance(value, (list, dict)) else value)
 
 

@@ -127,18 +127,23 @@ class Space:
                 return _among(self._constants.get(key), wanted)
         return any(_has(entry, value) for entry in there for value in wanted)
 
-    def is_active(self, entry: Entry, point: Point) -> bool:
-        """Whether an entry is searched, given the values of those before it."""
-        return all(self._holds(key, wanted, point) for key, wanted in entry.when.items())
+    def is_active(self, entry: Entry, point: Point, undecided: Collection[str] = ()) -> bool:
+        """Whether an entry is searched, given the values of those before it.
 
-    def _holds(self, key: str, wanted: Sequence[Value], point: Point) -> bool:
-        if key in point:
-            return _among(point[key], wanted)
-        for entry in self._setters.get(key, ()):
-            if entry.name in point:
-                return _among(point[entry.name], wanted)
-        if any(entry.name == key for entry in self.entries):
-            return False
+        Args:
+            entry: of the space.
+            point: values so far.
+            undecided: names of entries that may have any value yet, or none: conditions on them count as met.
+        """
+        return all(self._holds(key, wanted, point, undecided) for key, wanted in entry.when.items())
+
+    def _holds(self, key: str, wanted: Sequence[Value], point: Point, undecided: Collection[str]) -> bool:
+        names = [key, *(entry.name for entry in self._setters.get(key, ()))]
+        for name in names:
+            if name in point:
+                return _among(point[name], wanted)
+        if any(name in undecided for name in names):
+            return True
         return key in self._constants and _among(self._constants[key], wanted)
 
     def walk(self, suggest: Callable[[Entry], Value]) -> dict[str, Value]:
@@ -153,26 +158,19 @@ class Space:
         """The keys of the configuration that a point sets."""
         return {key: _tidy(point[e.name], e) for e in self.entries if e.name in point for key in e.keys}
 
-    def distributions(self, point: Point) -> dict[str, BaseDistribution]:
-        """The distributions of a point's values."""
-        return {entry.name: entry.distribution for entry in self.entries if entry.name in point}
-
     def points(self) -> list[dict[str, Value]] | None:
         """Every point; None where there are endlessly many, or more than can be counted out."""
         points: list[dict[str, Value]] = [{}]
         for entry in self.entries:
-            values = entry.values()
-            grown = []
-            for point in points:
-                if not self.is_active(entry, point):
-                    grown.append(point)
-                elif values is None:
-                    return None
-                else:
-                    grown += [{**point, entry.name: value} for value in values]
-                if len(grown) > MOST_POINTS:
-                    return None
-            points = grown
+            active = [self.is_active(entry, point) for point in points]
+            values = entry.values() if any(active) else []
+            if values is None or len(points) + sum(active) * (len(values) - 1) > MOST_POINTS:
+                return None
+            points = [
+                {**point, **more}
+                for point, searched in zip(points, active, strict=True)
+                for more in ([{entry.name: value} for value in values] if searched else [{}])
+            ]
         return points
 
     def endless(self) -> list[str]:
@@ -180,44 +178,29 @@ class Space:
         return [entry.name for entry in self.entries if entry.values() is None]
 
     def combinations(self, names: Collection[str]) -> Iterator[dict[str, Value]]:
-        """Every combination of some entries' values that conditions among these entries allow."""
-        chosen = [entry for entry in self.entries if entry.name in names]
+        """Every combination of some entries' values that conditions allow, whatever the other entries' values are."""
+        undecided = {entry.name for entry in self.entries} - set(names)
 
         def grow(point: dict[str, Value], rest: Sequence[Entry]) -> Iterator[dict[str, Value]]:
             if not rest:
                 yield point
-                return
-            entry = rest[0]
-            inner = {k: v for k, v in entry.when.items() if k in names}
-            if not all(self._holds(key, wanted, point) for key, wanted in inner.items()):
+            elif self.is_active(rest[0], point, undecided):
+                for value in rest[0].values() or ():
+                    yield from grow({**point, rest[0].name: value}, rest[1:])
+            else:
                 yield from grow(point, rest[1:])
-                return
-            for value in entry.values() or ():
-                yield from grow({**point, entry.name: value}, rest[1:])
 
-        yield from grow({}, chosen)
-
-    def may_be_active(self, entry: Entry, point: Point, decided: Collection[str]) -> bool:
-        """Whether an entry can be searched, where only the entries named in `decided` have values yet."""
-        open_names = {e.name for e in self.entries} - set(decided)
-        for key, wanted in entry.when.items():
-            setters = {e.name for e in self._setters.get(key, ())} | {key}
-            if setters & open_names and not setters & set(point):
-                continue
-            if not self._holds(key, wanted, point):
-                return False
-        return True
+        yield from grow({}, [entry for entry in self.entries if entry.name in names])
 
     def as_dict(self) -> dict[str, Any]:
         """The space as plain values, to compare it with another one."""
         plain = {}
         for entry in self.entries:
-            kind = type(entry.distribution).__name__.removesuffix("Distribution").lower()
             about = {key: value for key, value in vars(entry.distribution).items() if not key.startswith("_")}
             if isinstance(entry.distribution, CategoricalDistribution):
                 about = {"choices": list(entry.distribution.choices)}
             plain[entry.name] = {
-                "kind": kind,
+                "kind": type(entry.distribution).__name__.removesuffix("Distribution").lower(),
                 **about,
                 "keys": list(entry.keys),
                 "when": {key: list(values) for key, values in entry.when.items()},

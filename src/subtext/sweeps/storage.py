@@ -1,14 +1,19 @@
-"""Where a study is kept, and the lock under which a session takes its next trial."""
+"""Where a study is kept, the lock under which a session takes a trial, and the signs that who runs one still lives."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import logging
 import os
+import socket
+import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -18,11 +23,15 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 
 from subtext.errors import ConfigError
 
+LEASE_SECONDS: Final = 180.0
+"""After so long without a sign of life a process on another machine counts as dead."""
+BEAT_SECONDS: Final = 30.0
+"""Between signs of life."""
+_LOCK_TIMEOUT: Final = 60
+"""Seconds that a session waits for another one that writes."""
 _JOURNAL: Final = ".journal"
 _NETWORK_JOURNAL: Final = ".log"
 _SQLITE: Final = (".db", ".sqlite", ".sqlite3")
-_WAIT: Final = 60
-"""Seconds that a session waits for another one that writes."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,8 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     place = str(_default(folder)) if where is None else str(where)
     scheme = place.partition(":")[0].partition("+")[0] if "://" in place else None
     suffix = Path(place).suffix.lower()
-    if scheme is None and suffix == _JOURNAL:
-        return _journal(Path(place))
-    if scheme is None and suffix == _NETWORK_JOURNAL:
-        return _network_journal(Path(place))
+    if scheme is None and suffix in (_JOURNAL, _NETWORK_JOURNAL):
+        return _journal(Path(place).resolve(), on_network=suffix == _NETWORK_JOURNAL)
     if scheme is None and suffix in _SQLITE:
         return _sqlite(f"sqlite:///{Path(place).resolve()}", Path(place))
     if scheme == "sqlite":
@@ -75,10 +82,20 @@ def open_storage(where: str | None, folder: Path, study: str) -> Storage:
     )
 
 
+def quiet_optuna() -> None:
+    """Leave it to the sweep to say what happens: Optuna would say it again, and warn of what is experimental in it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 def _default(folder: Path) -> Path:
     """A journal, which TPE reads faster than SQLite; but a sweep that was begun in SQLite goes on there."""
     journal, former = folder / "study.journal", folder / "study.db"
     return former if former.exists() and not journal.exists() else journal
+
+
+# -- journals ----------------------------------------------------------------------------------------------------------
 
 
 class _Journal(BaseJournalBackend):
@@ -115,53 +132,38 @@ def _cut_to_whole_lines(journal: IO[bytes]) -> None:
         journal.truncate(journal.read().rfind(b"\n") + 1)
 
 
-def _check_journal(file: Path) -> None:
+def _journal(file: Path, *, on_network: bool) -> Storage:
     begin = b'{"op_code"'
-    if file.exists():
-        with file.open("rb") as journal:
-            found = journal.read(len(begin))
-        if not begin.startswith(found):
-            raise ConfigError(f"the storage {file} is no journal of Optuna's; give another file by storage=")
-
-
-def _journal(file: Path) -> Storage:
-    file = file.resolve()
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
-        _check_journal(file)
-        storage = JournalStorage(_Journal(file))
-    # Not .lock, which is that of Optuna's own for whoever writes with it.
-    return Storage(storage, _lock_file(file.with_name(f"{file.name}.claim")), str(file))
+        with file.open("a+b") as journal:
+            journal.seek(0)
+            if not begin.startswith(journal.read(len(begin))):
+                raise ConfigError(f"the storage {file} is no journal of Optuna's; give another file by storage=")
+        backend: BaseJournalBackend = _Journal(file)
+        # Not .lock, which is that of Optuna's own for whoever writes with it.
+        lock = partial(_file_lock, file.with_name(f"{file.name}.claim"))
+        if on_network:
+            # Unlike those of the system and of SQLite, these locks work on network file systems. A lock whose owner
+            # was killed is broken after the grace period.
+            backend = JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file)))
+            lock = partial(_open_lock, JournalFileOpenLock(f"{file}.claim", grace_period=_LOCK_TIMEOUT))
+        return Storage(JournalStorage(backend), lock, str(file))
 
 
-def _network_journal(file: Path) -> Storage:
-    # Unlike those of the system and of SQLite, these locks work on network file systems. A lock whose owner was killed
-    # is broken after the grace period.
-    with _said(str(file)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _check_journal(file)
-        backend = JournalFileBackend(str(file), lock_obj=JournalFileOpenLock(str(file)))
-        storage = JournalStorage(backend)
-    claims = JournalFileOpenLock(f"{file}.claim", grace_period=_WAIT)
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        claims.acquire()
-        try:
-            yield
-        finally:
-            claims.release()
-
-    return Storage(storage, lock, str(file))
+@contextmanager
+def _open_lock(lock: JournalFileOpenLock) -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _lock_file(file: Path) -> Callable[[], AbstractContextManager[None]]:
-    @contextmanager
-    def lock() -> Iterator[None]:
-        with file.open("a") as held, _alone(held):
-            yield
-
-    return lock
+@contextmanager
+def _file_lock(file: Path) -> Iterator[None]:
+    with file.open("a") as held, _alone(held):
+        yield
 
 
 @contextmanager
@@ -176,14 +178,17 @@ def _alone(file: IO[Any]) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
+# -- databases ---------------------------------------------------------------------------------------------------------
+
+
 def _sqlite(address: str, file: Path) -> Storage:
     import sqlalchemy
 
-    lock = _lock_file(file.with_name(f"{file.name}.lock"))
+    lock = partial(_file_lock, file.with_name(f"{file.name}.lock"))
     with _said(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
         with lock():
-            storage = RDBStorage(address, engine_kwargs={"connect_args": {"timeout": _WAIT}})
+            storage = RDBStorage(address, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT}})
             sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
             storage.engine.dispose()  # what it has opened so far has not heard of this
     return Storage(storage, lock, str(file))
@@ -262,8 +267,69 @@ def _said(shown: str) -> Iterator[None]:
         ) from error
 
 
-def quiet_optuna() -> None:
-    """Leave it to the sweep to say what happens: Optuna would say it again, and warn of what is experimental in it."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+# -- signs of life -----------------------------------------------------------------------------------------------------
+
+
+def own_lease() -> dict[str, Any]:
+    """A sign of life of this process."""
+    pid = os.getpid()
+    return {"machine": _this_machine(), "pid": pid, "start": _start_of(pid), "beat": time.time()}
+
+
+def is_alive(lease: Mapping[str, Any]) -> bool:
+    """Whether the process that gave a sign of life still lives.
+
+    On this machine its number tells; of another machine's it is not known until its lease is over.
+    """
+    if lease.get("machine") != _this_machine():
+        return time.time() - float(lease.get("beat", 0)) < LEASE_SECONDS
+    pid = int(lease.get("pid", 0))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return lease.get("start") is None or _start_of(pid) == lease["start"]
+
+
+@contextmanager
+def signs_of_life(give: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Give signs of life from a thread until left.
+
+    Args:
+        give: writes one; an error in it (the trial was taken over, the server is away) is left to the work itself.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_SECONDS):
+            with contextlib.suppress(Exception):
+                give(own_lease())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@cache
+def _this_machine() -> str:
+    # Containers may share a host name, and not see each other's processes.
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+        parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
+    return "/".join(parts)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a living process began, in ticks since the machine did: tells it from a later one with its number."""
+    with contextlib.suppress(OSError, IndexError):
+        # The name, in parentheses, may itself hold spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # ended, but not yet fetched by its parent
+    return None

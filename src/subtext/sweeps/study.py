@@ -1,26 +1,26 @@
 """A sweep's study: what is searched and how, the next trial to run, and what became of it."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from subtext.core.building import build, locate
 from subtext.core.targets import renamed
 from subtext.errors import ConfigError, TrustError
 from subtext.sweeps.cma_state import check_state
-from subtext.sweeps.grid import GridSampler
-from subtext.sweeps.leases import is_alive, own_lease
+from subtext.sweeps.samplers import GridSampler, build_pruner, build_sampler, seed_at
 from subtext.sweeps.space import Point, Space, point_key, suggest
-from subtext.sweeps.storage import Storage
+from subtext.sweeps.storage import Storage, is_alive, own_lease
 
 # Attributes that a trial carries, besides those of the objective.
-LEASE: Final = "worker"
+WORKER: Final = "worker"
+"""The last sign of life of the process that runs it."""
 REQUEUED: Final = "requeued"
 """On a trial whose process died: its point waits again under another number, and this one counts for nothing."""
 RETRY_OF: Final = "retry_of"
@@ -54,68 +54,77 @@ Nothing = Literal["done", "exhausted", "failures"]
 """Why there is no further trial: all were taken, every point of the space was, or too many failed."""
 
 
-@dataclass
-class Sweep:
-    """One study in one storage, as every process that works on it sees it.
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a study searches, and how.
 
     Attributes:
         name: of the study.
-        storage: where it is.
         space: what is searched.
         objectives: figure -> maximize or minimize.
         sampler: node of the configuration.
         pruner: node of the configuration.
         trials: how many are wanted in all.
         max_failures: more failures than these stop it; null: none do.
-        seed: of the samplers.
+        study_seed: of the samplers.
         definition: what must be the same whenever the study goes on.
     """
 
     name: str
-    storage: Storage
     space: Space
     objectives: Mapping[str, str]
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
     trials: int
     max_failures: int | None
-    seed: int
-    definition: Mapping[str, Any] = field(default_factory=dict)
-    study: optuna.Study = field(init=False)
-    _points: dict[tuple[tuple[str, str], ...], dict[str, Any]] | None = field(init=False)
+    study_seed: int
+    definition: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        points = self.space.points()
+
+class Sweep:
+    """One study in one storage, as every process that works on it sees it.
+
+    Args:
+        search: what it searches.
+        storage: where it is.
+
+    Raises:
+        ConfigError: the sampler or the pruner cannot be used, or the study was begun with other settings.
+        TrustError: the storage holds what this package would not have written.
+    """
+
+    def __init__(self, search: Search, storage: Storage) -> None:
+        self.search = search
+        self.storage = storage
+        points = search.space.points()
         self._points = None if points is None else {point_key(point): point for point in points}
         sampler = self._sampler(0)
         if isinstance(sampler, GridSampler) and self._points is None:
-            endless = self.space.endless()
-            what = (
-                f"{endless[0]} has endlessly many values; give it choices or a step"
-                if endless
-                else "it has too many points"
-            )
+            what = "it has too many points"
+            if endless := search.space.endless():
+                what = f"{endless[0]} has endlessly many values; give it choices or a step"
             raise ConfigError(f"sampler=grid cannot go over this space: {what}, or take another sampler")
-        if isinstance(sampler, CmaEsSampler) and len(self.objectives) > 1:
+        if isinstance(sampler, CmaEsSampler) and len(search.objectives) > 1:
             raise ConfigError("sampler=cmaes knows one objective only; take sampler=nsga2 or sampler=tpe for several")
-        with self.storage.lock():
-            self._forget_if_empty()
+        definition = json.loads(json.dumps(dict(search.definition), default=str))
+        with storage.lock():
+            self._forget_if_empty(definition)
             self.study = optuna.create_study(
-                study_name=self.name,
-                storage=self.storage.optuna,
-                directions=[optuna.study.StudyDirection[way.upper()] for way in self.objectives.values()],
+                study_name=search.name,
+                storage=storage.optuna,
+                directions=[StudyDirection[way.upper()] for way in search.objectives.values()],
                 sampler=sampler,
-                pruner=build_pruner(self.pruner),
+                pruner=build_pruner(search.pruner),
                 load_if_exists=True,
             )
-            self._agree()
+            self._agree(definition)
             for trial in self.study.get_trials(deepcopy=False):
-                check_state(trial.system_attrs, self.storage.shown)
+                check_state(trial.system_attrs, storage.shown)
                 self._check_point(trial)
 
     def _check_point(self, trial: FrozenTrial) -> None:
         """Refuse values from elsewhere than the space: the winner's become settings, and those may be code."""
-        own = {entry.name: entry.distribution for entry in self.space.entries}
+        own = {entry.name: entry.distribution for entry in self.search.space.entries}
         strange = [name for name, distribution in trial.distributions.items() if own.get(name) != distribution]
         if strange:
             raise TrustError(
@@ -123,40 +132,34 @@ class Sweep:
                 "nothing of it was used. Begin another study by name="
             )
 
-    def _mine(self) -> Any:
-        return json.loads(json.dumps(dict(self.definition), default=str))
-
-    def _forget_if_empty(self) -> None:
+    def _forget_if_empty(self, mine: Any) -> None:
         """Remove a study of other settings that never came to a trial, as when these were wrong."""
         storage = self.storage.optuna
         for study in storage.get_all_studies():
             before = renamed(study.user_attrs.get(_DEFINITION))
-            other = study.study_name == self.name and before not in (None, self._mine())
+            other = study.study_name == self.search.name and before not in (None, mine)
             if other and not storage.get_n_trials(study._study_id):
                 storage.delete_study(study._study_id)
 
-    def _agree(self) -> None:
+    def _agree(self, mine: Any) -> None:
         """Keep the definition with the study; refuse to go on with another one."""
-        mine = self._mine()
         before = renamed(self.study.user_attrs.get(_DEFINITION))
+        begun = f"the study '{self.search.name}' in {self.storage.shown} was"
         if before is None:
             if self.study.get_trials(deepcopy=False):
-                raise ConfigError(
-                    f"the study '{self.name}' in {self.storage.shown} was not made by subtext-sweep; choose another "
-                    "name="
-                )
-            self.study.set_metric_names(list(self.objectives))
+                raise ConfigError(f"{begun} not made by subtext-sweep; choose another name=")
+            self.study.set_metric_names(list(self.search.objectives))
             self.study.set_user_attr(_DEFINITION, mine)
         elif before != mine:
             raise ConfigError(
-                f"the study '{self.name}' in {self.storage.shown} was begun with other settings: "
-                f"{'; '.join(_differences(before, mine))}. Go on with those, or begin another study by name="
+                f"{begun} begun with other settings: {'; '.join(_differences(before, mine))}. Go on with those, or "
+                "begin another study by name="
             )
-        elif self.study.metric_names not in (None, list(self.objectives)):
+        elif self.study.metric_names not in (None, list(self.search.objectives)):
             # Two mappings are equal in any order, but a trial's values have only one.
             raise ConfigError(
-                f"the study '{self.name}' in {self.storage.shown} was begun with the objectives in the order "
-                f"{', '.join(self.study.metric_names or ())}. Go on with that, or begin another study by name="
+                f"{begun} begun with the objectives in the order {', '.join(self.study.metric_names or ())}. Go on "
+                "with that, or begin another study by name="
             )
 
     # -- taking a trial -----------------------------------------------------------------------------------------------
@@ -170,59 +173,55 @@ class Sweep:
                 if claim is not None:
                     return claim
             # The sampler comes back to the same points, as it may in a small space.
-            claim = self._next(fresh=True)
-            return "exhausted" if claim is None else claim
+            return self._next(fresh=True) or "exhausted"
 
     def _next(self, *, fresh: bool) -> Claim | Nothing | None:
         trials = self.study.get_trials(deepcopy=False)
         taken = [trial for trial in trials if counts(trial)]
-        if self._failed_too_often(taken):
+        if self.failed_too_often():
             return "failures"
         sampler: BaseSampler = self._sampler(len(trials))
         if any(trial.state == TrialState.WAITING for trial in taken):
             # Its values stand already; a sampler that counts its draws must not count this one.
             sampler = RandomSampler(seed=0)
         else:
-            if len(taken) >= self.trials:
+            if len(taken) >= self.search.trials:
                 return "done"
-            if self._points is not None and not self._left(taken):
-                return "exhausted"
-            if fresh or isinstance(sampler, GridSampler):
+            if fresh or self._points is not None:
                 point = self._fresh(taken, sampler)
                 if point is None:
                     return "exhausted"
-                self.study.enqueue_trial(dict(point))
+                if fresh or isinstance(sampler, GridSampler):
+                    self.study.enqueue_trial(dict(point))
         self.study.sampler = sampler
         trial = self.study.ask()
-        point = self.space.walk(lambda entry: suggest(trial, entry))
+        point = self.search.space.walk(lambda entry: suggest(trial, entry))
         key = point_key(point)
         same = next((t for t in taken if t.number != trial.number and point_key(t.params) == key), None)
         if same is not None:
             self._take_over(trial, same)
             return None
-        trial.set_user_attr(LEASE, own_lease())
+        trial.set_user_attr(WORKER, own_lease())
         return Claim(trial, point)
 
     def _requeue(self) -> None:
         """Let the trials wait again whose process is dead. Whoever holds the lock does it: nobody else is claiming."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        dead = [t for t in running if LEASE not in t.user_attrs or not is_alive(t.user_attrs[LEASE])]
-        if not dead:
-            return
         trials = self.study.get_trials(deepcopy=False)
-        for trial in dead:
-            if LEASE not in trial.user_attrs:
+        for trial in trials:
+            lease = trial.user_attrs.get(WORKER)
+            if trial.state != TrialState.RUNNING or (lease is not None and is_alive(lease)):
+                continue
+            if lease is None:
                 # It died while it drew its values, before anything was run.
                 self._end(trial, {REQUEUED: True, REASON: "the process ended before the trial began"})
                 continue
             first = trial.user_attrs.get(RETRY_OF, trial.number)
-            deaths = sum(
-                t.user_attrs.get(RETRY_OF, t.number) == first and INTERRUPTED not in t.user_attrs for t in trials
-            )
+            tries = [t for t in trials if t.user_attrs.get(RETRY_OF, t.number) == first]
+            deaths = sum(INTERRUPTED not in t.user_attrs for t in tries)
             if deaths >= _MOST_DEATHS:
                 self._end(trial, {REASON: f"its process died {deaths} times: out of memory, or a fault in a library"})
                 continue
-            if not any(t.user_attrs.get(RETRY_OF) == first and t.number > trial.number for t in trials):
+            if tries[-1].number == trial.number:
                 self.study.add_trial(
                     create_trial(
                         state=TrialState.WAITING,
@@ -256,59 +255,49 @@ class Sweep:
 
     def _fresh(self, taken: Sequence[FrozenTrial], sampler: BaseSampler) -> Point | None:
         """A point that nobody has taken; None where there is none."""
-        if self._points is not None:
-            left = self._left(taken)
-            if isinstance(sampler, GridSampler):
-                return sampler.first(left) if left else None
-            return left[_seed(self.seed, len(taken)) % len(left)] if left else None
-        draw = RandomSampler(seed=_seed(self.seed, len(taken)))
-        nobody = create_trial(state=TrialState.RUNNING)
         keys = {point_key(trial.params) for trial in taken}
+        seed = seed_at(self.search.study_seed, len(taken))
+        if self._points is not None:
+            left = [point for key, point in self._points.items() if key not in keys]
+            if not left:
+                return None
+            return sampler.first(left) if isinstance(sampler, GridSampler) else left[seed % len(left)]
+        draw = RandomSampler(seed=seed)
+        nobody = create_trial(state=TrialState.RUNNING)
         for _ in range(_MOST_DRAWS):
-            point = self.space.walk(
+            point = self.search.space.walk(
                 lambda entry: draw.sample_independent(self.study, nobody, entry.name, entry.distribution)
             )
             if point_key(point) not in keys:
                 return point
         return None
 
-    def _left(self, taken: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-        keys = {point_key(trial.params) for trial in taken}
-        return [point for key, point in (self._points or {}).items() if key not in keys]
-
     def _sampler(self, number: int) -> BaseSampler:
-        """The sampler, seeded by how many trials there are: sessions and workers that begin anew never draw alike."""
-        node = dict(self.sampler)
-        if "seed" not in node and "seed" in _arguments(node):
-            node["seed"] = _seed(self.seed, number)
-        return build_sampler(node)
+        return build_sampler(self.search.sampler, seed_at(self.search.study_seed, number))
 
     # -- ending a trial -----------------------------------------------------------------------------------------------
 
     def complete(self, claim: Claim, values: Sequence[float]) -> bool:
         """Record a trial's values; False where it was taken over by another process meanwhile."""
-        return self._tell(claim, lambda: self.study.tell(claim.trial, list(values)))
+        return self._tell(claim, values=list(values))
 
     def prune(self, claim: Claim) -> bool:
         """Record that a trial was pruned; False as in `complete`."""
-        return self._tell(claim, lambda: self.study.tell(claim.trial, state=TrialState.PRUNED))
+        return self._tell(claim, state=TrialState.PRUNED)
 
     def fail(self, claim: Claim, reason: str) -> bool:
         """Record that a trial failed, and why; False as in `complete`."""
+        return self._tell(claim, reason, state=TrialState.FAIL)
 
-        def tell() -> None:
-            claim.trial.set_user_attr(REASON, reason)
-            self.study.tell(claim.trial, state=TrialState.FAIL)
-
-        return self._tell(claim, tell)
-
-    def _tell(self, claim: Claim, tell: Callable[[], Any]) -> bool:
+    def _tell(self, claim: Claim, reason: str | None = None, **outcome: Any) -> bool:
         # Under the lock, so that nobody requeues the trial in between.
         with self.storage.lock():
             if self.has_ended(claim):
                 return False
+            if reason is not None:
+                claim.trial.set_user_attr(REASON, reason)
             self.study.sampler = self._sampler(claim.trial.number)
-            tell()
+            self.study.tell(claim.trial, **outcome)
             return True
 
     def has_ended(self, claim: Claim) -> bool:
@@ -324,43 +313,25 @@ class Sweep:
 
     def give_sign(self, claim: Claim, lease: Mapping[str, Any]) -> None:
         """Keep a sign of life of the process that runs a trial."""
-        self.storage.optuna.set_trial_user_attr(claim.trial._trial_id, LEASE, dict(lease))
+        self.storage.optuna.set_trial_user_attr(claim.trial._trial_id, WORKER, dict(lease))
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def counted(self) -> list[FrozenTrial]:
-        """The trials that count towards the total: each point once."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if counts(trial)]
-
     def failures(self) -> list[FrozenTrial]:
         """The trials that failed by what they did."""
-        return [trial for trial in self.counted() if trial.state == TrialState.FAIL]
+        return [trial for trial in counted_trials(self.study) if trial.state == TrialState.FAIL]
 
     def failed_too_often(self) -> bool:
         """Whether more trials failed than `max_failures`."""
-        return self._failed_too_often(self.counted())
-
-    def _failed_too_often(self, taken: Sequence[FrozenTrial]) -> bool:
-        failures = sum(trial.state == TrialState.FAIL for trial in taken)
-        return self.max_failures is not None and failures > self.max_failures
+        return self.search.max_failures is not None and len(self.failures()) > self.search.max_failures
 
     def unfinished(self) -> list[FrozenTrial]:
         """The trials that have no outcome yet: other processes run them, or they wait since theirs died."""
-        return [trial for trial in self.counted() if not trial.state.is_finished()]
+        return [trial for trial in counted_trials(self.study) if not trial.state.is_finished()]
 
     def best(self) -> FrozenTrial | None:
         """The trial with the best value; of several objectives, the one on the Pareto front with the best first."""
-        done = [trial for trial in self.counted() if trial.state == TrialState.COMPLETE]
-        if not done:
-            return None
-        sign = -1 if next(iter(self.objectives.values())) == "maximize" else 1
-        if len(self.objectives) > 1:
-            done = self.front()
-        return min(done, key=lambda trial: (sign * trial.values[0], trial.number))
-
-    def front(self) -> list[FrozenTrial]:
-        """The trials that no other one is at least as good as in every objective, and better in one."""
-        return [trial for trial in self.study.best_trials if counts(trial)]
+        return next(iter(front(self.study)), None)
 
 
 def counts(trial: FrozenTrial) -> bool:
@@ -368,41 +339,35 @@ def counts(trial: FrozenTrial) -> bool:
     return SAME_AS not in trial.user_attrs and REQUEUED not in trial.user_attrs
 
 
-def build_sampler(node: Mapping[str, Any]) -> BaseSampler:
-    """The sampler of a configuration.
+def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count towards the total, in order: each point once."""
+    return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
-    Raises:
-        ConfigError: it is none, or lacks a package.
+
+def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Those of them that completed with finite values."""
+    done = (trial for trial in counted_trials(study) if trial.state == TrialState.COMPLETE)
+    return [trial for trial in done if np.isfinite(trial.values).all()]
+
+
+def best_first(study: optuna.Study, trials: Sequence[FrozenTrial], objective: int = 0) -> list[FrozenTrial]:
+    """Completed trials in the order of an objective; the earlier of two equal ones first."""
+    sign = -1 if study.directions[objective] == StudyDirection.MAXIMIZE else 1
+    return sorted(trials, key=lambda trial: (sign * trial.values[objective], trial.number))
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Completed trials that no other one is as good as in every objective, and better in one; best first.
+
+    Of trials with the same values all are kept.
     """
-    return _built(node, BaseSampler, "sampler")
-
-
-def build_pruner(node: Mapping[str, Any]) -> optuna.pruners.BasePruner:
-    """The pruner of a configuration.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    return _built(node, optuna.pruners.BasePruner, "pruner")
-
-
-def _built(node: Mapping[str, Any], kind: type, what: str) -> Any:
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{what} is {node!r}; choose one of conf/{what}")
-    try:
-        return build(node, kind)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{node['_target_']} needs the Python package {error.name}; install it") from error
-
-
-def _arguments(node: Mapping[str, Any]) -> Iterator[str]:
-    import inspect
-
-    return iter(inspect.signature(locate(str(node.get("_target_", "")))).parameters)
-
-
-def _seed(seed: int, number: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
+    trials = completed_trials(study)
+    signs = [-1.0 if way == StudyDirection.MAXIMIZE else 1.0 for way in study.directions]
+    values = np.array([trial.values for trial in trials]).reshape(len(trials), len(signs)) * signs
+    no_worse = (values[:, None] <= values[None, :]).all(axis=2)
+    better = (values[:, None] < values[None, :]).any(axis=2)
+    beaten = (no_worse & better).any(axis=0)
+    return best_first(study, [trials[place] for place in np.flatnonzero(~beaten)])
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:

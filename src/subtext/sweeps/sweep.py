@@ -1,17 +1,13 @@
 """A sweep from its configuration to its winner."""
 
-import itertools
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from optuna.trial import FrozenTrial
 
 from subtext.core.composition import Composition, override
 from subtext.core.writing import write_json
@@ -19,10 +15,10 @@ from subtext.errors import ConfigError, RunError, SweepError
 from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import check_space, unresolved
-from subtext.sweeps.leases import LEASE, SignsOfLife, is_alive, own_lease
 from subtext.sweeps.space import Space
-from subtext.sweeps.storage import quiet_optuna
-from subtext.sweeps.study import REASON, Sweep
+from subtext.sweeps.storage import LEASE_SECONDS, quiet_optuna
+from subtext.sweeps.study import REASON, Sweep, counted_trials
+from subtext.sweeps.winner import Winner, figures_of
 from subtext.sweeps.workers import Plan, Worker, work
 
 log = logging.getLogger(__name__)
@@ -56,7 +52,6 @@ _NOT_SEARCHED: Final = {
     "name": "it changes no figure",
 }
 """Keys that cannot be in a space, and why."""
-_REFIT: Final = "refit"
 
 
 def make_plan(
@@ -161,16 +156,13 @@ def make_plan(
     )
 
 
-def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
+def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> None:
     """Run what is left of a sweep; where that ends it, keep and refit the winner.
 
     Args:
         plan: of the sweep.
         refit_seeds: how many fresh seeds the winner is trained with; 0: none.
         save_as: name under which the winner's configuration becomes an experiment.
-
-    Returns:
-        The exit code.
 
     Raises:
         SweepError: more trials failed than may, or none completed.
@@ -181,7 +173,7 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
     winner = Winner(plan, save_as)
     sweep = plan.open()
     _write_facts(plan, sweep)
-    before = len(sweep.counted())
+    before = len(counted_trials(sweep.study))
     log.info("%s: %d of %d trials so far, in %s", plan.name, before, plan.trials, sweep.storage.shown)
     try:
         if before < plan.trials or sweep.unfinished():
@@ -193,33 +185,30 @@ def run_sweep(plan: Plan, *, refit_seeds: int, save_as: str | None) -> int:
     finally:
         report(plan, sweep)
     if reason == "failures" or sweep.failed_too_often():
-        raise _too_many_failures(sweep)
+        raise SweepError(
+            f"{len(sweep.failures())} trials of {plan.name} failed, more than max_failures={plan.max_failures}; "
+            f"{_most_common_reason(sweep)}. Correct that, or allow more by max_failures="
+        )
     if reason == "exhausted":
-        log.info("Every point of the space was tried: there are %d", len(sweep.counted()))
+        log.info("Every point of the space was tried: there are %d", len(counted_trials(sweep.study)))
     if sweep.unfinished():
         log.info(
             "Other sessions run %d trials still, and the last one refits the winner; if they have died, the same "
             "command takes these trials over, from another machine after %.0f minutes",
             len(sweep.unfinished()),
-            LEASE / 60,
+            LEASE_SECONDS / 60,
         )
-        return 0
+        return
     best = sweep.best()
     if best is None:
         raise SweepError(
             f"no trial of {plan.name} completed ({_most_common_reason(sweep)}); correct that and begin anew by name="
         )
-    log.info("Best: trial %d, %s", best.number, _figures(plan, best))
+    log.info("Best: trial %d, %s", best.number, figures_of(plan, best))
     winner.keep(sweep, best)
     if refit_seeds:
-        with alone(sweep) as nobody_else:
-            if not nobody_else:
-                log.info("Another session refits the winner")
-                return 0
-            winner.refit(best, refit_seeds)
-        report(plan, sweep)
+        winner.refit(sweep, best, refit_seeds_of(plan, refit_seeds))
     log.info("Sweep folder: %s", plan.folder)
-    return 0
 
 
 def check_refit_stages(plan: Plan, refit_seeds: int) -> None:
@@ -253,114 +242,6 @@ def report(plan: Plan, sweep: Sweep) -> None:
         report_sweep(plan.folder, sweep.study)
     except Exception as error:
         log.warning("the sweep's page could not be written: %s: %s", type(error).__name__, error)
-
-
-class Winner:
-    """What becomes of the best trial: its configuration, and the runs that are trained with it.
-
-    Args:
-        plan: of the sweep.
-        save_as: name under which its configuration becomes an experiment.
-
-    Raises:
-        ConfigError: an experiment of that name is there that is not this sweep's.
-    """
-
-    def __init__(self, plan: Plan, save_as: str | None) -> None:
-        from subtext.sweeps.winner import check_save_as, experiment_place
-
-        self.plan = plan
-        self.save_as = save_as
-        self.composition = plan.compose()
-        # With --config-dir a person's experiments are there, and the package's configuration is not theirs to change.
-        self.conf = Path(plan.search_path[0]) if plan.search_path else plan.conf
-        place = None if save_as is None else experiment_place(self.conf, save_as)
-        if place is None or not place.is_file() or self._origin not in place.read_text(encoding="utf-8"):
-            check_save_as(save_as, self.conf)
-
-    @property
-    def _origin(self) -> str:
-        return f"Winner of the sweep {self.plan.name}, "
-
-    def keep(self, sweep: Sweep, best: FrozenTrial) -> None:
-        """Write the winner's configuration, of several objectives that of every trial on the Pareto front."""
-        from subtext.sweeps.winner import WINNER
-
-        own = self.plan.folder / "conf"
-        self._write(best, own, WINNER)
-        if len(self.plan.objectives) > 1:
-            kept = {self._write(trial, own, f"pareto_{trial.number}") for trial in sweep.front()}
-            for former in set((own / "experiment").glob("pareto_*.yaml")) - kept:
-                former.unlink()  # a later trial is better in everything
-        if self.save_as is not None:
-            log.info("Saved as %s", self._write(best, self.conf, self.save_as))
-
-    def _write(self, trial: FrozenTrial, conf: Path, name: str) -> Path:
-        from subtext.sweeps.winner import experiment_place, write_experiment
-
-        origin = f"{self._origin}trial {trial.number}: {_figures(self.plan, trial)}."
-        overrides = self.plan.overrides_of(trial.params)
-        return write_experiment(self.composition, overrides, experiment_place(conf, name), name=name, origin=origin)
-
-    def refit(self, best: FrozenTrial, seeds: int) -> None:
-        """Train the winner with seeds that no trial had, and test it; what was begun goes on."""
-        from subtext.sweeps.winner import WINNER, refit
-
-        folder = self.plan.folder / WINNER
-        note_winner(
-            folder,
-            "trial.json",
-            {"trial": best.number, "params": best.params, "values": [float(v) for v in best.values]},
-        )
-        refit(
-            lambda seed: self.plan.settings(self.composition, best.params, seed),
-            folder,
-            seeds=refit_seeds_of(self.plan, seeds),
-            trust=self.plan.trust,
-        )
-
-
-def note_winner(folder: Path, file: str, facts: Mapping[str, Any]) -> None:
-    """Write down which winner a folder's runs are of; a folder of another one's is moved aside first.
-
-    There is another one when more trials have found a better, or when the study was removed and begun anew. The runs of
-    the former stay what they are, under another name.
-
-    Args:
-        folder: of the winner's runs.
-        file: where in it the facts are.
-        facts: which trial won, and by what.
-    """
-    noted = folder / file
-    if noted.is_file():
-        before = json.loads(noted.read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(facts))
-        if any(before.get(key, value) != value for key, value in now.items()):
-            numbers = itertools.count(1)
-            aside = next(p for n in numbers if not (p := folder.with_name(f"{folder.name}-former-{n}")).exists())
-            log.info("There is another winner than before; the runs of the former one are now in %s", aside)
-            folder.rename(aside)
-    with writing_into(folder):
-        write_json(folder / file, facts)
-
-
-@contextmanager
-def alone(sweep: Sweep) -> Iterator[bool]:
-    """Whether nobody else refits the winner; as long as this lasts nobody does."""
-    study = sweep.study
-    with sweep.storage.lock():
-        lease = study.user_attrs.get(_REFIT) or {}
-        taken = bool(lease) and is_alive(lease)
-        if not taken:
-            study.set_user_attr(_REFIT, own_lease())
-    if taken:
-        yield False
-        return
-    try:
-        with SignsOfLife(lambda lease: study.set_user_attr(_REFIT, lease)):
-            yield True
-    finally:
-        study.set_user_attr(_REFIT, None)
 
 
 def _without_what_is_off(node: Any, composition: Composition) -> Any:
@@ -441,21 +322,9 @@ def _write_facts(plan: Plan, sweep: Sweep) -> None:
         write_json(plan.folder / "sweep.json", facts)
 
 
-def _too_many_failures(sweep: Sweep) -> SweepError:
-    failures = sweep.failures()
-    return SweepError(
-        f"{len(failures)} trials of {sweep.name} failed, more than max_failures={sweep.max_failures}; "
-        f"{_most_common_reason(sweep)}. Correct that, or allow more by max_failures="
-    )
-
-
 def _most_common_reason(sweep: Sweep) -> str:
     reasons = [str(trial.user_attrs.get(REASON, "for no known reason")) for trial in sweep.failures()]
     if not reasons:
         return "all were pruned"
     most = max(dict.fromkeys(reasons), key=reasons.count)
     return f"{reasons.count(most)} of them: {most}"
-
-
-def _figures(plan: Plan, trial: FrozenTrial) -> str:
-    return ", ".join(f"{figure} {value:.4g}" for figure, value in zip(plan.objectives, trial.values, strict=True))

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,15 +33,13 @@ from subtext.errors import ConfigError, SubtextError
 from subtext.features.workers import interrupts_ignored
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
-from subtext.sweeps.leases import SignsOfLife
-from subtext.sweeps.space import Point, Space
-from subtext.sweeps.storage import open_storage, quiet_optuna
-from subtext.sweeps.study import Claim, Nothing, Sweep
+from subtext.sweeps.space import Point
+from subtext.sweeps.storage import open_storage, quiet_optuna, signs_of_life
+from subtext.sweeps.study import REASON, Claim, Nothing, Search, Sweep
 
 log = logging.getLogger(__name__)
 
 _MOST_IDLE_DEATHS: Final = 3
-_READY: Final = "ready"
 
 
 class Objective(Protocol):
@@ -58,70 +56,41 @@ class Objective(Protocol):
         """Run a trial, given its settings with each seed; gives the figures, in the order of `objectives`."""
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Search):
     """All that a process needs to know to work on a sweep: plain values, which go to other processes.
 
     Attributes:
         folder: of the sweep.
-        name: of the study.
         storage: as `open_storage` takes it.
-        space: what is searched.
         groups: those keys of the space that are groups of the configuration.
         conf: folder of the configuration.
         overrides: what the trials have in common, besides what is searched.
         search_path: further configuration folders.
         objective: dotted name of the class that runs trials.
-        objectives: figure -> maximize or minimize.
-        sampler: node of the configuration.
-        pruner: node of the configuration.
-        trials: how many are wanted in all.
-        max_failures: more failures than these stop the sweep.
-        study_seed: of the samplers.
         seeds: each trial is trained with each.
         epochs: of the longest training of any trial.
-        definition: what must be the same whenever the study goes on.
         base: resolved settings of some trial.
         workers: processes on this machine.
         trust: see `subtext.runs.train.train`, for runs of the sweep that are gone on with.
     """
 
     folder: Path
-    name: str
     storage: str | None
-    space: Space
     groups: frozenset[str]
     conf: Path
     overrides: tuple[str, ...]
     search_path: tuple[str, ...]
     objective: str
-    objectives: Mapping[str, str]
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    trials: int
-    max_failures: int | None
-    study_seed: int
     seeds: tuple[int, ...]
     epochs: int
-    definition: Mapping[str, Any]
     base: Mapping[str, Any]
     workers: int
     trust: tuple[str, ...] = ()
 
     def open(self) -> Sweep:
         """The study in its storage."""
-        return Sweep(
-            name=self.name,
-            storage=open_storage(self.storage, self.folder, self.name),
-            space=self.space,
-            objectives=self.objectives,
-            sampler=self.sampler,
-            pruner=self.pruner,
-            trials=self.trials,
-            max_failures=self.max_failures,
-            seed=self.study_seed,
-            definition=self.definition,
-        )
+        return Sweep(self, open_storage(self.storage, self.folder, self.name))
 
     def compose(self) -> Composition:
         """What makes a trial's settings."""
@@ -161,7 +130,9 @@ class Worker:
         tell: gets a line about each trial that ended.
     """
 
-    def __init__(self, plan: Plan, *, objective: Objective | None = None, tell: Any = log.info) -> None:
+    def __init__(
+        self, plan: Plan, *, objective: Objective | None = None, tell: Callable[[str], Any] = log.info
+    ) -> None:
         quiet_optuna()
         self.plan = plan
         self.sweep = plan.open()
@@ -169,54 +140,43 @@ class Worker:
         self.objective = plan.make_objective() if objective is None else objective
         self.tell = tell
 
-    def run(self, begun: Any = lambda number: None) -> Nothing:
+    def run(self, begun: Callable[[int], Any] = lambda number: None) -> Nothing:
         """Run trials; gives the reason why there are no more.
 
         Args:
             begun: gets the number of each trial that is begun.
         """
-        while True:
-            claim = self.sweep.claim()
-            if not isinstance(claim, Claim):
-                return claim
+        while isinstance(claim := self.sweep.claim(), Claim):
             begun(claim.trial.number)
             began = time.monotonic()
-            with SignsOfLife(lambda lease, claim=claim: self.sweep.give_sign(claim, lease)):  # type: ignore[misc]
+            with signs_of_life(partial(self.sweep.give_sign, claim)):
                 try:
                     outcome = self._run(claim)
                 except KeyboardInterrupt:
                     self.sweep.release(claim.trial.number)
                     raise
             self.tell(f"Trial {claim.trial.number}: {outcome} ({time.monotonic() - began:.1f} s) {_shown(claim)}")
+        return claim
 
     def _run(self, claim: Claim) -> str:
         """Run one trial and record what became of it; gives that in words."""
         trial = claim.trial
+        # Resolving takes a third of what a trial costs beside its training, so once a seed.
+        resolved = cache(partial(self.plan.settings, self.composition, claim.point))
         try:
             trial.set_user_attr("overrides", [*self.plan.overrides, *self.plan.overrides_of(claim.point)])
-
-            # Resolving takes a third of what a trial costs beside its training, so once a seed.
-            @cache
-            def resolved(seed: int) -> Mapping[str, Any]:
-                return self.plan.settings(self.composition, claim.point, seed)
-
-            def settings_of(seed: int) -> Mapping[str, Any]:
-                return copy.deepcopy(resolved(seed))
-
-            trial.set_user_attr("settings_hash", settings_hash(settings_of(self.plan.seeds[0])))
-            values = [float(value) for value in self.objective(trial, settings_of)]
+            trial.set_user_attr("settings_hash", settings_hash(resolved(self.plan.seeds[0])))
+            values = [float(value) for value in self.objective(trial, lambda seed: copy.deepcopy(resolved(seed)))]
             if not all(math.isfinite(value) for value in values):
                 raise ValueError(f"the figures are {values}: not a number")
         except optuna.TrialPruned:
             told = self.sweep.prune(claim)
-            outcome = f"pruned, {trial.user_attrs['reason']}" if "reason" in trial.user_attrs else "pruned"
+            reason = trial.user_attrs.get(REASON)
+            outcome = f"pruned, {reason}" if reason else "pruned"
         except Exception as error:
-            if self.sweep.has_ended(claim):
-                return "given up: another process took this one for dead, and has taken it over"
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
             told = self.sweep.fail(claim, reason)
-            place = self._write_failure(claim, traceback.format_exc())
-            outcome = f"failed, {reason}; see {place}"
+            outcome = f"failed, {reason}; see {self._write_failure(claim, traceback.format_exc())}" if told else ""
         else:
             told = self.sweep.complete(claim, values)
             outcome = ", ".join(f"{k} {v:.4g}" for k, v in zip(self.plan.objectives, values, strict=True))
@@ -244,46 +204,46 @@ def work(plan: Plan) -> Nothing:
     """
     if plan.workers == 0:
         return Worker(plan).run()
-    crew: list[_Process] = []
+    crew: dict[Connection, _Process] = {}
+    to_start = plan.workers
     idle_deaths = 0
     reason: Nothing = "done"
     try:
-        crew = [_Process(plan) for _ in range(plan.workers)]
-        while crew:
-            ready = wait([process.pipe for process in crew])
-            for process in [one for one in crew if one.pipe in ready]:
-                try:
-                    kind, content = process.pipe.recv()
-                except (EOFError, ConnectionError):
-                    crew.remove(process)
-                    if process.trial is None:
-                        idle_deaths += 1
-                    if idle_deaths >= _MOST_IDLE_DEATHS:
-                        raise ConfigError(
-                            f"worker processes die before they begin a trial ({process.how()}); try workers=0, or in a "
-                            "script of your own put what it does under if __name__ == '__main__':"
-                        ) from None
-                    log.warning("Trial %s: its process died (%s)", process.trial, process.how())
-                    crew.append(_Process(plan))
-                    continue
+        while crew or to_start:
+            while to_start:
+                process = _Process(plan)
+                crew[process.pipe] = process
+                to_start -= 1
+            for pipe in wait(list(crew)):
+                process = crew[cast(Connection, pipe)]
+                kind, content = process.told()
                 match kind:
                     case "began":
-                        process.trial = content
-                        idle_deaths = 0
+                        process.trial, idle_deaths = content, 0
                     case "line":
                         log.info(content)
                     case "error":
                         raise content
                     case "over":
-                        crew.remove(process)
+                        del crew[process.pipe]
                         process.end()
                         reason = content if reason == "done" else reason
                         if content == "failures":
                             return content
+                    case "died":
+                        del crew[process.pipe]
+                        idle_deaths += process.trial is None
+                        if idle_deaths >= _MOST_IDLE_DEATHS:
+                            raise ConfigError(
+                                f"worker processes die before they begin a trial ({content}); try workers=0, or in a "
+                                "script of your own put what it does under if __name__ == '__main__':"
+                            )
+                        log.warning("Trial %s: its process died (%s)", process.trial, content)
+                        to_start += 1
     finally:
-        for process in crew:
+        for process in crew.values():
             process.end()
-        _release(plan, [process.trial for process in crew if process.trial is not None])
+        _release(plan, [process.trial for process in crew.values() if process.trial is not None])
     return reason
 
 
@@ -309,11 +269,14 @@ class _Process:
         other.close()
         self.trial: int | None = None
 
-    def how(self) -> str:
-        """How the process ended."""
-        self.process.join()
-        code = self.process.exitcode or 0
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+    def told(self) -> tuple[str, Any]:
+        """What it says next, or how it ended."""
+        try:
+            return self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            return "died", f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def end(self) -> None:
         """End the process; a trial that it runs waits for the next session."""

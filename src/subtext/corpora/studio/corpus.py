@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import pandas as pd
 
-from subtext.core.safe_path import safe_path
+from subtext.core.safe_path import safe_path, without_script
 from subtext.core.writing import UNFINISHED, write_json
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import read_json
@@ -289,12 +289,14 @@ def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
     context = multiprocessing.get_context("spawn")
     with safe_path(), ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
-            for future in _progress([pool.submit(job) for job in jobs]):
+            with without_script():
+                rendered = [pool.submit(job) for job in jobs]
+            for future in _progress(rendered):
                 future.result()
         except BrokenProcessPool as error:
             raise SubtextError(
                 "studio: a worker process died (out of memory?) or could not start; run it again (finished clips stay) "
-                "or set corpus.workers=0; in a script of your own build under if __name__ == '__main__':"
+                "or set corpus.workers=0"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from subtext.sweeps.pruners import PatientPruner
+from subtext.sweeps.samplers import PatientPruner
 
 
 class Always(optuna.pruners.BasePruner):
