@@ -4,11 +4,14 @@ import ast
 import doctest
 import importlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import subtext
@@ -18,6 +21,7 @@ from tiny_runs import write_corpus
 NAMES = ["Corpus", "Encoder", "Fusion", "Predictor", "Tokens", "compare", "evaluate", "extract", "load_run"]
 NAMES += ["read_manifest", "train"]
 PACKAGE = Path(subtext.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_names_are_there_and_type_checkers_know_them_where_they_are() -> None:
@@ -90,3 +94,44 @@ def test_the_example_of_every_name_runs(
         (example,) = finder.find(thing, name, globs={"subtext": subtext})
         assert example.examples, name
         assert runner.run(example, out=told.append).failed == 0, "".join(told)
+
+
+TEN = re.compile(r"^## Ten lines(?: of Python)?\n.*?```python\n(.*?)```", flags=re.DOTALL | re.MULTILINE)
+
+
+def ten_lines(page: str) -> str:
+    """The block of code under that heading of a page."""
+    found = TEN.search((ROOT / page).read_text(encoding="utf-8"))
+    assert found is not None
+    return found.group(1)
+
+
+def test_the_ten_lines_are_ten_and_the_same_on_both_pages() -> None:
+    assert len(ten_lines("README.md").strip().splitlines()) == 10
+    assert ten_lines("README.md") == ten_lines("docs/python.md")
+
+
+@pytest.mark.slow
+def test_the_ten_lines_work_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings, a table of their turns and the lines in a file of their own: nothing else, and no guard."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "vlm"))
+    from scored_runs import write_talking_corpus
+
+    table = pd.read_csv(write_talking_corpus(tmp_path)).drop(columns="features")
+    table.to_csv(tmp_path / "my.csv", index=False)
+    shutil.copy(tmp_path / "test-0.mp4", tmp_path / "session.mp4")
+    turns = ["1\n00:00:00,000 --> 00:00:02,000\nI am fine.\n", "2\n00:00:02,500 --> 00:00:04,000\nThat was hard.\n"]
+    (tmp_path / "session.srt").write_text("\n".join(turns), encoding="utf-8")
+    showing = "from PIL import Image\nImage.Image.show = lambda picture: print('shown', *picture.size)\n"
+    (tmp_path / "ten.py").write_text(showing + ten_lines("README.md"), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "ten.py"], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum(line.split() == ["train", "30"] for line in lines) == 1, "the script ran once"
+    assert "words against face (incongruent), test split: AUROC" in done.stdout
+    assert [line.split()[0] for line in lines[-3:]] == ["0.0", "2.5", "shown"]
+    assert 0 < float(lines[-3].split()[1]) < 1
+    (run,) = (tmp_path / "runs" / "manifest").iterdir()
+    assert subtext.load_run(run).settings()["trainer"]["max_epochs"] == 10

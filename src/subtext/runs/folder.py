@@ -102,8 +102,8 @@ class RunFolder:
         >>> run = subtext.load_run("runs/mine")
         >>> run.settings()["seed"], run.metrics()["clips"], len(run.predictions())
         (0, 40, 80)
-        >>> run.report.name, sorted(path.name for path in run.figures())[0]
-        ('report.md', 'confusion.png')
+        >>> run.report.name, run.figures()["roc_pr_incongruent"].name
+        ('report.md', 'roc_pr_incongruent.png')
     """
 
     def __init__(self, path: str | os.PathLike[str], trust: Collection[str] = ()) -> None:
@@ -329,9 +329,9 @@ class RunFolder:
         """
         return self.table(RunFile.CONTROLS) if self.file(RunFile.CONTROLS).is_file() else None
 
-    def figures(self) -> list[Path]:
-        """The pictures that the evaluation drew."""
-        return sorted(self.file(RunFile.FIGURES).glob("*.png"))
+    def figures(self) -> dict[str, Path]:
+        """The pictures that the evaluation drew, by name."""
+        return {path.stem: path for path in sorted(self.file(RunFile.FIGURES).glob("*.png"))}
 
     @property
     def report(self) -> Path:
