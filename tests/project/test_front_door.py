@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import subtext
+from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFolder
 from tiny_runs import write_corpus
 
@@ -94,6 +96,71 @@ def test_the_example_of_every_name_runs(
         (example,) = finder.find(thing, name, globs={"subtext": subtext})
         assert example.examples, name
         assert runner.run(example, out=told.append).failed == 0, "".join(told)
+
+
+STREAMS = ["corpus=manifest", "corpus.path=my.csv", "~encoder/visual", "workers=0"]
+STREAMS += ["encoder.text.embed_dim=8", "encoder.prosody.input_dim=6", "encoder.prosody.trainable=true"]
+QUICK = ["trainer.max_epochs=1", "controls=false", "audit=false", "logger=none"]
+
+
+def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
+    place: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "mine" / "fusion").mkdir(parents=True)
+    (place / "mine" / "fusion" / "own.yaml").write_text("_target_: subtext.fusion.concat.ConcatFusion\ndropout: 0.0\n")
+    run = subtext.train(*STREAMS, *QUICK, "fusion=own", "name=named", "seed=3", config_dirs=["mine"])
+    assert run.path.parent == Path("runs/named")
+    settings = run.settings()
+    assert (settings["seed"], settings["fusion"]["dropout"]) == (3, 0.0)
+    command = [sys.executable, "-m", "subtext.cli.train", *STREAMS, *QUICK, "--config-dir", "mine", "fusion=own"]
+    done = subprocess.run(
+        [*command, "name=named", "seed=3", "--cfg", "job", "--resolve"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert yaml.safe_load(done.stdout) == settings
+    # What was interrupted goes on, with its own settings only.
+    run.file("metrics.json").unlink()
+    with pytest.raises(RunError, match=r"finish the run with: subtext-train resume="):
+        subtext.load_run(run)
+    with pytest.raises(ConfigError, match=r"leave out seed=4"):
+        subtext.train(f"resume={run.path}", "seed=4")
+    again = subtext.train(f"resume={run.path}")
+    assert again.path == run.path
+    assert subtext.load_run(again).metrics()["clips"] == 40
+    with pytest.raises(RunError, match="holds a finished run"):
+        subtext.train(*STREAMS, *QUICK, folder=run)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("sed=1", r"Could not override 'sed'.*did you mean 'seed'\?"),
+        ("fusion=crosmodal", r"did you mean 'fusion=crossmodal'\?"),
+        ("fusion=null", "fusion=null: a group has a choice; ~fusion leaves it out"),
+        ("task.batch_size={", "cannot be composed with these settings"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(wrong: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        subtext.train(wrong, folder=tmp_path / "run")
+    with pytest.raises(ConfigError, match=said):
+        subtext.extract(wrong)
+    with pytest.raises(ConfigError, match="the folder of configuration .*nowhere is not there"):
+        subtext.extract(config_dirs=[tmp_path / "nowhere"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_are_evaluated_alone_or_pooled_into_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name it: --out FOLDER, in Python out="):
+        subtext.evaluate("a", "b")
+    with pytest.raises(ConfigError, match="one is evaluated in its own"):
+        subtext.evaluate("a", out=tmp_path)
+    with pytest.raises(RunError, match="no run folder"):
+        subtext.load_run(tmp_path / "nowhere")
 
 
 TEN = re.compile(r"^## Ten lines(?: of Python)?\n.*?```python\n(.*?)```", flags=re.DOTALL | re.MULTILINE)

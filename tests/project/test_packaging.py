@@ -92,6 +92,7 @@ def test_wheel_carries_the_configuration_and_the_templates(wheel: Path) -> None:
     assert "subtext/report/templates/run.md.j2" in inside
     for config in (ROOT / "conf").rglob("*.yaml"):
         assert f"subtext/conf/{config.relative_to(ROOT / 'conf').as_posix()}" in inside
+    assert {"subtext/py.typed", "subtext/__init__.pyi"} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "notebooks/"))]
 
 

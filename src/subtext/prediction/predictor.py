@@ -79,7 +79,7 @@ class Predictor:
     Example:
         >>> predictor = subtext.Predictor("runs/mine")
         >>> lines = list(predictor.predict("my.csv"))
-        >>> len(lines), lines[0]["id"], 0 < lines[0]["prob_incongruent"] < 1
+        >>> len(lines), lines[0]["id"], 0 < lines[0]["prob_vocal_incongruent"] < 1
         (160, 'train-000', True)
     """
 
