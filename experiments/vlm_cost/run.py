@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.vlm.cost import published_cost
 from subtext.vlm.light import light_cost
 from subtext.vlm.spec import VlmSpec

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from subtext.cli.hydra_app import conf_folders
+from subtext.core.composition import conf_folders
 
 
 def configured(group: str) -> dict[str, Path]:

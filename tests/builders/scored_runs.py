@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from builders.talking_face import write_talking_face
 from builders.tiny_runs import write_corpus
-from subtext.cli.hydra_app import conf_folder
 from subtext.cli.vlm import register_resolvers
+from subtext.core.composition import conf_folder
 
 SIZES = (30, 8, 10)
 SENTENCES = ("I am fine, really.", "It was a long {day} at work.", "Nobody came. <image>", "We laughed a lot.")

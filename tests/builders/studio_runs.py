@@ -6,14 +6,13 @@ from typing import Any, Final
 import pytest
 from hydra import compose, initialize_config_dir
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import Composition, conf_folder
 from subtext.corpora.studio import Studio
 from subtext.manifest import Manifest
 from subtext.report import figures
 from subtext.runs import cost
 from subtext.runs.compare import compare_runs
 from subtext.runs.train import train
-from subtext.sweeps.composition import Composition
 from subtext.sweeps.sweep import make_plan, run_sweep
 
 STRATEGIES = ("crossmodal", "late")

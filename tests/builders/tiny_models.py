@@ -11,8 +11,8 @@ import transformers as hf
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from subtext.cli.hydra_app import conf_folder
 from subtext.core.building import build
+from subtext.core.composition import conf_folder
 from subtext.vlm.inputs import Frames, Vlm
 from subtext.vlm.spec import VlmSpec
 

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.labels import MODALITIES
 from subtext.runs.folder import MODEL_FORMAT, RunFolder
-from subtext.runs.saved import build_classifier, load_extractors
+from subtext.runs.saved import build_classifier
 
 HEADS = ("incongruent", "vocal_incongruent", "type", "visual_polarity", "verbal_polarity", "vocal_polarity")
 
@@ -53,7 +53,7 @@ def write_untrained_run(
     run.write_json("model.json", described)
     described["fingerprints"] = {
         m: {"extractor": extractor.fingerprint(), "encoder": classifier.encoder(m).fingerprint()}
-        for m, extractor in load_extractors(folder).items()
+        for m, extractor in RunFolder(folder).extractors().items()
     }
     run.write_json("model.json", described)
     return folder

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from subtext.cli.data import COMMANDS, main
-from subtext.manifest import read_manifest
+from subtext.manifest import read_written_manifest
 
 
 @pytest.fixture
@@ -36,17 +36,17 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_table_is_split_by_speaker_and_can_be_read_back(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["split", "mine.csv", "--shares", "0.5", "0.25", "0.25"]) == 0
     assert "incongruent=True" in capsys.readouterr().out
-    manifest = read_manifest(Path("work/data/mine/manifest.parquet"))
+    manifest = read_written_manifest(Path("work/data/mine/manifest.parquet"))
     assert manifest.table.groupby("speaker")["split"].nunique().max() == 1
     assert manifest.table["split"].value_counts()["train"] == 30
     assert main(["split", "work/data/mine/manifest.parquet", "--official"]) == 0
-    again = read_manifest(Path("work/data/mine/manifest.parquet"))
+    again = read_written_manifest(Path("work/data/mine/manifest.parquet"))
     assert again.table["split"].equals(manifest.table["split"])
 
 
 def test_settings_may_stand_behind_options(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["split", "mine.csv", "--out", "a.parquet", "corpus.name=other"]) == 0
-    assert read_manifest(Path("a.parquet")).name == "other"
+    assert read_written_manifest(Path("a.parquet")).name == "other"
     with pytest.raises(SystemExit) as end:
         main(["split", "mine.csv", "--out", "a.parquet", "corpus.name=other", "--nonsense"])
     assert end.value.code == 2
@@ -55,9 +55,9 @@ def test_settings_may_stand_behind_options(table: Path, capsys: pytest.CaptureFi
 
 def test_folds_and_leaving_out(table: Path) -> None:
     assert main(["split", "mine.csv", "--folds", "4", "--out", "folds.parquet"]) == 0
-    assert read_manifest(Path("folds.parquet")).table["fold"].nunique() == 4
+    assert read_written_manifest(Path("folds.parquet")).table["fold"].nunique() == 4
     assert main(["split", "mine.csv", "--leave-one-out", "speaker", "--out", "loso.parquet"]) == 0
-    assert read_manifest(Path("loso.parquet")).table["fold"].nunique() == 12
+    assert read_written_manifest(Path("loso.parquet")).table["fold"].nunique() == 12
 
 
 def test_what_cannot_be_split_is_one_line_and_code_2(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +81,7 @@ def test_corpora_are_joined_and_one_is_left_out(table: Path) -> None:
     Path("other.csv").write_bytes(table.read_bytes())
     assert main(["join", "mine.csv", "other.csv", "--out", "both.parquet"]) == 0
     assert main(["split", "both.parquet", "--leave-one-out", "corpus", "--out", "left.parquet"]) == 0
-    folds = read_manifest(Path("left.parquet")).table.groupby("fold")["corpus"].unique()
+    folds = read_written_manifest(Path("left.parquet")).table.groupby("fold")["corpus"].unique()
     assert [list(names) for names in folds] == [["mine"], ["other"]]
 
 

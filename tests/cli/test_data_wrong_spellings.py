@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from subtext.cli.data import main
-from subtext.manifest import read_manifest
+from subtext.manifest import read_written_manifest
 
 ROWS = "id,speaker,transcript\r\na,x,words\r\nb,y,words\r\nc,z,words\r\n"
 
@@ -50,7 +50,7 @@ def test_settings_of_another_kind_are_refused_before_anything_is_read(
 
 def test_a_number_may_name_a_corpus(mine: Path) -> None:
     assert main(["build", "mine.csv", "corpus.name=7", "--out", "m.parquet"]) == 0
-    assert read_manifest(Path("m.parquet")).name == "7"
+    assert read_written_manifest(Path("m.parquet")).name == "7"
 
 
 def test_a_negative_seed_divides_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_a_corpus_of_ones_own_is_one_file_and_one_config(
     assert "put its folder on PYTHONPATH" in refusal(capsys, "build", "own", "--config-dir", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["build", "own", "--config-dir", str(tmp_path)]) == 0
-    assert read_manifest(Path("work/data/own/manifest.parquet")).name == "own"
+    assert read_written_manifest(Path("work/data/own/manifest.parquet")).name == "own"
     assert "--config-dir nowhere is no folder" in refusal(capsys, "build", "own", "--config-dir", "nowhere")
     config.write_text("_target_: [\n")
     assert "own.yaml" in refusal(capsys, "build", "own", "--config-dir", tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 
 LIGHT = ("train", "evaluate", "compare", "predict", "extract", "robustness", "sweep")
 

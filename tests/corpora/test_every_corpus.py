@@ -9,7 +9,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from builders.configured import configured
-from subtext.cli.hydra_app import CONFIG_NAME, conf_folder
+from subtext.core.composition import CONFIG_NAME, conf_folder
 from subtext.core.plugins import search_plugins
 from subtext.corpora.corpus import Corpus
 from subtext.errors import DatasetNotFound, SubtextError

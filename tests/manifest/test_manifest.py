@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subtext.errors import ManifestError
-from subtext.manifest import Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import Manifest, build_manifest, check_splits, read_written_manifest, write_manifest
 from subtext.manifest.checks import REJECT_COLUMNS
 from subtext.manifest.table import write_rejects
 
@@ -166,7 +166,7 @@ def test_type_names_may_be_written_as_words(tmp_path: Path) -> None:
 
 def test_unknown_columns_are_carried_through(tmp_path: Path) -> None:
     table = build(tmp_path, age=[31, 40], note=["x", None], soft=[[0.1, 0.9], [0.5, 0.5]], mixed=[1, "a"])
-    out = read_manifest(write_manifest(table, tmp_path / "m.parquet")).table
+    out = read_written_manifest(write_manifest(table, tmp_path / "m.parquet")).table
     assert out["age"].tolist() == [31, 40]
     assert out["note"].isna().tolist() == [False, True]
     assert np.asarray(out["soft"].tolist()).tolist() == [[0.1, 0.9], [0.5, 0.5]]
@@ -416,8 +416,8 @@ def test_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
         verbal_polarity=[1, None],
         visual_polarity=[-1, None],
     )
-    inside = read_manifest(write_manifest(manifest, root / "manifest.parquet"))
-    elsewhere = read_manifest(write_manifest(manifest, tmp_path / "run" / "manifest.parquet"), root)
+    inside = read_written_manifest(write_manifest(manifest, root / "manifest.parquet"))
+    elsewhere = read_written_manifest(write_manifest(manifest, tmp_path / "run" / "manifest.parquet"), root)
     for again in (inside, elsewhere):
         pd.testing.assert_frame_equal(again.table, manifest.table)
         assert again.root == root.resolve()
@@ -425,24 +425,24 @@ def test_manifest_survives_writing_and_reading(tmp_path: Path) -> None:
     assert sorted(os.listdir(root)) == ["manifest.json", "manifest.parquet"], "leftovers"
     # A corpus that was moved as a whole is found again.
     root.rename(tmp_path / "moved")
-    assert read_manifest(tmp_path / "moved" / "manifest.parquet").root == (tmp_path / "moved").resolve()
+    assert read_written_manifest(tmp_path / "moved" / "manifest.parquet").root == (tmp_path / "moved").resolve()
 
 
 def test_missing_or_damaged_manifests_are_named(tmp_path: Path) -> None:
     path = tmp_path / "manifest.parquet"
     with pytest.raises(ManifestError, match="is missing"):
-        read_manifest(path)
+        read_written_manifest(path)
     write_manifest(build(tmp_path), path)
     whole = path.read_bytes()
     for content in (b"", whole[: len(whole) // 2], b"PAR1 not really PAR1"):
         path.write_bytes(content)
         with pytest.raises(ManifestError, match="build the corpus again"):
-            read_manifest(path)
+            read_written_manifest(path)
     path.write_bytes(whole)
     for text in ("", "[]", "{}", "{"):
         path.with_suffix(".json").write_text(text)
         with pytest.raises(ManifestError, match="build the corpus again"):
-            read_manifest(path)
+            read_written_manifest(path)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from subtext.labels import EMOTION_POLARITY, EMOTIONS
 from subtext.model.batches import ClipData, StreamTable, SwappedClips
 from subtext.model.heads import HEADS, head_specs
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import build_classifier, load_classifier
+from subtext.runs.saved import build_classifier
 from subtext.runs.stages import take_over
 from subtext.runs.train import train
 
@@ -165,7 +165,7 @@ def test_cells_of_emotions_answer_whether_emotions_differ(run: RunFolder) -> Non
 
 
 def test_a_run_keeps_its_cells_of_emotions(run: RunFolder) -> None:
-    fusion = load_classifier(run.path).posterior
+    fusion = run.classifier().posterior
     assert fusion is not None
     assert fusion.cells.shape == (81,)
     assert int((fusion.cells > 0).sum()) <= 16
@@ -173,7 +173,7 @@ def test_a_run_keeps_its_cells_of_emotions(run: RunFolder) -> None:
 
 
 def test_a_stage_hands_its_emotion_readout_on(run: RunFolder) -> None:
-    fresh, stage = build_classifier(run.model()), load_classifier(run.path)
+    fresh, stage = build_classifier(run.model()), run.classifier()
     name = "heads.readouts.vocal_emotion_head.2.weight"
     assert not torch.equal(fresh.state_dict()[name], stage.state_dict()[name])
     take_over(fresh, run.path)

@@ -31,7 +31,6 @@ from subtext.model.heads import HEADS, Heads
 from subtext.model.posterior import PosteriorCells
 from subtext.model.task import IncongruenceTask
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier
 from subtext.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -408,10 +407,10 @@ def test_a_run_says_what_its_control_says(run: Path) -> None:
 
 
 def test_a_run_keeps_cells_and_calibration_with_its_weights(run: Path) -> None:
-    fusion = load_classifier(run).posterior
+    fusion = RunFolder(run).classifier().posterior
     assert fusion is not None
     assert fusion.modalities == ("text", "prosody")
     assert (fusion.temperatures != 1).all()
     assert (fusion.cells > 0).sum() >= 5
-    assert not any("incongruent_head" in name for name in load_classifier(run).state_dict())
+    assert not any("incongruent_head" in name for name in RunFolder(run).classifier().state_dict())
     assert RunFolder(run).model()["fusion"]["smoothing"] == 0.0

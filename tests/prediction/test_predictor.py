@@ -25,7 +25,6 @@ from subtext.prediction.inputs import Words, find_inputs
 from subtext.prediction.lines import readable, to_json
 from subtext.prediction.predictor import Predictor
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.sessions.transcripts import Turn
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -272,8 +271,8 @@ def test_a_manifest_gives_the_numbers_that_training_gives(
 
     manifest = build_manifest(table, root=clip.parent, name="rows", groups=())
     cache = FeatureCache(tmp_path / "cache")
-    index = extract(manifest, load_extractors(untrained_run), cache, progress=False)
-    classifier = load_classifier(untrained_run)
+    index = extract(manifest, RunFolder(untrained_run).extractors(), cache, progress=False)
+    classifier = RunFolder(untrained_run).classifier()
     encoders = {m: classifier.encoder(m) for m in classifier.modalities}
     clips = load_clips(manifest.table, index, cache, encoders, RunFolder(untrained_run).model()["max_steps"])
     expected = predict_table(classifier, clips).set_index("id")

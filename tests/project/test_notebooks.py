@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from builders.prediction_tables import run_tables
 from builders.studio_runs import build_studio, compare_studio, corpus_of, sweep_studio, train_studio
@@ -29,6 +31,8 @@ from subtext.runs.train import train
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SHOWN = {
+    "00_train_in_five_cells": "lines",
+    "04_add_your_own_fusion": "systems",
     "read_a_run": "found",
     "01_corpora": "told",
     "02_fusion_comparison": "systems",
@@ -145,6 +149,10 @@ def replies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def places(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names to a notebook what it reads, and has it made."""
     match path.stem:
+        case "00_train_in_five_cells" | "04_add_your_own_fusion":
+            # The corpus is there already, in the same pictures.
+            monkeypatch.setenv("SUBTEXT_WORK", str(request.getfixturevalue("studio")))
+            monkeypatch.setattr(sys, "path", sys.path[:])
         case "read_a_run":
             monkeypatch.setenv("SUBTEXT_RUN", str(request.getfixturevalue("run")))
         case "01_corpora":
@@ -188,6 +196,16 @@ def execute(path: Path) -> dict[str, object]:
 def test_every_cell_runs(path: Path) -> None:
     names = execute(path)
     assert len(names[SHOWN[path.stem]]) >= 5  # type: ignore[arg-type]
+    if path.stem == "00_train_in_five_cells":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert [cell["cell_type"] for cell in cells].count("code") == 5
+        assert len(names["lines"]) == 120  # type: ignore[arg-type]
+        assert set(names["table"]["system"]) >= {"fused", "majority", "text", "visual", "posterior_product"}  # type: ignore[index]
+    if path.stem == "04_add_your_own_fusion":
+        assert list(names["shown"].query("control.isna()")["system"]) == ["late", "mine"]  # type: ignore[attr-defined]
+        fused = [names["fused"].embedding, names["padded"].embedding]  # type: ignore[attr-defined]
+        assert torch.allclose(fused[0], fused[1], atol=1e-6)
+        assert torch.allclose(fused[0][1], names["alone"].embedding[0], atol=1e-6)  # type: ignore[attr-defined]
     if path.stem == "02_fusion_comparison":
         drawn = {picture.stem for picture in names["drawn"].glob("*.png")}  # type: ignore[attr-defined]
         assert drawn == {"systems", "differences", "reliability", "strategies", "history", "importance"}

@@ -22,7 +22,6 @@ from subtext.core.targets import check_targets
 from subtext.errors import ConfigError, TrustError
 from subtext.runs import cost
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add_your_own.md"
@@ -135,8 +134,8 @@ def test_other_readers_of_a_run_take_the_name_too(
     assert robustness.main([run, "--conditions", "drop"]) == 2
     assert "--trust mine," in capsys.readouterr().err
     assert robustness.main([run, "--conditions", "drop", "--trust", "mine"]) == 0
-    assert load_classifier(run, ("mine",)).modalities == ("text", "prosody")
-    assert set(load_extractors(run, trust=("mine",))) == {"text", "prosody"}
+    assert RunFolder(run, ("mine",)).classifier().modalities == ("text", "prosody")
+    assert set(RunFolder(run, ("mine",)).extractors()) == {"text", "prosody"}
     monkeypatch.setenv("PYTHONPATH", str(on_path / "plugins"), prepend=os.pathsep)
     assert cost.measure_cost(run, ("mine",))["ms_per_clip"]
     monkeypatch.setattr(cost, "measure_cost", cost.measure_here)

@@ -92,6 +92,7 @@ def test_wheel_carries_the_configuration_and_the_templates(wheel: Path) -> None:
     assert "subtext/report/templates/run.md.j2" in inside
     for config in (ROOT / "conf").rglob("*.yaml"):
         assert f"subtext/conf/{config.relative_to(ROOT / 'conf').as_posix()}" in inside
+    assert {"subtext/py.typed", "subtext/__init__.pyi"} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "notebooks/"))]
 
 
@@ -114,7 +115,7 @@ def test_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["seed"] == 0
     where = subprocess.run(
-        [str(home / "bin" / "python"), "-c", "from subtext.cli.hydra_app import conf_folder; print(conf_folder())"],
+        [str(home / "bin" / "python"), "-c", "from subtext.core.composition import conf_folder; print(conf_folder())"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -26,11 +26,10 @@ from subtext.core.targets import SLOTS, check_targets
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import CacheError, SessionError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
-from subtext.manifest import build_manifest, read_manifest, write_manifest
+from subtext.manifest import build_manifest, read_written_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
 from subtext.runs.cost import measure_cost
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state
@@ -130,9 +129,9 @@ def test_every_command_that_reads_a_run_folder_leaves_its_code_alone(
         for place in (("fusion",), ("encoders", "text"), ("encoders", "text", "embed_dim"), ("extractors", "text")):
             (folder / "model.json").write_text(json.dumps(placed(described, place, node)))
             with pytest.raises(TrustError, match="nothing of it was run"):
-                load_extractors(folder)
+                RunFolder(folder).extractors()
             with pytest.raises(TrustError, match="nothing of it was run"):
-                load_classifier(folder)
+                RunFolder(folder).classifier()
         for trust in ([], ["--trust", "mine"]):
             assert predict.main([str(folder), "x.wav", "--transcript", "no", *trust]) == 2
             assert robustness.main([str(folder), "--conditions", "drop", *trust]) == 2
@@ -430,7 +429,10 @@ def test_a_table_does_not_say_that_its_files_are_elsewhere(
     untrained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = table_elsewhere(tmp_path)
-    readers: list[Callable[[], object]] = [lambda: read_manifest(path), lambda: ManifestCorpus(path=path).build()]
+    readers: list[Callable[[], object]] = [
+        lambda: read_written_manifest(path),
+        lambda: ManifestCorpus(path=path).build(),
+    ]
     for read in readers:
         with pytest.raises(TrustError, match=r"corpus\.root="):
             read()
@@ -438,7 +440,7 @@ def test_a_table_does_not_say_that_its_files_are_elsewhere(
     assert "--root" in capsys.readouterr().err
     # The user may say so.
     assert ManifestCorpus(path=path, root=tmp_path / "secret").build().path("a.wav").is_file()
-    assert read_manifest(path, tmp_path / "secret").path("a.wav").is_file()
+    assert read_written_manifest(path, tmp_path / "secret").path("a.wav").is_file()
 
 
 def test_a_table_without_files_needs_no_root(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from subtext.errors import CacheError, RunError
 from subtext.features.index import FeatureIndex
 from subtext.runs.cost import measure_cost, measure_here
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -45,7 +44,7 @@ def test_cost_of_a_run_is_measured_in_a_process_of_its_own(run: Path) -> None:
     held = np.ones(300 * 2**20, dtype=np.uint8)  # memory of this process, which is none of the model's
     found = measure_cost(run)
     assert held[-1]
-    classifier = load_classifier(run)
+    classifier = RunFolder(run).classifier()
     assert found["parameters"] == classifier.counts()
     assert found["flops_per_clip"] > 0
     assert found["steps"] == {"visual": 1, "text": 1, "prosody": 100}

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from builders.talking_face import write_talking_face
 from builders.tiny_runs import settings, write_corpus
 from builders.untrained_run import write_untrained_run
-from subtext.cli.hydra_app import conf_folder
 from subtext.cli.robustness import main
+from subtext.core.composition import conf_folder
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.features.cache import FeatureCache, MemoryCache
@@ -31,7 +31,6 @@ from subtext.runs.folder import RunFolder
 from subtext.runs.folds import fold_of
 from subtext.runs.prepare import read_corpus
 from subtext.runs.robustness import _TestClips, _Trials, measure_robustness
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 
 KEYS = ["condition", "strength"]
@@ -117,8 +116,8 @@ def test_a_dropped_stream_is_an_absent_one(whole: pd.DataFrame, place: Path, tmp
         np.savez(path, **arrays)
     manifest = ManifestCorpus(path=corpus / "tiny.csv", name="tiny").build()
     manifest = manifest.with_table(manifest.table[manifest.table["split"] == "test"].reset_index(drop=True))
-    classifier, cache, model = load_classifier(place / "run"), MemoryCache(), RunFolder(place / "run").model()
-    index = extract(manifest, load_extractors(place / "run"), cache)
+    classifier, cache, model = RunFolder(place / "run").classifier(), MemoryCache(), RunFolder(place / "run").model()
+    index = extract(manifest, RunFolder(place / "run").extractors(), cache)
     encoders = {m: classifier.encoder(m) for m in classifier.modalities}
     data = load_clips(manifest.table, index, cache, encoders, model["max_steps"])
     expected = predict_table(classifier, data, calibration=model["calibration"])
@@ -161,7 +160,7 @@ def test_an_interrupted_call_goes_on(whole: pd.DataFrame, run: RunFolder, monkey
     assert len(tried) == len(set(tried)) + 1
     pd.testing.assert_frame_equal(table, whole)
     # A third call has nothing to do and reads no model.
-    monkeypatch.setattr(measure, "load_classifier", lambda path: pytest.fail("read"))
+    monkeypatch.setattr(RunFolder, "classifier", lambda self: pytest.fail("read"))
     pd.testing.assert_frame_equal(measure_robustness(run.path), whole)
 
 
@@ -297,8 +296,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.write_text("config.yaml", yaml.safe_dump(OmegaConf.to_container(OmegaConf.create(node), resolve=True)))
     # Predicted as training does, on all rows at once.
     manifest = read_corpus(run.settings()).manifest
-    classifier, cache = load_classifier(run.path), FeatureCache(folder / "features")
-    index = extract(manifest, load_extractors(run.path), cache)
+    classifier, cache = run.classifier(), FeatureCache(folder / "features")
+    index = extract(manifest, run.extractors(), cache)
     encoders = {m: classifier.encoder(m) for m in classifier.modalities}
     data = load_clips(manifest.table, index, cache, encoders, run.model()["max_steps"])
     judged = data.select(np.flatnonzero(data.table["split"] != "train"))

@@ -14,7 +14,7 @@ from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.fusion.base import Fusion
 from subtext.runs.folder import RunFile, RunFolder, git_commit, package_versions
-from subtext.runs.saved import build_classifier, load_extractors
+from subtext.runs.saved import build_classifier
 
 
 def test_a_fresh_folder_is_begun_and_no_more(tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_a_name_that_no_file_system_takes_is_no_run() -> None:
 def test_a_description_without_extractors_is_refused(tmp_path: Path, extractors: object) -> None:
     (tmp_path / "model.json").write_text(json.dumps({"format": 1, "extractors": extractors}))
     with pytest.raises((WeightsError, TrustError), match=r"model"):
-        load_extractors(tmp_path)
+        RunFolder(tmp_path).extractors()
 
 
 def test_a_run_folder_cannot_make_prediction_use_the_network(tmp_path: Path) -> None:
     node = {"_target_": "subtext.features.text.TextExtractor", "model": "nobody/none", "allow_download": True}
     described = {"format": 1, "extractors": {"text": node | {"revision": "a" * 40}}}
     (tmp_path / "model.json").write_text(json.dumps(described))
-    text = load_extractors(tmp_path)["text"]
+    text = RunFolder(tmp_path).extractors()["text"]
     assert isinstance(text, TextExtractor)
     assert text.allow_download is False
 

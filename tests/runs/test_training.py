@@ -20,7 +20,6 @@ from subtext.model.batches import ClipData
 from subtext.model.fit import Fitter
 from subtext.runs.controls import chosen_controls
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -220,13 +219,13 @@ def test_overwriting_leaves_other_files_alone(base: dict[str, Any], tmp_path: Pa
 
 
 def test_the_loaded_classifier_gives_the_run_s_predictions(run: RunFolder, base: dict[str, Any]) -> None:
-    classifier = load_classifier(run.path)
+    classifier = run.classifier()
     assert not classifier.training
     assert classifier.modalities == ("text", "prosody")
     weights = load_file(run.file("model.safetensors"))
     for name, tensor in classifier.state_dict().items():
         assert torch.equal(tensor, weights[name])
-    extractors = load_extractors(run.path)
+    extractors = run.extractors()
     assert set(extractors) == {"text", "prosody"}
     stated = run.model()["fingerprints"]["prosody"]["encoder"]
     assert classifier.encoder("prosody").fingerprint() == stated
@@ -245,7 +244,7 @@ def test_weights_of_another_fusion_are_refused(run: RunFolder, tmp_path: Path) -
     described["fusion"] = {"_target_": "subtext.fusion.concat.ConcatFusion", "hidden": 8}
     (folder / "model.json").write_text(json.dumps(described))
     with pytest.raises(WeightsError, match="does not fit the model"):
-        load_classifier(folder)
+        RunFolder(folder).classifier()
 
 
 def test_a_pickle_in_place_of_the_weights_is_never_loaded(run: RunFolder, tmp_path: Path) -> None:
@@ -257,7 +256,7 @@ def test_a_pickle_in_place_of_the_weights_is_never_loaded(run: RunFolder, tmp_pa
 
     (folder / "model.safetensors").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(WeightsError, match="not a readable safetensors"):
-        load_classifier(folder)
+        RunFolder(folder).classifier()
     torch.save({"state_dict": Trap()}, folder / "last.ckpt")
     from subtext.model.checkpoints import read_checkpoint
 
@@ -276,9 +275,9 @@ def test_a_model_folder_cannot_name_foreign_code(run: RunFolder, tmp_path: Path,
     described["extractors"]["text"]["_target_"] = target
     (folder / "model.json").write_text(json.dumps(described))
     with pytest.raises(TrustError, match="nothing of it was run"):
-        load_classifier(folder)
+        RunFolder(folder).classifier()
     with pytest.raises(TrustError, match="nothing of it was run"):
-        load_extractors(folder)
+        RunFolder(folder).extractors()
 
 
 def test_an_altered_tensor_shape_is_refused(run: RunFolder, tmp_path: Path) -> None:
@@ -288,15 +287,15 @@ def test_an_altered_tensor_shape_is_refused(run: RunFolder, tmp_path: Path) -> N
     weights[name] = torch.zeros(3, 3, 3)
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(WeightsError, match=name):
-        load_classifier(folder)
+        RunFolder(folder).classifier()
 
 
 def test_a_folder_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder"):
-        load_classifier(tmp_path / "nowhere")
+        RunFolder(tmp_path / "nowhere").classifier()
     (tmp_path / "config.yaml").write_text("seed: 0")
     with pytest.raises(RunError, match="subtext-train resume="):
-        load_classifier(tmp_path)
+        RunFolder(tmp_path).classifier()
 
 
 @pytest.mark.usefixtures("quick")
@@ -410,7 +409,7 @@ def test_a_frozen_backbone_gives_the_same_as_computing_it_again(base: dict[str, 
         streams[modality] = StreamTable(raw)
         numbers[modality] = torch.tensor([known.index(key) if key else -1 for key in keys])
     data = ClipData(stated.reset_index()[["id", "split"]], streams, numbers)
-    again = predict_table(load_classifier(done.path), data).set_index("id")
+    again = predict_table(done.classifier(), data).set_index("id")
     np.testing.assert_allclose(again["logit_incongruent"], stated["logit_incongruent"], atol=1e-4)
 
 

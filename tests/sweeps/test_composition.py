@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import conf_folder
 from subtext.core.building import locate
+from subtext.core.composition import Composition, conf_folder, override, quoted
 from subtext.errors import ConfigError
-from subtext.sweeps.composition import Composition, override, quoted, settings_hash
+from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.samplers import build_pruner, build_sampler
 from subtext.sweeps.sweep import make_plan
 

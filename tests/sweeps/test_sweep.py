@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import Composition, conf_folder
 from subtext.errors import RunError
-from subtext.sweeps.composition import Composition
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import open_storage
 from subtext.sweeps.study import Search, Sweep

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import Composition, conf_folder
 from subtext.errors import ConfigError
-from subtext.sweeps.composition import Composition, unresolved
+from subtext.sweeps.composition import unresolved
 from subtext.sweeps.winner import WINNER, check_save_as, experiment_place, write_experiment
 
 BELONGS_TO_THE_RUN = ("name", "seed", "experiment")

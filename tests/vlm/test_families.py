@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from builders.tiny_models import BUILDERS, random_frames, tiny_vlm
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError, WeightsError
 from subtext.vlm.answers import first_log_probs
 from subtext.vlm.inputs import Frames, Sample, Vlm

@@ -8,7 +8,7 @@ import pytest
 from builders.untrained_run import write_untrained_run
 from subtext.errors import RunError
 from subtext.features.index import FeatureIndex
-from subtext.runs.saved import load_classifier
+from subtext.runs.folder import RunFolder
 from subtext.vlm.light import light_cost
 
 PLACES = {"visual": (10, "64x64x3"), "text": (1, "384"), "prosody": (200, "27")}
@@ -30,7 +30,7 @@ def run_with(folder: Path, models: Path, detector: str) -> Path:
 def test_faces_and_words_are_on_our_side(tmp_path: Path, shared_models: Path) -> None:
     run = run_with(tmp_path / "run", shared_models, "yunet")
     short, long = light_cost(run), light_cost(run, seconds=10.0)
-    assert short["classifier"]["parameters"] == sum(load_classifier(run).counts().values())
+    assert short["classifier"]["parameters"] == sum(RunFolder(run).classifier().counts().values())
     assert short["text_encoder"]["parameters"] == pytest.approx(22.7e6, rel=0.01)
     assert short["face_detector"]["parameters"] > 50_000
     for found in (short, long):

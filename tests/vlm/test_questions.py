@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError
 from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import CHOICES, classes_of

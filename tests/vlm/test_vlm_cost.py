@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from builders.tiny_models import BUILDERS, random_frames, tiny_vlm
-from subtext.cli.hydra_app import conf_folder
+from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError
 from subtext.vlm.cost import count_flops, folder_cost, meta_model, published_cost
 from subtext.vlm.inputs import Sample

@@ -19,11 +19,12 @@ def _compare(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from subtext.report.compare_page import print_comparison
-    from subtext.runs.compare import COMPARISON, PAGE, compare_runs
+    from subtext.runs.compare import COMPARISON, PAGE
+    from subtext.runs.front_door import compare
 
-    found = compare_runs(
-        options.runs,
-        options.out,
+    found = compare(
+        *options.runs,
+        out=options.out,
         reference=options.reference,
         groups=options.groups,
         within=options.within,

@@ -18,26 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from subtext.errors import ConfigError
     from subtext.report.terminal import print_pooled, print_results
-    from subtext.runs.evaluate import evaluate_run, evaluate_seeds
-    from subtext.runs.merge import are_shards, merge_shards
+    from subtext.runs.front_door import evaluate
 
-    if len(options.runs) > 1 and options.out is None:
-        raise ConfigError("several runs are pooled into a folder of their own; name it with --out FOLDER")
-    if len(options.runs) == 1 and options.out is not None:
-        raise ConfigError("--out pools several runs; one run is evaluated in its own folder")
-    console = Console(markup=False)
+    found = evaluate(
+        *options.runs, out=options.out, groups=options.groups, n_bootstrap=options.bootstrap, seed=options.seed
+    )
+    (print_pooled if "seeds" in found else print_results)(found, Console(markup=False))
     folder = options.runs[0] if options.out is None else options.out
-    if options.out is not None and are_shards(options.runs):
-        merge_shards(options.runs, folder)
-        options.out = None
-    if options.out is None:
-        metrics = evaluate_run(folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
-        print_results(metrics, console)
-    else:
-        pooled = evaluate_seeds(options.runs, folder, options.groups, n_bootstrap=options.bootstrap, seed=options.seed)
-        print_pooled(pooled, console)
     # Plain print, because a console would fold a long path.
     print(f"Written: {folder / 'metrics.json'}, {folder / 'report.md'}")
 

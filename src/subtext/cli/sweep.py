@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from subtext.cli.hydra_app import conf_folder, run, search_path
+from subtext.cli.hydra_app import run, search_path
+from subtext.core.composition import conf_folder
 
 if TYPE_CHECKING:
     from subtext.sweeps.workers import Plan

@@ -12,7 +12,22 @@ class Corpus(ABC):
 
     Attributes:
         description: licence, citation, labels and cautions, for the dataset card and the page of a run. A table of
-            ours takes on, when it is built, that of the corpus that it was made from.
+        ours takes on, when it is built, that of the corpus that it was made from.
+
+    Example:
+        >>> import pandas
+        >>> from subtext.manifest import build_manifest
+        >>> from subtext.manifest.description import Description
+        >>> class Mine(subtext.Corpus):
+        ...     description = Description(
+        ...         title="Mine", nature="your own", licence="mine", citation="none", source="my own recordings",
+        ...         labels="two raters", layout="my own",
+        ...     )
+        ...     def build(self):
+        ...         rows = {"id": ["a"], "transcript": ["Fine."], "verbal_polarity": [1], "visual_polarity": [-1]}
+        ...         return build_manifest(pandas.DataFrame(rows), root=".", name="mine")
+        >>> Mine().build().table["incongruence_type"].tolist()
+        ['leakage']
     """
 
     description: Description

@@ -3,6 +3,7 @@
 import difflib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,25 @@ from subtext.manifest.read import Unread, kind_of, numbers_of, one_line, read_ta
 from subtext.manifest.table import TIME_COLUMNS, described_root
 
 _log = logging.getLogger(__name__)
+
+
+def read_manifest(path: str | os.PathLike[str], **settings: Any) -> Manifest:
+    """Read and check a table of segments: what `corpus=manifest corpus.path=PATH` trains on.
+
+    Args:
+        path: a CSV, TSV, Parquet or JSON Lines file; one that `subtext-data build` wrote brings its description.
+        settings: see `ManifestCorpus`.
+
+    Raises:
+        ManifestError: the file is missing or cannot be read, or a cell of it cannot be used.
+        TrustError: its description looks for files outside of the table's folder, and `root` does not say so.
+
+    Example:
+        >>> manifest = subtext.read_manifest("my.csv", groups=["speaker"])
+        >>> manifest.table["split"].value_counts().to_dict()
+        {'train': 80, 'val': 40, 'test': 40}
+    """
+    return ManifestCorpus(path=Path(path), **settings).build()
 
 
 class ManifestCorpus(Corpus):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from subtext.core.writing import write_json
 from subtext.errors import ConfigError, ManifestError
-from subtext.manifest import PATH_COLUMNS, Manifest, read_manifest, write_manifest
+from subtext.manifest import PATH_COLUMNS, Manifest, read_written_manifest, write_manifest
 
 _SETTINGS: Final = "settings.json"
 _MANIFEST: Final = "manifest.parquet"
@@ -29,7 +29,7 @@ def made_before(folder: Path, settings: Mapping[str, Any]) -> Manifest | None:
     if read_json(folder / _SETTINGS) != settings:
         return None
     try:
-        manifest = read_manifest(folder / _MANIFEST)
+        manifest = read_written_manifest(folder / _MANIFEST)
     except ManifestError:
         return None
     files = pd.concat([manifest.table[column] for column in PATH_COLUMNS]).dropna().unique()

@@ -49,6 +49,18 @@ class Encoder(nn.Module, ABC):
         trainable: whether the backbone learns. If not, it has no gradient and stays in eval mode after `train()`, so
             that batch normalisation and dropout do not shift what was cached.
         random_weights: whether the backbone's weights come from initialisation alone.
+
+    Example:
+        >>> import torch
+        >>> class Frames(subtext.Encoder):
+        ...     modality = "prosody"
+        ...     def __init__(self, *, dim: int = 8, dropout: float = 0.1, trainable: bool = True):
+        ...         super().__init__(backbone=torch.nn.Linear(6, 16), embed_dim=16, dim=dim, dropout=dropout,
+        ...                          trainable=trainable, random_weights=True)
+        ...     def _encode(self, stream):
+        ...         return stream.with_real(self.backbone(stream.real))
+        >>> Frames()(subtext.Tokens.pad([torch.ones(3, 6), torch.ones(2, 6)])).values.shape
+        torch.Size([2, 3, 8])
     """
 
     modality: str

@@ -18,6 +18,12 @@ class Tokens:
         values: `[batch, time, ...]`; `[batch, time, dim]` once encoded, face crops before that
             `[batch, time, height, width, channels]`.
         mask: bool `[batch, time]`, True = real.
+
+    Example:
+        >>> import torch
+        >>> tokens = subtext.Tokens.pad([torch.ones(3, 4), None])
+        >>> tokens.values.shape, tokens.present.tolist()
+        (torch.Size([2, 3, 4]), [True, False])
     """
 
     values: Tensor

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
 
-from subtext.core.safe_path import safe_path
+from subtext.core.safe_path import safe_path, without_script
 from subtext.errors import ConfigError, MediaError, SubtextError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
@@ -126,7 +126,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # forking a process that holds threads of torch may hang
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(other, dict(extractors), cache), daemon=True)
-        with interrupts_ignored(), safe_path():
+        with interrupts_ignored(), safe_path(), without_script():
             self.process.start()
         other.close()
         self.started = False
@@ -146,8 +146,8 @@ class _Worker:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if not self.started:
             raise ConfigError(
-                f"worker processes cannot start ({how}); set workers=0, or in a script of your own put what it does "
-                "under if __name__ == '__main__':"
+                f"worker processes cannot start ({how}); set workers=0, and put an extractor of your own into a module "
+                "and not into the script that runs"
             )
         reason = f"the process that decoded it died ({how}): out of memory, or a fault in a decoder"
         for key, _ in self.job.items if self.job else ():

@@ -49,6 +49,17 @@ class Fusion(nn.Module, ABC):
     Args:
         modalities: names, in the order of `Fused.evidence`.
         dim: width of the tokens and of the embedding.
+
+    Example:
+        >>> import torch
+        >>> from subtext.fusion.base import Fused
+        >>> class Mean(subtext.Fusion):
+        ...     def forward(self, tokens):
+        ...         means = [own.mean() for own in self.complete(tokens).values()]
+        ...         return Fused(torch.stack(means).mean(dim=0), evidence=None)
+        >>> fusion = Mean(modalities=["text", "prosody"], dim=4)
+        >>> fusion({"text": subtext.Tokens.pad([torch.ones(3, 4)])}).embedding
+        tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
     """
 
     def __init__(self, *, modalities: Sequence[str], dim: int) -> None:

@@ -9,7 +9,7 @@ from subtext.manifest.table import (
     Manifest,
     build_manifest,
     check_splits,
-    read_manifest,
+    read_written_manifest,
     write_manifest,
 )
 
@@ -22,6 +22,6 @@ __all__ = [
     "Manifest",
     "build_manifest",
     "check_splits",
-    "read_manifest",
+    "read_written_manifest",
     "write_manifest",
 ]

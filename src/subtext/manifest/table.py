@@ -252,8 +252,10 @@ def described_root(path: Path, named: str, table: pd.DataFrame) -> Path:
     return root
 
 
-def read_manifest(path: Path, root: Path | None = None) -> Manifest:
-    """Read a manifest that `write_manifest` wrote: a Parquet file with its description beside it.
+def read_written_manifest(path: Path, root: Path | None = None) -> Manifest:
+    """Read what `write_manifest` wrote, a Parquet file with its description beside it; it was checked then.
+
+    Tables that people bring are read, and checked, by `subtext.corpora.files.read_manifest`; it takes these too.
 
     Args:
         path: the Parquet file.

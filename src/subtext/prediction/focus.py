@@ -12,9 +12,7 @@ from subtext.features.index import FeatureIndex
 from subtext.model.batches import ClipData, load_clips, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.predict import PREDICTION_BATCH
-from subtext.runs.evaluate import read_parquet
-from subtext.runs.folder import RunFile, RunFolder
-from subtext.runs.saved import load_classifier
+from subtext.runs.folder import RunFolder
 
 
 def focus_of_run(
@@ -32,7 +30,7 @@ def focus_of_run(
         ids: only these of them; None: all.
         features: the feature cache, where it is not at the run's own `paths.features`, which may be relative to where
             the run was started.
-        trust: see `subtext.runs.saved.load_classifier`.
+        trust: see `subtext.runs.folder.RunFolder`.
 
     Returns:
         See `focus_table`.
@@ -42,9 +40,9 @@ def focus_of_run(
         RunError: the folder holds no finished run.
         CacheError: the run's streams are not in the cache any more.
     """
-    run = RunFolder(folder)
+    run = RunFolder(folder, trust)
     described = run.model()
-    table = read_parquet(run.file(RunFile.PREDICTIONS))
+    table = run.predictions()
     table = table[table["split"] == split]
     if ids is not None:
         unknown = sorted(set(ids) - set(table["id"]))
@@ -55,7 +53,7 @@ def focus_of_run(
         table = table[table["id"].isin(ids)]
     if table.empty:
         raise ConfigError(f"{run.path} predicted no clip of the split '{split}'; give val or test")
-    classifier = load_classifier(run.path, trust)
+    classifier = run.classifier()
     cache = FeatureCache(run.settings()["paths"]["features"] if features is None else features)
     encoders = {modality: classifier.encoder(modality) for modality in classifier.modalities}
     index = FeatureIndex.load(run.path)

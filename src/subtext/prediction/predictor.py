@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,10 +30,17 @@ from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
 from subtext.model.batches import load_clips, shorten
 from subtext.model.predict import predict_table
-from subtext.prediction.inputs import LONG_TURN, Batch, manifest_batches, read_manifests, recording_batch
+from subtext.prediction.inputs import (
+    LONG_TURN,
+    Batch,
+    Words,
+    find_inputs,
+    manifest_batches,
+    read_manifests,
+    recording_batch,
+)
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.sessions.transcripts import Turn
 
 MANIFEST_PART: Final = 64
@@ -67,16 +75,27 @@ class Predictor:
         TrustError: the run has a part that is not trusted.
         WeightsError: weights are missing, altered or in an unsafe format.
         ConfigError: there is no such device.
+
+    Example:
+        >>> predictor = subtext.Predictor("runs/mine")
+        >>> lines = list(predictor.predict("my.csv"))
+        >>> len(lines), lines[0]["id"], 0 < lines[0]["prob_vocal_incongruent"] < 1
+        (160, 'train-000', True)
     """
 
     def __init__(
-        self, run: Path, *, device: str = "cpu", models: Path | None = None, trust: Collection[str] = ()
+        self,
+        run: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        models: Path | None = None,
+        trust: Collection[str] = (),
     ) -> None:
         self.device = _device(device)
-        folder = RunFolder(run)
+        folder = RunFolder(run, trust)
         described = folder.model()
-        self.classifier = load_classifier(run, trust).to(self.device)
-        self.extractors = load_extractors(run, models, trust)
+        self.classifier = folder.classifier().to(self.device)
+        self.extractors = folder.extractors(models)
         if self.extractors.keys() != set(self.classifier.modalities):
             raise RunError(
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "
@@ -116,7 +135,7 @@ class Predictor:
 
     def predict(
         self,
-        inputs: Sequence[tuple[str, Path]],
+        inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | tuple[str, Path]],
         given: Sequence[Turn] | None = None,
         encoding: str = "utf-8",
         manifests: Mapping[Path, Manifest] | None = None,
@@ -124,18 +143,25 @@ class Predictor:
         """One line a turn (see `subtext.prediction.lines`), each recording's as soon as it is done.
 
         Args:
-            inputs: recordings and manifests, as `find_inputs` gives them.
+            inputs: a recording, a folder of recordings or a manifest; or several, also as `find_inputs` gives them.
             given: the turns of each recording; None = look for them beside it.
             encoding: of text files beside recordings.
             manifests: those among the inputs; None = read them.
 
         Raises:
+            ConfigError: an input is not there.
             ManifestError: a manifest cannot be used.
         """
+        named = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+        found = [
+            one
+            for name in named
+            for one in ([name] if isinstance(name, tuple) else find_inputs([os.fspath(name)], Words()))
+        ]
         # A manifest that cannot be used is found before hours are spent on what stands before it.
         if manifests is None:
-            manifests = read_manifests(inputs)
-        for name, path in inputs:
+            manifests = read_manifests(found)
+        for name, path in found:
             if path in manifests:
                 size = len(manifests[path]) if self._rows_need_others else MANIFEST_PART
                 batches = manifest_batches(name, manifests[path], size)

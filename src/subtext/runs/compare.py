@@ -16,8 +16,8 @@ from subtext.evaluation.conditions import CLEAN
 from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.systems import System, TrainedRun
-from subtext.runs.evaluate import answer_notes_of, read_parquet
-from subtext.runs.folder import RunFolder, check_out
+from subtext.runs.evaluate import answer_notes_of
+from subtext.runs.folder import RunFile, RunFolder, check_out
 from subtext.runs.systems import read_systems
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def robustness_of(
     tables: dict[str, list[pd.DataFrame]] = {}
     for system in systems:
         found = [
-            _own_robustness(run, read_parquet(run.folder / ROBUSTNESS))
+            _own_robustness(run, RunFolder(run.folder).table(RunFile.ROBUSTNESS))
             for run in system.runs
             if run.folder is not None and (run.folder / ROBUSTNESS).is_file()
         ]

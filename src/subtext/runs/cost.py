@@ -30,7 +30,7 @@ def measure_cost(run: Path | str, trust: Collection[str] = ()) -> dict[str, Any]
 
     Args:
         run: folder of a training run, with the table of extraction results that training leaves in it.
-        trust: see `subtext.runs.saved.load_classifier`.
+        trust: see `subtext.runs.folder.RunFolder`.
 
     Returns:
         `parameters` (`trainable`, `frozen`), `flops_per_clip`, `steps` (of each modality's stream), `ms_per_clip` by
@@ -74,11 +74,11 @@ def measure_here(run: Path, trust: Collection[str] = ()) -> dict[str, Any]:
     from subtext.features.index import FeatureIndex
     from subtext.model.batches import typical_clip
     from subtext.runs.folder import RunFolder
-    from subtext.runs.saved import load_classifier
 
-    described = RunFolder(run).model()
+    folder = RunFolder(run, trust)
+    described = folder.model()
     index = FeatureIndex.load(run)
-    classifier = load_classifier(run, trust)
+    classifier = folder.classifier()
     clip = typical_clip(index, classifier.modalities, described["max_steps"])
     weights = sum(tensor.nbytes for tensor in classifier.state_dict().values()) / 2**20
     before = peak_memory()

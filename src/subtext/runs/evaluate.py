@@ -38,7 +38,7 @@ def evaluate_run(
         RunError: the folder is no finished run, or cannot be written.
         ConfigError: there is no such unit.
     """
-    check_groups(groups or (), [read_tables(RunFolder(folder))[0]])
+    check_groups(groups or (), [RunFolder(folder).predictions()])
     return _evaluate_run(folder, groups, n_bootstrap=n_bootstrap, seed=seed)
 
 
@@ -48,7 +48,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
 
     run = RunFolder(folder)
     run.check_links()
-    predictions, controls = read_tables(run)
+    predictions, controls = run.predictions(), run.controls()
     facts = run.run() if run.file(RunFile.RUN).is_file() else {}
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
@@ -87,7 +87,7 @@ def evaluate_seeds(
         ConfigError: there is no such unit, or `out` cannot be a folder.
     """
     _check_settings([RunFolder(folder) for folder in folders])
-    check_groups(groups or (), [read_tables(RunFolder(folder))[0] for folder in folders])
+    check_groups(groups or (), [RunFolder(folder).predictions() for folder in folders])
     if (out / RunFile.PREDICTIONS).is_file() or RunFolder(out).is_trained:
         raise RunError(f"{out} is a run, whose configuration and metrics would be lost; name another folder with --out")
     check_out(out)
@@ -97,8 +97,10 @@ def evaluate_seeds(
     for folder in folders:
         metrics = _evaluate_run(folder, units, n_bootstrap=n_bootstrap, seed=seed)
         units = list(metrics["groups"])
-        predictions, controls = read_tables(RunFolder(folder))
-        runs.append(EvaluatedRun(folder.name, metrics["seed"], predictions, controls, folder, metrics=metrics))
+        run = RunFolder(folder)
+        runs.append(
+            EvaluatedRun(folder.name, metrics["seed"], run.predictions(), run.controls(), folder, metrics=metrics)
+        )
     pooled = pool_seeds(runs, units or ())
     pooled |= {name: runs[0].metrics[name] for name in ("labels", "question") if name in runs[0].metrics}
     target = RunFolder(out)
@@ -157,21 +159,6 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The predictions of a run and its controls, None where it has none.
-
-    Raises:
-        RunError: the folder or its predictions are missing or damaged.
-    """
-    if not run.path.is_dir():
-        raise RunError(f"no run folder {run.path}; give the folder that subtext-train wrote")
-    if not run.file(RunFile.PREDICTIONS).is_file():
-        advice = f"finish the run with: subtext-train resume={run.path}" if run.is_begun else "give a run folder"
-        raise RunError(f"{run.path} holds no {RunFile.PREDICTIONS}; {advice}")
-    controls = run.file(RunFile.CONTROLS)
-    return read_parquet(run.file(RunFile.PREDICTIONS)), read_parquet(controls) if controls.is_file() else None
-
-
 def _units(run: RunFolder, facts: Mapping[str, Any], groups: Sequence[str] | None) -> list[str]:
     units = facts.get("groups") if groups is None else groups
     if units is None:
@@ -224,17 +211,3 @@ def _provenance(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, str]:
     if "versions" in facts:
         told["versions"] = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return told
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A run's table.
-
-    Raises:
-        RunError: it cannot be read.
-    """
-    from pyarrow import ArrowException
-
-    try:
-        return pd.read_parquet(path)
-    except (ArrowException, OSError) as error:
-        raise RunError(f"cannot read {path}: {str(error).splitlines()[0]}; train the run again") from error

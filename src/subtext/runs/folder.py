@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +20,9 @@ from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from subtext.features.extractor import Extractor
+    from subtext.model.classifier import IncongruenceClassifier
 
 MODEL_FORMAT: Final = 1
 _PACKAGES: Final = (
@@ -89,14 +92,29 @@ _BEGINNING: Final = (RunFile.RUN,)
 
 
 class RunFolder:
-    """Paths and small files of one run.
+    """One run: what it is made of, what it found, and its model. It stands wherever a path is asked for.
 
     Args:
         path: the folder.
+        trust: packages that the model may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
+
+    Example:
+        >>> run = subtext.load_run("runs/mine")
+        >>> run.settings()["seed"], run.metrics()["clips"], len(run.predictions())
+        (0, 40, 80)
+        >>> run.report.name, run.figures()["roc_pr_incongruent"].name
+        ('report.md', 'roc_pr_incongruent.png')
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: str | os.PathLike[str], trust: Collection[str] = ()) -> None:
         self.path = Path(path)
+        self.trust = tuple(trust)
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({os.fspath(self.path)!r})"
 
     def file(self, name: str) -> Path:
         """One of the run's files, there or not, or one in a folder of it: `audit/audit.md`.
@@ -272,7 +290,102 @@ class RunFolder:
             )
         return described
 
+    def metrics(self) -> dict[str, Any]:
+        """Every figure of the run with its interval, see docs/tables.md; after several runs were pooled, theirs.
+
+        Raises:
+            RunError: the run has not been evaluated.
+        """
+        return self._json(RunFile.METRICS)
+
+    def table(self, name: str) -> "pd.DataFrame":
+        """One of the run's tables, a Parquet file.
+
+        Raises:
+            RunError: it is not there or cannot be read.
+        """
+        import pandas as pd
+        from pyarrow import ArrowException
+
+        path = self._there(name)
+        try:
+            return pd.read_parquet(path)
+        except (ArrowException, OSError) as error:
+            raise RunError(f"cannot read {path}: {str(error).splitlines()[0]}; train the run again") from error
+
+    def predictions(self) -> "pd.DataFrame":
+        """What the model says of every validation and test clip, one row a clip.
+
+        Raises:
+            RunError: it is not there or cannot be read.
+        """
+        return self.table(RunFile.PREDICTIONS)
+
+    def controls(self) -> "pd.DataFrame | None":
+        """What the controls say of the same clips, one row a clip and control; None where none were run.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        return self.table(RunFile.CONTROLS) if self.file(RunFile.CONTROLS).is_file() else None
+
+    def figures(self) -> dict[str, Path]:
+        """The pictures that the evaluation drew, by name."""
+        return {path.stem: path for path in sorted(self.file(RunFile.FIGURES).glob("*.png"))}
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.file(RunFile.REPORT)
+
+    def classifier(self) -> "IncongruenceClassifier":
+        """The trained model, in eval mode.
+
+        Raises:
+            RunError: the folder holds no finished model.
+            TrustError: the model has a part that is not trusted.
+            WeightsError: its weights are missing, unreadable, or of another model.
+        """
+        from subtext.runs.saved import build_classifier, read_weights
+
+        classifier = build_classifier(self.model(), self.file(RunFile.MODEL), self.trust)
+        path = self.file(RunFile.WEIGHTS)
+        try:
+            classifier.load_state_dict(read_weights(path))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(
+                f"{path} does not fit the model that model.json beside it describes ({reason}); they come from "
+                "different runs: copy a run folder as a whole"
+            ) from error
+        return classifier.eval()
+
+    def extractors(self, models: Path | None = None) -> dict[str, "Extractor"]:
+        """What made the streams that the model was trained on, by modality.
+
+        Args:
+            models: folder with detector weights, where they are not where the run had them.
+
+        Raises:
+            RunError: the folder holds no finished model.
+            TrustError: one of them is not trusted.
+            WeightsError: it cannot be built from.
+        """
+        from subtext.runs.saved import build_extractors
+
+        return build_extractors(self.model(), self.file(RunFile.MODEL), models, self.trust)
+
     def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content = renamed(json.loads(self._there(name).read_text(encoding="utf-8")))
+        except (ValueError, RecursionError, OSError) as error:
+            raise RunError(f"cannot read {self.file(name)}: {error}; train the run again") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{self.file(name)} does not hold a JSON object; train the run again")
+        return content
+
+    def _there(self, name: str) -> Path:
+        """A file that must be there."""
         if not os.path.isdir(self.path):  # unlike pathlib's, it bears a name that no file system takes
             raise RunError(f"no run folder {self.path}; give the folder that subtext-train wrote")
         if not os.path.isfile(self.file(name)):
@@ -280,13 +393,7 @@ class RunFolder:
             if self.is_finished and os.path.isdir(self.file(RunFile.FOLDS)):
                 advice = f"it is cross-validated: give the run of one fold, such as {self.file('folds') / '0'}"
             raise RunError(f"{self.path} holds no {name}; {advice}")
-        try:
-            content = renamed(json.loads(self.file(name).read_text(encoding="utf-8")))
-        except (ValueError, RecursionError, OSError) as error:
-            raise RunError(f"cannot read {self.file(name)}: {error}; train the run again") from error
-        if not isinstance(content, dict):
-            raise RunError(f"{self.file(name)} does not hold a JSON object; train the run again")
-        return content
+        return self.file(name)
 
 
 def check_out(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Train every fold of a corpus as a run of its own, and judge the pooled predictions."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ def train_folds(
     run: RunFolder,
     *,
     resume: bool,
-    trust: Collection[str] = (),
     of_fold: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> RunFolder:
     """Train all folds, each in `folds/K`, and evaluate what they say together.
@@ -41,7 +40,6 @@ def train_folds(
             gives each fold the encoders of that fold.
         run: where it goes.
         resume: leave finished folds as they are, and go on with the one that was interrupted.
-        trust: see `subtext.runs.train.train`.
         of_fold: the configuration of each fold, where they differ, as they do when each fold's settings were chosen
             without it; None where all are trained with `settings`.
 
@@ -76,8 +74,8 @@ def train_folds(
         again = resume and part.is_begun
         if again:
             own = part.settings()
-            check_targets(own, part.file(RunFile.CONFIG), trust)
-        train_one(own, part, resume=again, trust=trust)
+            check_targets(own, part.file(RunFile.CONFIG), run.trust)
+        train_one(own, part, resume=again)
         _check_same_corpus(parts)
     for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
         tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
@@ -91,7 +89,7 @@ def train_folds(
 
 def fold_of(run: RunFolder, fold: int) -> RunFolder:
     """The run of one fold."""
-    return RunFolder(run.file(RunFile.FOLDS) / str(fold))
+    return RunFolder(run.file(RunFile.FOLDS) / str(fold), run.trust)
 
 
 def _check_labels(manifest: Manifest, folds: int, task: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.prompted import calibrated, spread_over_wordings, summary
-from subtext.runs.evaluate import flat, read_parquet, read_tables
+from subtext.runs.evaluate import flat
 from subtext.runs.folder import RunFile, RunFolder, check_out
 
 _FREE: Final = ("shard", "folder", "overwrite", "workers", "debug", "paths")
@@ -35,8 +35,8 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
     """
     runs = [RunFolder(folder) for folder in folders]
     settings = _settings(runs)
-    tables = [read_tables(run) for run in runs]
-    answers = pd.concat([read_parquet(run.file(RunFile.ANSWERS)) for run in runs], ignore_index=True)
+    tables = [(run.predictions(), run.controls()) for run in runs]
+    answers = pd.concat([run.table(RunFile.ANSWERS) for run in runs], ignore_index=True)
     facts = [run.run() for run in runs]
     about = _about(runs, facts)
     rows = pd.concat([predictions for predictions, _ in tables], ignore_index=True)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,32 +24,30 @@ from subtext.report.audit_page import write_audit
 from subtext.runs.controls import Controls
 from subtext.runs.folder import MODEL_FORMAT, RunFile, RunFolder
 from subtext.runs.prepare import Prepared
-from subtext.runs.saved import load_classifier
 from subtext.runs.stages import with_stage_of_fold
 
 log = logging.getLogger(__name__)
 
 
-def train_one(settings: Mapping[str, Any], run: RunFolder, *, resume: bool, trust: Collection[str] = ()) -> RunFolder:
+def train_one(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
     """Run, or go on with a run, on one division of the corpus; see `subtext.runs.train.train`."""
     settings = with_stage_of_fold(settings)
     prepared = Prepared(settings)
     if is_main_process() and not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     with quiet_lightning():
-        _Run(prepared, run, resume, trust).do()
+        _Run(prepared, run, resume).do()
     return run
 
 
 class _Run:
     """The steps of one run, sharing settings and data."""
 
-    def __init__(self, prepared: Prepared, run: RunFolder, resume: bool, trust: Collection[str]) -> None:
+    def __init__(self, prepared: Prepared, run: RunFolder, resume: bool) -> None:
         self.prepared = prepared
         self.settings = prepared.settings
         self.run = run
         self.resume = resume
-        self.trust = trust
         self.seed = int(self.settings["seed"])
         self.task_settings = dict(self.settings["task"])
         self.device = device_of(self.settings["trainer"])
@@ -145,7 +143,7 @@ class _Run:
         if self.resume and self.run.is_trained:
             described = self.run.model()
             return Fitted(
-                load_classifier(self.run.path, self.trust).to(self.device),
+                self.run.classifier().to(self.device),
                 described["best"]["epoch"],
                 described["best"]["score"],
                 pd.read_csv(self.run.file(RunFile.HISTORY)),

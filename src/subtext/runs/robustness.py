@@ -40,11 +40,9 @@ from subtext.manifest import Manifest
 from subtext.model.batches import ClipData
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.predict import EMOTION_COLUMNS, predict_table
-from subtext.runs.evaluate import read_tables
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import fold_of
 from subtext.runs.prepare import Prepared
-from subtext.runs.saved import load_classifier, load_extractors
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +89,8 @@ def measure_robustness(
         ConfigError: a condition or strength cannot be used with this run.
         TrustError: the run has a part that is not trusted.
     """
-    run = RunFolder(folder)
-    predictions, _ = read_tables(run)
+    run = RunFolder(folder, trust)
+    predictions = run.predictions()
     if not run.is_finished:
         raise RunError(f"{run.path} is not finished; finish it with: subtext-train resume={run.path}")
     settings = run.settings()
@@ -105,7 +103,7 @@ def measure_robustness(
     table = None if overwrite else _there(run, described)
     strengths = strengths or {}
     for part in parts:
-        clips = _TestClips(part, workers, models, trust)
+        clips = _TestClips(part, workers, models)
         pairs = chosen_conditions(conditions, strengths, clips.modalities, clips.has)
         fold = int(part.settings()["fold"]) if len(parts) > 1 else None
         done = _done(table, fold)
@@ -242,16 +240,15 @@ def _added(
 class _TestClips:
     """A trained model, its test rows, and how it reads them."""
 
-    def __init__(self, run: RunFolder, workers: int | None, models: Path | None, trust: Collection[str] = ()) -> None:
+    def __init__(self, run: RunFolder, workers: int | None, models: Path | None) -> None:
         self.run = run
-        self.trust = trust
         settings = run.settings()
-        check_targets(settings, run.file(RunFile.CONFIG), trust)
+        check_targets(settings, run.file(RunFile.CONFIG), run.trust)
         if workers is not None:
             settings["workers"] = workers
         self.described = run.model()
         self.modalities: list[str] = list(self.described["modalities"])
-        self.extractors: dict[str, Extractor] = load_extractors(run.path, models, trust)
+        self.extractors: dict[str, Extractor] = run.extractors(models)
         self.prepared = Prepared(
             settings,
             narrow=self._test_rows,
@@ -265,7 +262,7 @@ class _TestClips:
 
     @cached_property
     def classifier(self) -> IncongruenceClassifier:
-        return load_classifier(self.run.path, self.trust)
+        return self.run.classifier()
 
     def _test_rows(self, manifest: Manifest) -> Manifest:
         test = (manifest.table["split"] == "test").fillna(False)

@@ -1,4 +1,4 @@
-"""The model in a run folder, built again.
+"""The model that a run folder describes, built again.
 
 Nothing in this module imports Lightning: prediction reads run folders too.
 """
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.errors import ConfigError, WeightsError
-from subtext.runs.folder import RunFile, RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,41 +16,15 @@ if TYPE_CHECKING:
     from subtext.model.classifier import IncongruenceClassifier
 
 
-def load_classifier(folder: Path | str, trust: Collection[str] = ()) -> "IncongruenceClassifier":
-    """The trained model of a run, in eval mode.
-
-    Args:
-        folder: the run.
-        trust: packages that the model may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
-
-    Raises:
-        RunError: the folder holds no finished model.
-        TrustError: the model has a part that is not trusted.
-        WeightsError: its weights are missing, unreadable, or of another model.
-    """
-    run = RunFolder(folder)
-    classifier = build_classifier(run.model(), run.file(RunFile.MODEL), trust)
-    path = run.file(RunFile.WEIGHTS)
-    try:
-        classifier.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"{path} does not fit the model that model.json beside it describes ({reason}); they come from different "
-            "runs: copy a run folder as a whole"
-        ) from error
-    return classifier.eval()
-
-
 def build_classifier(
-    described: Mapping[str, Any], source: Path | str = RunFile.MODEL, trust: Collection[str] = ()
+    described: Mapping[str, Any], source: Path | str = "model.json", trust: Collection[str] = ()
 ) -> "IncongruenceClassifier":
     """The model that `model.json` describes, without its weights.
 
     Args:
         described: what the file says.
         source: the file.
-        trust: see `load_classifier`.
+        trust: packages that the model may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
 
     Raises:
         TrustError: the model has a part that is not trusted.
@@ -91,18 +64,18 @@ def build_classifier(
 _SOURCES: Final = ("pretrained", "weights")
 
 
-def load_extractors(
-    folder: Path | str, models: Path | None = None, trust: Collection[str] = ()
+def build_extractors(
+    described: Mapping[str, Any], source: Path | str, models: Path | None = None, trust: Collection[str] = ()
 ) -> dict[str, "Extractor"]:
-    """The extractors that made the streams a run was trained on.
+    """The extractors that `model.json` describes.
 
     Args:
-        folder: the run.
+        described: what the file says.
+        source: the file.
         models: folder with detector weights, where they are not where the run had them.
-        trust: see `load_classifier`.
+        trust: see `build_classifier`.
 
     Raises:
-        RunError: the folder holds no finished model.
         TrustError: one of them is not trusted.
         WeightsError: it cannot be built from.
     """
@@ -110,8 +83,7 @@ def load_extractors(
     from subtext.core.targets import check_targets
     from subtext.features.extractor import Extractor
 
-    described = RunFolder(folder).model()
-    check_targets(described, RunFolder(folder).file(RunFile.MODEL), trust)
+    check_targets(described, source, trust)
     extractors: dict[str, Extractor] = {}
     try:
         for modality, node in described["extractors"].items():
@@ -122,8 +94,7 @@ def load_extractors(
             extractors[modality] = build(node, Extractor)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(
-            f"{RunFolder(folder).file('model.json')} does not describe how recordings are read ({error}); "
-            "train the run again"
+            f"{source} does not describe how recordings are read ({error}); train the run again"
         ) from error
     return extractors
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.systems import System, TrainedRun
-from subtext.runs.evaluate import flat, read_tables
+from subtext.runs.evaluate import flat
 from subtext.runs.folder import RunFile, RunFolder
 
 IGNORED: Final = (
@@ -206,7 +206,7 @@ def _one_setting(name: str, folders: Sequence[Path]) -> dict[str, Any]:
 
 def _read(folder: Path) -> TrainedRun:
     run = RunFolder(folder)
-    predictions, controls = read_tables(run)
+    predictions, controls = run.predictions(), run.controls()
     facts = run.run() if run.file("run.json").is_file() else {}
     seed = facts.get("seed")
     encoders = run.settings().get("encoders") if run.is_begun else None

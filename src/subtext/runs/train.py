@@ -33,16 +33,16 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, tr
         ConfigError: a setting cannot be used.
         TrustError: a run to go on with has a part that is not trusted.
     """
-    run = RunFolder(folder)
+    run = RunFolder(folder, trust)
     if not resume:
-        return _train(settings, run, resume=False, trust=trust)
+        return _train(settings, run, resume=False)
     check_targets(settings, run.file(RunFile.CONFIG), trust)
     run.check_links()
     with offline():
-        return _train(settings, run, resume=True, trust=trust)
+        return _train(settings, run, resume=True)
 
 
-def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool, trust: Collection[str]) -> RunFolder:
+def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
     check_folds(settings)
     one = settings.get("cv") is None or settings.get("fold") is not None
-    return (train_one if one else train_folds)(settings, run, resume=resume, trust=trust)
+    return (train_one if one else train_folds)(settings, run, resume=resume)

@@ -90,9 +90,8 @@ def _refit(plans: Sequence[Plan], base: Callable[[int], dict[str, Any]], folder:
     def train_with(seed: int, run: RunFolder) -> None:
         train_folds(
             base(seed),
-            run,
+            RunFolder(run.path, plans[0].trust),
             resume=run.is_begun,
-            trust=plans[0].trust,
             of_fold=lambda fold: plans[fold].settings(compositions[fold], params[fold], seed),
         )
 

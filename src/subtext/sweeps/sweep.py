@@ -9,12 +9,13 @@ import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from subtext.core.composition import Composition, override
 from subtext.core.targets import check_names
 from subtext.core.writing import write_json
 from subtext.errors import ConfigError, RunError, SweepError
 from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
-from subtext.sweeps.composition import Composition, override, unresolved
+from subtext.sweeps.composition import check_space, unresolved
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import LEASE_SECONDS, quiet_optuna
 from subtext.sweeps.study import REASON, Sweep, counted_trials
@@ -108,7 +109,7 @@ def make_plan(
     whole = set(fixed) - composition.groups(fixed)
     fixed_keys = {key for key in keys if key in fixed or any(key.startswith(f"{f}.") for f in whole)}
     space = Space.parse(declared, where=where, fixed=fixed_keys, value_of=composition.value)
-    composition.check(space, groups, where)
+    check_space(composition, space, groups, where)
 
     first = next(space.combinations({entry.name for entry in space.entries if set(entry.keys) & groups}))
     base = with_stage_of_fold(

@@ -16,12 +16,13 @@ import yaml
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
+from subtext.core.composition import Composition
 from subtext.core.writing import write_json, write_text
 from subtext.errors import ConfigError, RunError
 from subtext.runs.evaluate import evaluate_seeds
 from subtext.runs.folder import RunFolder, writing_into
 from subtext.runs.train import train
-from subtext.sweeps.composition import NOT_COMPARED, Composition, unresolved
+from subtext.sweeps.composition import NOT_COMPARED, unresolved
 from subtext.sweeps.storage import is_alive, own_lease, signs_of_life
 from subtext.sweeps.study import Search, Sweep, front
 from subtext.sweeps.workers import Plan

@@ -27,11 +27,12 @@ from typing import Any, Final, Protocol, cast
 import optuna
 
 from subtext.core.building import locate
+from subtext.core.composition import Composition, override
 from subtext.core.safe_path import safe_path
 from subtext.errors import ConfigError, SubtextError
 from subtext.features.workers import interrupts_ignored
 from subtext.runs.stages import with_stage_of_fold
-from subtext.sweeps.composition import Composition, override, settings_hash
+from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.space import Point
 from subtext.sweeps.storage import open_storage, quiet_optuna, signs_of_life
 from subtext.sweeps.study import REASON, Claim, Nothing, Search, Sweep

@@ -14,7 +14,6 @@ from subtext.features.index import FeatureIndex
 from subtext.features.text import TextExtractor
 from subtext.model.batches import typical_clip
 from subtext.runs.folder import RunFolder
-from subtext.runs.saved import load_classifier, load_extractors
 from subtext.vlm.cost import count_flops
 
 SIDE: Final = 320
@@ -34,7 +33,7 @@ def light_cost(
         models: folder with the face detector's weights.
         seconds: length of the clip; None takes the median of the run's corpus. Words grow with the length as they do
             there, and what the run cuts off (`max_steps`) is cut off here too.
-        trust: see `subtext.runs.saved.load_classifier`.
+        trust: see `subtext.runs.folder.RunFolder`.
 
     Returns:
         Part -> `parameters` and `flops`: `classifier` (encoders, fusion, heads), `face_detector`, `text_encoder`,
@@ -44,8 +43,9 @@ def light_cost(
         RunError: the folder holds no finished run, or the run reads a part otherwise than could be counted.
         WeightsError: the detector's or the text model's files are missing.
     """
-    described, classifier, index = RunFolder(run).model(), load_classifier(run, trust), FeatureIndex.load(run)
-    extractors = load_extractors(run, models, trust)
+    folder = RunFolder(run, trust)
+    described, classifier, index = folder.model(), folder.classifier(), FeatureIndex.load(run)
+    extractors = folder.extractors(models)
     visual, text = extractors.get("visual"), extractors.get("text")
     if not isinstance(visual, FaceExtractor) or not isinstance(text, TextExtractor):
         raise RunError(f"{run}: only a model of recorded faces and words is counted; give such a run")

@@ -61,15 +61,8 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     Raises:
         ConfigError: there is no such corpus, or a setting cannot be used.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from subtext.cli.hydra_app import CONFIG_NAME, conf_folder, misspelt
     from subtext.core.building import build
-    from subtext.core.plugins import search_plugins
+    from subtext.core.composition import Composition, conf_folder, override
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
 
@@ -79,36 +72,26 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     if name.lower().endswith(TABLES):
         path = Path(name)
         name = path.parent.name if path.name == "manifest.parquet" else path.stem
-        overrides = ["corpus=manifest", f"corpus.path={_quoted(options.corpus)}", *overrides]
+        overrides = ["corpus=manifest", override("corpus.path", options.corpus), *overrides]
     else:
         if any(setting.startswith("corpus=") for setting in overrides):
             raise ConfigError(f"'{name}' names the corpus already; leave out corpus=...")
         _check_name(name, options.config_dir)
         overrides = [f"corpus={name}", *overrides]
-    if options.config_dir is not None:
-        overrides.append(f"hydra.searchpath=[{_quoted(f'file://{options.config_dir.resolve()}')}]")
-    search_plugins()
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = compose(CONFIG_NAME, overrides=overrides)
-        node: dict[str, Any] = OmegaConf.to_container(config.corpus, resolve=True)
-        if may_leak and "disjoint" in node:
-            node["disjoint"] = []
-        node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
-        folder, models = Path(config.paths.work) / "data" / name, Path(config.paths.models)
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        hints = "; ".join(misspelt(overrides)) or "correct the setting"
-        raise ConfigError(f"{reason[:300]}; {hints}") from error
-    except YAMLError as error:
-        raise ConfigError(f"a config is no YAML ({' '.join(str(error).split())}); correct that file") from error
+    search_path = [] if options.config_dir is None else [str(options.config_dir.resolve())]
+    settings = Composition(conf_folder(), overrides, search_path).settings({}, ())
+    node: dict[str, Any] = settings["corpus"]
+    if may_leak and "disjoint" in node:
+        node["disjoint"] = []
+    node |= {key: value for key, value in unset.items() if key in node and node[key] is None}
+    folder, models = Path(settings["paths"]["work"]) / "data" / name, Path(settings["paths"]["models"])
     return Chosen(name, build(node, Corpus), folder, models)
 
 
 def _check_name(name: str, config_dir: Path | None) -> None:
     from difflib import get_close_matches
 
-    from subtext.cli.hydra_app import conf_folders
+    from subtext.core.composition import conf_folders
     from subtext.errors import ConfigError
 
     folders = [*conf_folders(), *([] if config_dir is None else [config_dir])]
@@ -138,9 +121,3 @@ def manifest_file(path: Path) -> Path:
             f"{there} is no manifest that subtext-data wrote, and would be overwritten; choose another --out"
         )
     return path
-
-
-def _quoted(text: str) -> str:
-    """A value that Hydra's grammar takes as it is."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

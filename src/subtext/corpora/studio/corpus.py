@@ -16,13 +16,13 @@ from typing import Any, Final, TypeVar
 
 import pandas as pd
 
-from subtext.core.safe_path import safe_path
+from subtext.core.safe_path import safe_path, without_script
 from subtext.core.writing import UNFINISHED, write_json
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import read_json
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
 from subtext.errors import ConfigError, ManifestError, SubtextError
-from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_manifest, write_manifest
+from subtext.manifest import SPLITS, Manifest, build_manifest, check_splits, read_written_manifest, write_manifest
 from subtext.manifest.description import Description
 
 SIZES: Final = {
@@ -265,7 +265,7 @@ def _resized(preset: SplitSize, clips: int | None, speakers: int | None) -> Spli
 def _is_written(manifest: Manifest, path: Path) -> bool:
     """Whether the file holds this very manifest, so that a complete corpus may lie on read-only storage."""
     try:
-        there = read_manifest(path)
+        there = read_written_manifest(path)
     except ManifestError:
         return False
     return there.groups == manifest.groups and there.table.equals(manifest.table)
@@ -289,12 +289,14 @@ def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
     context = multiprocessing.get_context("spawn")
     with safe_path(), ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
-            for future in _progress([pool.submit(job) for job in jobs]):
+            with without_script():
+                rendered = [pool.submit(job) for job in jobs]
+            for future in _progress(rendered):
                 future.result()
         except BrokenProcessPool as error:
             raise SubtextError(
                 "studio: a worker process died (out of memory?) or could not start; run it again (finished clips stay) "
-                "or set corpus.workers=0; in a script of your own build under if __name__ == '__main__':"
+                "or set corpus.workers=0"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
