@@ -62,8 +62,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60)
     options = parser.parse_args()
 
-    from talking_face import write_talking_face
-    from untrained_run import write_untrained_run
+    from builders.talking_face import write_talking_face
+    from builders.untrained_run import write_untrained_run
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -59,10 +59,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
 
+    from builders.talking_face import write_talking_face
+    from builders.untrained_run import write_untrained_run
     from subtext.prediction.predictor import Predictor
     from subtext.sessions.transcripts import Turn
-    from talking_face import write_talking_face
-    from untrained_run import write_untrained_run
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

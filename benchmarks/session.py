@@ -26,13 +26,13 @@ def main() -> None:
 
     from long_recording import repeat
 
+    from builders.talking_face import write_talking_face
     from subtext.corpora.ether import Ether
     from subtext.features.cache import MemoryCache
     from subtext.features.extract import extract
     from subtext.features.faces import FaceExtractor
     from subtext.features.prosody import ProsodyExtractor
     from subtext.media.container import Recording
-    from talking_face import write_talking_face
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "ether" / "S01"

@@ -38,7 +38,7 @@ def shared_models() -> Path:
 @pytest.fixture(scope="session")
 def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose model has random weights, for what reads run folders."""
-    from untrained_run import write_untrained_run
+    from builders.untrained_run import write_untrained_run
 
     return write_untrained_run(tmp_path_factory.mktemp("untrained") / "run")
 

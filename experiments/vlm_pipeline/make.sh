@@ -13,7 +13,7 @@ brief=()
 asked=(frames.count=4 frames.face.detector=haar controls=true)
 if [ "$weights" = tiny ]; then
   weights=work/vlm_tiny
-  [ -d "$weights/internvl" ] || python tests/vlm/tiny_models.py "$weights"
+  [ -d "$weights/internvl" ] || python tests/builders/tiny_models.py "$weights"
   echo "Random weights: floor=0, so that their answers are scored although no word of them means anything."
   asked+=(vlm.device=cpu vlm.dtype=float32 floor=0)
   brief=("heads=[incongruent]" controls=false)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.behaviour.measures import MEASURES
 from subtext.cli.data import main
-from talking_face import write_talking_face
 
 
 @pytest.fixture

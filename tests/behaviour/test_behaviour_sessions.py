@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.behaviour import face, voice
 from subtext.behaviour.measures import MEASURES, measures_markdown, names
 from subtext.behaviour.session import BehaviourSettings, SessionBehaviour, measure_manifest, measure_session
@@ -17,7 +18,6 @@ from subtext.behaviour.voice import read_voice
 from subtext.errors import ManifestError
 from subtext.manifest import Manifest, build_manifest
 from subtext.media.face_detectors import make_detector
-from talking_face import write_talking_face
 
 RATE = 16_000
 SECONDS = 600

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from compared_runs import write_run, write_system
+from builders.compared_runs import write_run, write_system
 from subtext.cli.compare import main
 from subtext.report.compare_page import write_comparison_page
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tiny_runs import write_corpus
+from builders.tiny_runs import write_corpus
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.cli.outcome import finish
 from subtext.cli.predict import _OneLine, main
 from subtext.errors import SubtextError
-from talking_face import write_talking_face
 
 ODD_NAME = 'it\'s "a" (test), x=1 {y} é🙃.mp4'
 ODD_WORDS = '- Well, I\'m "fine" (really) = {100%}, $HOME; שלום 🙃'

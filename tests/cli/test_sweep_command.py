@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep_commands import COMMON, sweep_here
-from tiny_runs import DIRECTIONS, write_corpus
+from builders.sweep_commands import COMMON, sweep_here
+from builders.tiny_runs import DIRECTIONS, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

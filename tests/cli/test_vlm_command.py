@@ -56,12 +56,9 @@ def test_cost_needs_neither_weights_nor_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_dry_run_and_the_part_of_a_slurm_array(tmp_path: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "vlm"))
-    try:
-        from scored_runs import write_talking_corpus
-        from tiny_models import write_tiny
-    finally:
-        sys.path.pop(0)
+    from builders.scored_runs import write_talking_corpus
+    from builders.tiny_models import write_tiny
+
     (tmp_path / "corpus").mkdir()
     corpus = write_talking_corpus(tmp_path / "corpus")
     model = write_tiny("smolvlm", tmp_path / "model")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.elan import write_elan
 from subtext.annotation.turn_table import read_turn_table
@@ -19,7 +20,6 @@ from subtext.features.extract import extract
 from subtext.features.faces import FaceExtractor
 from subtext.features.prosody import ProsodyExtractor
 from subtext.sessions.elan import parse_eaf
-from talking_face import write_talking_face
 
 TURNS = """start,end,speaker,transcript
 0:00,1.0,counsellor,How are you?

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.cli.data import main
-from talking_face import write_talking_face
 
 SESSIONS = ("S01", "S02", "S03", "S04")
 TURNS = 12

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from configured import configured
+from builders.configured import configured
 from subtext.core.composition import CONFIG_NAME, conf_folder
 from subtext.core.plugins import search_plugins
 from subtext.corpora.corpus import Corpus

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from numbered_pictures import chirp, number_of, numbered
+from builders.numbered_pictures import chirp, number_of, numbered
 from subtext.corpora.studio.write import write_mp4
 from subtext.media.audio import Sound, read_segments
 from subtext.media.segment import Segment

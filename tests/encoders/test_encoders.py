@@ -14,7 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from configured import configured
+from builders.configured import configured
 from subtext.encoders.augmentation import FaceAugmentation, FrameAugmentation
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.precomputed import FeatureEncoder

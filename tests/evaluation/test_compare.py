@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.compare import choose_reference, compare
 from subtext.evaluation.evaluate import evaluate

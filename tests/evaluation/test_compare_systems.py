@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from compared_runs import write_run, write_system
+from builders.compared_runs import write_run, write_system
 from subtext.errors import RunError
 from subtext.evaluation.systems import check_seeds, shared_clips
 from subtext.runs.systems import _differing, read_systems, run_folders, system_names

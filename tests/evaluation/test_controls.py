@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prediction_tables import labelled_clips
+from builders.prediction_tables import labelled_clips
 from subtext.errors import ConfigError
 from subtext.evaluation.controls import (
     majority,

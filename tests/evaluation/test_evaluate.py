@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from prediction_tables import CONTROLS, run_tables
+from builders.prediction_tables import CONTROLS, run_tables
 from subtext.errors import RunError
 from subtext.evaluation.calibration import choose_threshold
 from subtext.evaluation.evaluate import evaluate

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.seeds import EvaluatedRun, figures_of, per_seed_rows, pool_seeds, summarise_seeds

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusion_cases import DIM, FILES, LEARNING, MODALITIES, NAMES, PROMISED, UNKNOWN, batch, make
+from builders.fusion_cases import DIM, FILES, LEARNING, MODALITIES, NAMES, PROMISED, UNKNOWN, batch, make
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fusion

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusion_cases import DIM, MODALITIES, NAMES, UNKNOWN, batch, make
+from builders.fusion_cases import DIM, MODALITIES, NAMES, UNKNOWN, batch, make
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.crossmodal import CrossModalFusion
 from subtext.fusion.latent import LatentFusion

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fusion_cases import DIM, LEARNING, MODALITIES, NAMES, UNKNOWN, batch, make, strategy
+from builders.fusion_cases import DIM, LEARNING, MODALITIES, NAMES, UNKNOWN, batch, make, strategy
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.shared_private import SharedPrivateFusion

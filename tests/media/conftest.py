@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from numbered_pictures import FPS, SAMPLE_RATE, SECONDS, chirp, numbered
+from builders.numbered_pictures import FPS, SAMPLE_RATE, SECONDS, chirp, numbered
 from subtext.corpora.studio.write import write_mp4
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from numbered_pictures import SAMPLE_RATE, SECONDS, chirp, numbered
+from builders.numbered_pictures import SAMPLE_RATE, SECONDS, chirp, numbered
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
 from subtext.media import audio

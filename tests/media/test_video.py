@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from numbered_pictures import FPS, SECONDS, number_of, numbered
+from builders.numbered_pictures import FPS, SECONDS, number_of, numbered
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import MediaError
 from subtext.media import video

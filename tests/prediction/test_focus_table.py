@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from fusion_cases import DIM, strategy
+from builders.fusion_cases import DIM, strategy
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.encoders.text import TextEncoder
 from subtext.errors import CacheError, ConfigError
 from subtext.model.batches import ClipData, StreamTable
@@ -13,7 +14,6 @@ from subtext.model.heads import Heads
 from subtext.model.predict import predict_table
 from subtext.prediction.focus import focus_of_run, focus_table
 from subtext.runs.train import train
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

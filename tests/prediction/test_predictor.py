@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import settings, write_corpus
+from builders.untrained_run import write_untrained_run
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.cache import FeatureCache
@@ -23,9 +26,6 @@ from subtext.prediction.lines import readable, to_json
 from subtext.prediction.predictor import Predictor
 from subtext.runs.folder import RunFolder
 from subtext.sessions.transcripts import Turn
-from talking_face import write_talking_face
-from tiny_runs import settings, write_corpus
-from untrained_run import write_untrained_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from tiny_runs import write_corpus
 
 import subtext
 from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFolder
-from tiny_runs import write_corpus
 
 NAMES = ["Corpus", "Encoder", "Fusion", "Predictor", "Tokens", "compare", "evaluate", "extract", "load_run"]
 NAMES += ["read_manifest", "train"]
@@ -113,9 +113,9 @@ def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
     assert run.path.parent == Path("runs/named")
     settings = run.settings()
     assert (settings["seed"], settings["fusion"]["dropout"]) == (3, 0.0)
-    command = [sys.executable, "-m", "subtext.cli.train", *STREAMS, *QUICK, "--config-dir", "mine", "fusion=own"]
+    command = [sys.executable, "-m", "subtext.cli.train", *STREAMS, *QUICK, "fusion=own", "name=named", "seed=3"]
     done = subprocess.run(
-        [*command, "name=named", "seed=3", "--cfg", "job", "--resolve"],
+        [*command, "--config-dir", "mine", "--cfg", "job", "--resolve"],
         capture_output=True,
         text=True,
         check=True,
@@ -130,7 +130,7 @@ def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
         subtext.train(f"resume={run.path}", "seed=4")
     again = subtext.train(f"resume={run.path}")
     assert again.path == run.path
-    assert subtext.load_run(again).metrics()["clips"] == 40
+    assert subtext.load_run(again).metrics()["clips"]["test"] == 40
     with pytest.raises(RunError, match="holds a finished run"):
         subtext.train(*STREAMS, *QUICK, folder=run)
 
@@ -149,7 +149,7 @@ def test_a_slip_is_told_with_what_was_meant(wrong: str, said: str, tmp_path: Pat
         subtext.train(wrong, folder=tmp_path / "run")
     with pytest.raises(ConfigError, match=said):
         subtext.extract(wrong)
-    with pytest.raises(ConfigError, match="the folder of configuration .*nowhere is not there"):
+    with pytest.raises(ConfigError, match=r"the folder of configuration .*nowhere is not there"):
         subtext.extract(config_dirs=[tmp_path / "nowhere"])
     assert not (tmp_path / "run").exists()
 

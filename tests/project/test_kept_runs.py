@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import write_corpus
 from subtext.cli import compare, evaluate, predict, robustness
-from talking_face import write_talking_face
-from tiny_runs import write_corpus
 
 KEPT = Path(__file__).with_name("kept_runs")
 
@@ -66,8 +66,22 @@ def test_evaluating_again_gives_the_figures_of_then(name: str, place: Path) -> N
     kept = json.loads((place / name / "metrics.json").read_text())
     (place / name / "metrics.json").unlink()
     assert evaluate.main([name]) == 0
+    ours = json.loads((place / name / "metrics.json").read_text())
     assert len(figures(kept)) > 100
-    assert_same_figures(json.loads((place / name / "metrics.json").read_text()), kept, 1e-9)
+    # The interval of a difference is that of the paired test by now, which is narrower with so few speakers.
+    for less, then in zip(differences_of(ours), differences_of(kept), strict=True):
+        if then["low"] is not None:
+            assert then["low"] <= less["low"] + 1e-9
+            assert less["high"] <= then.pop("high") + 1e-9
+            assert less["low"] <= then["value"] <= less["high"]
+            del then["low"]
+    assert_same_figures(ours, kept, 1e-9)
+
+
+def differences_of(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """AUROC of the model less that of each control."""
+    heads = [head for control in metrics["controls"].values() for head in control.values()]
+    return [entry["fused_minus_control"]["auroc"] for head in heads for entry in head["subsets"].values()]
 
 
 def test_they_are_compared(place: Path) -> None:

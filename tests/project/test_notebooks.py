@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from prediction_tables import run_tables
-from studio_runs import build_studio, compare_studio, corpus_of, sweep_studio, train_studio
+from builders.prediction_tables import run_tables
+from builders.studio_runs import build_studio, compare_studio, corpus_of, sweep_studio, train_studio
+from builders.tiny_runs import settings as light_settings
 from subtext.audit import audit_corpus
 from subtext.corpora.card import write_card
 from subtext.evaluation.metrics import auroc
@@ -27,7 +28,6 @@ from subtext.report.audit_page import write_audit
 from subtext.runs.compare import compare_runs
 from subtext.runs.evaluate import evaluate_run
 from subtext.runs.train import train
-from tiny_runs import settings as light_settings
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SHOWN = {
@@ -95,12 +95,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of a tiny vision-language model, with all controls, and of a light one on the same clips; compared."""
     folder = tmp_path_factory.mktemp("asked")
     with pytest.MonkeyPatch.context() as patch:
-        # Its helpers stand beside the tests of the models.
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "vlm"))
         patch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).touch())
-        from scored_runs import vlm_settings, write_talking_corpus
-        from tiny_models import write_tiny
-
+        from builders.scored_runs import vlm_settings, write_talking_corpus
+        from builders.tiny_models import write_tiny
         from subtext.vlm.score import score
 
         (folder / "corpus").mkdir()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from builders.tiny_runs import write_corpus
 from subtext.cli import compare, robustness
 from subtext.core import plugins
 from subtext.core.targets import check_targets
@@ -22,7 +23,6 @@ from subtext.errors import ConfigError, TrustError
 from subtext.runs import cost
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
-from tiny_runs import write_corpus
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add_your_own.md"
 NARROW = ["encoder/text=minilm", "encoder.text.embed_dim=8", "encoder.prosody.input_dim=6", "~encoder/visual"]

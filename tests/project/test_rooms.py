@@ -62,3 +62,11 @@ def test_modules_are_imported_by_name_in_core_and_the_front_door_only() -> None:
             if names & {"import_module", "__import__", "run_module"}:
                 found.add(path.relative_to(SOURCE).as_posix())
     assert {place for place in found if not place.startswith("core/")} <= {"__init__.py"}
+
+
+def test_the_tests_stand_as_the_rooms_do() -> None:
+    tests = REPOSITORY / "tests"
+    rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    folders = {path.name for path in tests.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - {"project", "builders"} <= rooms
+    assert {path.name for path in tests.glob("*.py")} == {"conftest.py", "test_labels.py"}

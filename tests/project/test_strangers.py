@@ -18,6 +18,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from builders.sweep_commands import Commands
+from builders.tiny_runs import settings, write_corpus
 from subtext.cli import compare, evaluate, predict, robustness
 from subtext.cli.hydra_app import FolderFirst
 from subtext.core.targets import SLOTS, check_targets
@@ -31,8 +33,6 @@ from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
 from subtext.sessions.settings import read_settings, the_file
 from subtext.sweeps.cma_state import check_state
-from sweep_commands import Commands
-from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
 from subtext.report.page import write_page
 from subtext.report.terminal import interval_text

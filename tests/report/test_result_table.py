@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
 from subtext.report.terminal import clusters_text, interval_text, print_results
 

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
 from subtext.report import figures
 from subtext.report.figures import confusion, curves, forest, reliability, run_figures, training_curves

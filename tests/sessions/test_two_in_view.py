@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ManifestError
 from subtext.features.cache import MemoryCache
@@ -16,7 +17,6 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest, build_manifest
 from subtext.media.segment import Segment
 from subtext.media.video import sample_frames
-from talking_face import write_talking_face
 
 
 @pytest.fixture(scope="module")

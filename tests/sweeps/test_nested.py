@@ -12,9 +12,9 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from builders.sweep_commands import sweep_here
+from builders.tiny_runs import write_corpus
 from subtext.sweeps import nested
-from sweep_commands import sweep_here
-from tiny_runs import write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

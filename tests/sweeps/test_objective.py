@@ -8,13 +8,13 @@ import optuna
 import pandas as pd
 import pytest
 
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.errors import ConfigError, NotFiniteError
 from subtext.runs import prepare
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
 from subtext.sweeps import objective as module
 from subtext.sweeps.objective import Objective
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

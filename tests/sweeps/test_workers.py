@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from builders.sweep_commands import Commands
 from subtext.sweeps.space import point_key
 from subtext.sweeps.study import INTERRUPTED, REASON, RETRY_OF
-from sweep_commands import Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]  # each starts several processes
 

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives a family's tiny model folder; who changes it copies it first."""
-    from tiny_models import write_tiny
+    from builders.tiny_models import write_tiny
 
     root, made = tmp_path_factory.mktemp("vlm"), dict[str, Path]()
 

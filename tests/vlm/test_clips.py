@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from builders.talking_face import write_talking_face
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError
 from subtext.features.extractor import NoSource, Source
@@ -13,7 +14,6 @@ from subtext.features.faces import FaceExtractor
 from subtext.media.segment import Segment
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.inputs import Frames
-from talking_face import write_talking_face
 
 FPS = 25
 

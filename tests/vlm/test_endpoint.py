@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scored_runs import SIZES, vlm_settings, write_talking_corpus
 
+import builders
+from builders.scored_runs import SIZES, vlm_settings, write_talking_corpus
 from subtext.corpora.bah import Bah
 from subtext.corpora.ether import Ether
 from subtext.corpora.files import ManifestCorpus
@@ -31,7 +32,7 @@ PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
 def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    program = str(Path(__file__).with_name("fake_server.py"))
+    program = str(Path(builders.__file__).with_name("fake_server.py"))
     process = subprocess.Popen([sys.executable, program, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, f"http://127.0.0.1:{int(process.stdout.readline())}"

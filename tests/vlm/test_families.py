@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny_models import BUILDERS, random_frames, tiny_vlm
 
+from builders.tiny_models import BUILDERS, random_frames, tiny_vlm
 from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError, WeightsError
 from subtext.vlm.answers import first_log_probs

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from builders.untrained_run import write_untrained_run
 from subtext.errors import RunError
 from subtext.features.index import FeatureIndex
 from subtext.runs.folder import RunFolder
 from subtext.vlm.light import light_cost
-from untrained_run import write_untrained_run
 
 PLACES = {"visual": (10, "64x64x3"), "text": (1, "384"), "prosody": (200, "27")}
 

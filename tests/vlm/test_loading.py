@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import random_frames, tiny_vlm
 
+from builders.tiny_models import random_frames, tiny_vlm
 from subtext.errors import ConfigError, SubtextError
 from subtext.features.content import DigestMemory
 from subtext.vlm import inputs, loading

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from scored_runs import SIZES, vlm_settings, write_talking_corpus
 from test_endpoint import seen, server  # noqa: F401
 
+from builders.scored_runs import SIZES, vlm_settings, write_talking_corpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.replies.exchanges import client_turns, of_splits, read_replies
 from subtext.replies.prompts import PLACEBO, TASK, TOLD, make_prompts

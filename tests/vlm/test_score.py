@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scored_runs import SIZES, vlm_settings, write_talking_corpus
 
+from builders.scored_runs import SIZES, vlm_settings, write_talking_corpus
+from builders.tiny_runs import settings as light_settings
 from subtext.cli import compare as compare_command
 from subtext.cli import evaluate as evaluate_command
 from subtext.errors import ConfigError, RunError, SubtextError
@@ -23,7 +24,6 @@ from subtext.vlm import score as score_module
 from subtext.vlm.answers import parse
 from subtext.vlm.controls import CONTROLS
 from subtext.vlm.score import dry_run, score
-from tiny_runs import settings as light_settings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

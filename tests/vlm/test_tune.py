@@ -15,10 +15,10 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from scored_runs import vlm_settings, write_talking_corpus
-from tiny_models import BUILDERS, random_frames, tiny_vlm
 from transformers import AutoModelForImageTextToText
 
+from builders.scored_runs import vlm_settings, write_talking_corpus
+from builders.tiny_models import BUILDERS, random_frames, tiny_vlm
 from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError, SubtextError, WeightsError
 from subtext.model.checkpoints import LAST, Checkpoints, read_checkpoint
 from subtext.runs.folder import RunFolder

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny_models import BUILDERS, random_frames, tiny_vlm
 from torch.utils.flop_counter import FlopCounterMode
 
+from builders.tiny_models import BUILDERS, random_frames, tiny_vlm
 from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError
 from subtext.vlm.cost import count_flops, folder_cost, meta_model, published_cost

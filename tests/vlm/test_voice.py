@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.errors import ConfigError
 from subtext.features.cache import FeatureCache
 from subtext.features.prosody import ProsodyExtractor
 from subtext.manifest import Manifest, build_manifest
 from subtext.vlm.voice import WORDS, measure_voice, voice_words
-from talking_face import write_talking_face
 
 
 def rows(**speakers: list[str]) -> Manifest:

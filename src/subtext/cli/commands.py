@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from subtext import __version__
+from subtext.cli.arguments import Paragraphs
 from subtext.cli.outcome import finish
 
 
@@ -39,7 +40,7 @@ def commands_parser(program: str, description: str, commands: Sequence[ModuleTyp
             command.NAME,
             help=command.HELP,
             description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Paragraphs,
             allow_abbrev=False,
         )
         command.add_arguments(sub)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from subtext import __version__
-from subtext.cli.arguments import TRUST
+from subtext.cli.arguments import TRUST, Paragraphs
 from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
@@ -19,19 +19,24 @@ if TYPE_CHECKING:
     from subtext.runs.folder import RunFolder
 
 DESCRIPTION: Final = """\
-Predict for each turn of recordings whether words and face, and words and voice, disagree.
+Predict for each turn of recordings whether words and face, and words and voice,
+disagree.
 
-RUN is the folder of a training run. INPUT is a recording, a folder of recordings, or a manifest (.csv, .parquet,
-.jsonl). Turns and their words are read from a file beside each recording (same name, .srt, .vtt, .csv, .tsv with
-start, end, transcript, speaker, role; or .txt for one turn), or given by an option. Subtext does not transcribe;
-without words it abstains and still tells the polarity of face and voice."""
+RUN is the folder of a training run. INPUT is a recording, a folder of
+recordings, or a manifest (.csv, .parquet, .jsonl). Turns and their words are
+read from a file beside each recording (same name, .srt, .vtt, .csv, .tsv with
+start, end, transcript, speaker, role; or .txt for one turn), or given by an
+option. Subtext does not transcribe; without words it abstains and still tells
+the polarity of face and voice."""
 
 EPILOG: Final = """\
-On a terminal you see one readable line a turn; a pipe gets one JSON object a line, and so does --out. Any text and
-file name is taken as it is; only one that begins with '-' needs --transcript=-TEXT, or -- before file names.
-The lines repeat words and speakers, as was asked for; messages on the error stream never do.
-Exit code: 0 done, 1 some turns or inputs could not be done (their lines say why), 2 nothing could be done,
-130 interrupted (what was done is written)."""
+On a terminal you see one readable line a turn; a pipe gets one JSON object a
+line, and so does --out. Any text and file name is taken as it is; only one that
+begins with '-' needs --transcript=-TEXT, or -- before file names. The lines
+repeat words and speakers, as was asked for; messages on the error stream never
+do.
+Exit code: 0 done, 1 some turns or inputs could not be done (their lines say
+why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="subtext-predict",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", help="folder of a training run")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from subtext.cli.arguments import TRUST, natural
+from subtext.cli.arguments import TRUST, Paragraphs, natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -16,23 +16,29 @@ if TYPE_CHECKING:
     from subtext.evaluation.robustness import RobustnessCurves
 
 DESCRIPTION: Final = """\
-Try a run's model on its test clips with every set of streams missing, and with streams spoiled before anything is
-extracted from them: faces out of focus or covered, noise in the sound, words gone wrong. Writes robustness.parquet into
-the run's folder (a row a clip, condition and strength), and from it robustness.csv, robustness_areas.csv and
-figures/robustness_*.png. The run's own predictions are left as they are. What is there already is not done again."""
+Try a run's model on its test clips with every set of streams missing, and with
+streams spoiled before anything is extracted from them: faces out of focus or
+covered, noise in the sound, words gone wrong. Writes robustness.parquet into
+the run's folder (a row a clip, condition and strength), and from it
+robustness.csv, robustness_areas.csv and figures/robustness_*.png. The run's own
+predictions are left as they are. What is there already is not done again."""
 
 EPILOG: Final = """\
 Conditions and their strengths by default:
-  drop                 every set of streams that leaves one; drop:visual, drop:visual+text ... for single ones
-  visual:blur          sd of a Gaussian blur by the height of the face: 0.01, 0.02, 0.04, 0.08
-  visual:occlusion     share of the face's box under a grey rectangle: 0.1, 0.2, 0.3, 0.5
-  prosody:noise        white noise, dB that the speech is louder: 20, 10, 5, 0
-  prosody:pink         pink noise, likewise
-  text:word_error      word error rate: 0.1, 0.25, 0.5, 0.75
+  drop              every set of streams that leaves one; drop:visual,
+                    drop:visual+text ... for single ones
+  visual:blur       sd of a Gaussian blur by the height of the face:
+                    0.01, 0.02, 0.04, 0.08
+  visual:occlusion  share of the face's box under a grey rectangle:
+                    0.1, 0.2, 0.3, 0.5
+  prosody:noise     white noise, dB that the speech is louder: 20, 10, 5, 0
+  prosody:pink      pink noise, likewise
+  text:word_error   word error rate: 0.1, 0.25, 0.5, 0.75
   visual:feature_noise, text:feature_noise, prosody:feature_noise
-                       Gaussian noise on standardised figures, dB: 20, 10, 5, 0 (streams of the column features)
-Areas are means of AUROC from the clean end to the largest strength, noise being placed by its amplitude,
-10^(-dB/20): 20 dB at 0.1, 0 dB at 1."""
+                    Gaussian noise on standardised figures, dB: 20, 10, 5, 0
+                    (streams of the column features)
+Areas are means of AUROC from the clean end to the largest strength, noise
+being placed by its amplitude, 10^(-dB/20): 20 dB at 0.1, 0 dB at 1."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,13 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from subtext.core.tables import write_csv
-    from subtext.evaluation.evaluate import BINARY_HEADS
-    from subtext.evaluation.robustness import RobustnessCurves
-    from subtext.report.robustness_figures import robustness_figure
-    from subtext.report.terminal import HEAD_NAMES
-    from subtext.runs.folder import RunFile, RunFolder
-    from subtext.runs.robustness import measure_robustness
+    from subtext.runs.robustness import measure_robustness, write_curves
 
     strengths = _strengths(options.strengths or ())
     table = measure_robustness(
@@ -65,33 +65,9 @@ def _measure(options: argparse.Namespace) -> None:
         trust=options.trust,
         overwrite=options.overwrite,
     )
-    run = RunFolder(options.run)
-    groups = run.run().get("groups") or ()
-    question = str(run.run().get("question") or HEAD_NAMES["incongruent"])
-    written, points, areas = [run.file(RunFile.ROBUSTNESS)], [], []
-    for head in BINARY_HEADS:
-        if f"prob_{head}" not in table or table[head].isna().all():
-            continue
-        curves = RobustnessCurves([table], groups, head)
-        point, area = curves.point_table(), curves.area_table()
-        points.append(point.assign(head=head))
-        areas.append(area.assign(head=head))
-        asked = question if head == "incongruent" else HEAD_NAMES[head]
-        _print(curves, asked, Console(markup=False))
-        with run.writing():
-            figure = robustness_figure(
-                {"fused": point},
-                run.file(RunFile.FIGURES) / f"robustness_{head}.png",
-                areas={"fused": area},
-                question=asked,
-            )
-        written += [figure] if figure else []
-    if points:
-        import pandas as pd
-
-        with run.writing():
-            for name, tables in ((RunFile.ROBUSTNESS_CURVES, points), (RunFile.ROBUSTNESS_AREAS, areas)):
-                written.append(write_csv(pd.concat(tables, ignore_index=True), run.file(name), "%.6g"))
+    curves, written = write_curves(options.run, table)
+    for question, found in curves.items():
+        _print(found, question, Console(markup=False))
     # Plain print, because a console would fold a long path.
     print(f"Written: {', '.join(map(str, written))}")
 
@@ -158,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="subtext-robustness",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run, cross-validated or not")

@@ -96,7 +96,7 @@ def show_cost(config: DictConfig) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     light = {}
     if config.light:
-        light = light_cost(Path(config.light), Path(config.paths.models), trust=config.trust)["total"]
+        light = light_cost(Path(config.light), Path(config.paths.models), trust=config.trust or ())["total"]
     beside = {"parameters": light.get("parameters"), "flops_per_prompt": light.get("flops")}
     for name, value in found.as_dict().items():
         if not isinstance(value, str):

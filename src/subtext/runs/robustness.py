@@ -18,9 +18,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.tables import write_csv
 from subtext.core.targets import check_targets
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, chosen_conditions, dropped
+from subtext.evaluation.evaluate import BINARY_HEADS
+from subtext.evaluation.robustness import RobustnessCurves
 from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, Source
@@ -122,6 +125,40 @@ def measure_robustness(
     if table is None:
         raise RunError(f"{run.path} has no fold to try; train it again")
     return table
+
+
+def write_curves(folder: Path, table: pd.DataFrame) -> tuple[dict[str, RobustnessCurves], list[Path]]:
+    """Write `robustness.csv`, `robustness_areas.csv` and `figures/robustness_*.png` from what was measured.
+
+    Args:
+        folder: the run folder.
+        table: as `measure_robustness` gives it.
+
+    Returns:
+        The curves, by what was asked, and all files that there are.
+    """
+    from subtext.report.robustness_figures import robustness_figure
+    from subtext.report.terminal import head_name
+
+    run = RunFolder(folder)
+    facts = run.run()
+    asked = {"question": facts["question"]} if facts.get("question") else {}
+    names = {head: head_name(asked, head) for head in BINARY_HEADS}
+    heads = [head for head in BINARY_HEADS if f"prob_{head}" in table and not table[head].isna().all()]
+    curves = {head: RobustnessCurves([table], facts.get("groups") or (), head) for head in heads}
+    points = {head: found.point_table() for head, found in curves.items()}
+    areas = {head: found.area_table() for head, found in curves.items()}
+    written: list[Path | None] = [run.file(RunFile.ROBUSTNESS)]
+    with run.writing():
+        for head in heads:
+            place = run.file(RunFile.FIGURES) / f"robustness_{head}.png"
+            shown = {"fused": points[head]}
+            written.append(robustness_figure(shown, place, areas={"fused": areas[head]}, question=names[head]))
+        for name, tables in ((RunFile.ROBUSTNESS_CURVES, points), (RunFile.ROBUSTNESS_AREAS, areas)):
+            if tables:
+                rows = pd.concat([rows.assign(head=head) for head, rows in tables.items()], ignore_index=True)
+                written.append(write_csv(rows, run.file(name), "%.6g"))
+    return {names[head]: found for head, found in curves.items()}, [path for path in written if path is not None]
 
 
 def _parts(run: RunFolder, settings: Mapping[str, Any]) -> list[RunFolder]:

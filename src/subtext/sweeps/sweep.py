@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from subtext.core.composition import Composition, override
+from subtext.core.targets import check_names
 from subtext.core.writing import write_json
 from subtext.errors import ConfigError, RunError, SweepError
 from subtext.runs.folder import git_commit, package_versions, writing_into
@@ -76,6 +77,8 @@ def make_plan(
         _check_whole(key, study[key], least)
     if study["max_failures"] is not None:
         _check_whole("max_failures", study["max_failures"], 0)
+    trust = study["trust"] or ()
+    check_names(trust)
     if config.resume is not None:
         raise ConfigError("resume: the same command goes on with the same sweep; leave resume out")
     if config.overwrite:
@@ -152,7 +155,7 @@ def make_plan(
         definition=definition,
         base=base,
         workers=study["workers"],
-        trust=tuple(study["trust"]),
+        trust=tuple(trust),
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from builders.sweep_studies import new_study, swept, trial
 from subtext.sweeps.figures import FIGURES, importances, strategy_of, sweep_figures
 from subtext.sweeps.study import completed_trials, front
-from sweep_studies import new_study, swept, trial
 
 TWO = {"selection": "maximize", "flops_per_clip": "minimize"}
 

@@ -6,9 +6,9 @@ import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from builders.sweep_studies import new_study, swept, trial
 from subtext.sweeps import page as module
 from subtext.sweeps.page import epochs_of, report_sweep, trials_table, write_sweep_page, write_trials
-from sweep_studies import new_study, swept, trial
 
 TWO = {"selection": "maximize", "flops_per_clip": "minimize"}
 

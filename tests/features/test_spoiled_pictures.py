@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from builders.talking_face import write_talking_face
 from subtext.features.extractor import Source
 from subtext.features.faces import FaceExtractor
 from subtext.features.spoiled_pictures import DegradedFaces, blur, occlude
 from subtext.media.crops import image_crop
 from subtext.media.face_detectors import Face, HaarDetector
-from talking_face import write_talking_face
 
 BOX = (60.0, 40.0, 80.0, 100.0)
 

@@ -14,6 +14,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import settings, write_corpus
+from builders.untrained_run import write_untrained_run
 from subtext.cli.robustness import main
 from subtext.core.composition import conf_folder
 from subtext.corpora.files import ManifestCorpus
@@ -29,9 +32,6 @@ from subtext.runs.folds import fold_of
 from subtext.runs.prepare import read_corpus
 from subtext.runs.robustness import _TestClips, _Trials, measure_robustness
 from subtext.runs.train import train
-from talking_face import write_talking_face
-from tiny_runs import settings, write_corpus
-from untrained_run import write_untrained_run
 
 KEYS = ["condition", "strength"]
 

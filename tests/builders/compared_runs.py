@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 
 KEPT = ("majority", "visual", "text", "shuffled", "posterior_product")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.errors import AuditError
 from subtext.runs.train import train
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

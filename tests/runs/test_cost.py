@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.untrained_run import write_untrained_run
 from subtext.errors import CacheError, RunError
 from subtext.features.index import FeatureIndex
 from subtext.runs.cost import measure_cost, measure_here
 from subtext.runs.folder import RunFolder
-from untrained_run import write_untrained_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prediction_tables import run_tables
+from builders.prediction_tables import run_tables
 from subtext.cli.evaluate import main
 from subtext.errors import RunError
 from subtext.runs.evaluate import evaluate_run

@@ -11,7 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from configured import configured
+from builders.configured import configured
 from subtext.corpora.cells import draw_cells
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import tiny_runs
+from builders import tiny_runs
 from subtext.cli.data import main
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ManifestError

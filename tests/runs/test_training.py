@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.errors import ConfigError, ManifestError, RunError, TrustError, WeightsError
 from subtext.evaluation.calibration import calibrate, choose_threshold, fit_temperature
 from subtext.model.batches import ClipData
@@ -20,7 +21,6 @@ from subtext.model.fit import Fitter
 from subtext.runs.controls import chosen_controls
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from builders.tiny_runs import settings, write_corpus
 from subtext.errors import RunError, WeightsError
 from subtext.model.checkpoints import LAST, PREVIOUS, read_checkpoint, resumable
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
-from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

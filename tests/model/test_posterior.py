@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusion_cases import DIM, batch, strategy, targets
-from prediction_tables import labelled_clips
+from builders.fusion_cases import DIM, batch, strategy, targets
+from builders.prediction_tables import labelled_clips
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.encoders.text import TextEncoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
@@ -31,7 +32,6 @@ from subtext.model.posterior import PosteriorCells
 from subtext.model.task import IncongruenceTask
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import tiny_runs
+from builders import tiny_runs
 from subtext.cli.evaluate import main as evaluate
 from subtext.cli.extract import extract_corpus
 from subtext.cli.predict import main as predict
@@ -165,7 +165,7 @@ def test_predictions_name_people_in_the_answer_only(
 
 
 def test_every_csv_file_is_written_by_the_writer_that_escapes() -> None:
-    sources = Path(__file__).resolve().parents[1] / "src"
+    sources = Path(__file__).resolve().parents[2] / "src"
     raw = {
         f"{path.name}: {line.strip()}"
         for path in sources.rglob("*.py")

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from builders.tiny_runs import changed, settings, write_corpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
-from tiny_runs import changed, settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders.tiny_runs import settings, write_corpus
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.metrics import auroc
 from subtext.runs.evaluate import evaluate_seeds
 from subtext.runs.folder import RunFolder
 from subtext.runs.folds import fold_of, train_folds
+from subtext.runs.one_run import train_one
 from subtext.runs.train import train
-from tiny_runs import settings, write_corpus
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -95,18 +96,15 @@ def test_thresholds_are_those_of_each_fold(run: RunFolder) -> None:
 def test_an_interrupted_cross_validation_goes_on(
     base: dict[str, Any], run: RunFolder, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subtext.runs.train
-
     trained: list[Path] = []
-    real = subtext.runs.train.train
 
-    def counting(own: dict[str, Any], folder: Path, *, resume: bool = False) -> RunFolder:
-        trained.append(folder)
+    def counting(own: dict[str, Any], fold: RunFolder, **more: Any) -> RunFolder:
+        trained.append(fold.path)
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return real(own, folder, resume=resume)
+        return train_one(own, fold, **more)
 
-    monkeypatch.setattr("subtext.runs.train.train", counting)
+    monkeypatch.setattr("subtext.runs.folds.train_one", counting)
     again = RunFolder(place / "again")
     with pytest.raises(KeyboardInterrupt):
         train_folds(base, again, resume=False)

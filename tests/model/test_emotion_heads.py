@@ -9,7 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from prediction_tables import labelled_clips
+from builders.prediction_tables import labelled_clips
+from builders.tiny_runs import DIRECTIONS, changed, settings
 from subtext.evaluation.evaluate import evaluate
 from subtext.labels import EMOTION_POLARITY, EMOTIONS
 from subtext.model.batches import ClipData, StreamTable, SwappedClips
@@ -18,7 +19,6 @@ from subtext.runs.folder import RunFolder
 from subtext.runs.saved import build_classifier
 from subtext.runs.stages import take_over
 from subtext.runs.train import train
-from tiny_runs import DIRECTIONS, changed, settings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -33,7 +33,7 @@ def test_labels_are_numbers_of_emotions_and_foreign_words_are_none() -> None:
 
 
 def test_none_is_on_by_itself() -> None:
-    files = (Path(__file__).resolve().parents[1] / "conf" / "task").glob("*.yaml")
+    files = (Path(__file__).resolve().parents[2] / "conf" / "task").glob("*.yaml")
     heads = [OmegaConf.load(file).heads for file in files]
     assert len(heads) > 1
     assert not any("emotion" in head for names in heads for head in names)

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from subtext.sweeps.storage import open_storage
 from subtext.sweeps.study import counts
 
-FAKES = Path(__file__).parent / "sweeps"
+FAKES = Path(__file__).parent
 COMMON = ["corpus=manifest", "corpus.path=none.csv", "objective=fake_objective.FakeObjective", "refit_seeds=0"]
 
 

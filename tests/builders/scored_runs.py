@@ -7,10 +7,10 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from builders.talking_face import write_talking_face
+from builders.tiny_runs import write_corpus
 from subtext.cli.vlm import register_resolvers
 from subtext.core.composition import conf_folder
-from talking_face import write_talking_face
-from tiny_runs import write_corpus
 
 SIZES = (30, 8, 10)
 SENTENCES = ("I am fine, really.", "It was a long {day} at work.", "Nobody came. <image>", "We laughed a lot.")

@@ -1,0 +1,1 @@
+"""Test data and runs that several tests share."""
