@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tiny_runs import write_corpus
 
 import subtext
+from builders.scored_runs import write_talking_corpus
+from builders.tiny_runs import write_corpus
 from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFolder
 
@@ -179,11 +180,8 @@ def test_the_ten_lines_are_ten_and_the_same_on_both_pages() -> None:
 
 
 @pytest.mark.slow
-def test_the_ten_lines_work_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ten_lines_work_as_a_script(tmp_path: Path) -> None:
     """Recordings, a table of their turns and the lines in a file of their own: nothing else, and no guard."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "vlm"))
-    from scored_runs import write_talking_corpus
-
     table = pd.read_csv(write_talking_corpus(tmp_path)).drop(columns="features")
     table.to_csv(tmp_path / "my.csv", index=False)
     shutil.copy(tmp_path / "test-0.mp4", tmp_path / "session.mp4")
