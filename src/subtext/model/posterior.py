@@ -201,7 +201,7 @@ class PosteriorCells(nn.Module):
             logits: by modality, `[batch, classes]`, of the head that `reads` names; one that is left out is absent.
             present: by modality, bool `[batch]`. Where all are absent, the cells have their training share.
         """
-        rows = len(next(iter(present.values())))
+        rows = next(iter(present.values())).shape[0]  # len() would keep an export to this number
         weights = self.cells.log().expand(rows, -1)
         for place, modality in enumerate(self.modalities):
             if modality not in logits:

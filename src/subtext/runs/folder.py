@@ -100,7 +100,7 @@ class RunFolder:
 
     Example:
         >>> run = subtext.load_run("runs/mine")
-        >>> run.settings()["seed"], run.metrics()["clips"], len(run.predictions())
+        >>> run.settings()["seed"], run.metrics()["clips"]["test"], len(run.predictions())
         (0, 40, 80)
         >>> run.report.name, run.figures()["roc_pr_incongruent"].name
         ('report.md', 'roc_pr_incongruent.png')

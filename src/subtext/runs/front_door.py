@@ -70,7 +70,7 @@ def train_composed(
     """
     from subtext.runs.train import train as train_run
 
-    trust = (*trust, *settings["trust"])
+    trust = (*trust, *(settings["trust"] or ()))
     if settings["resume"] is None:
         run = RunFolder(folder)
         run.check_links()
