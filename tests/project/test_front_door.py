@@ -16,10 +16,7 @@ import pytest
 import yaml
 
 import subtext
-<<<<<<< HEAD
-=======
 from builders.scored_runs import write_talking_corpus
->>>>>>> front
 from builders.tiny_runs import write_corpus
 from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFolder
@@ -185,12 +182,6 @@ def test_the_ten_lines_are_ten_and_the_same_on_both_pages() -> None:
 @pytest.mark.slow
 def test_the_ten_lines_work_as_a_script(tmp_path: Path) -> None:
     """Recordings, a table of their turns and the lines in a file of their own: nothing else, and no guard."""
-<<<<<<< HEAD
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "vlm"))
-    from builders.scored_runs import write_talking_corpus
-
-=======
->>>>>>> front
     table = pd.read_csv(write_talking_corpus(tmp_path)).drop(columns="features")
     table.to_csv(tmp_path / "my.csv", index=False)
     shutil.copy(tmp_path / "test-0.mp4", tmp_path / "session.mp4")
