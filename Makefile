@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo offline-lm test test-slow check docs format lint types lock clean
+.PHONY: help install demo offline-lm test test-fast test-slow check docs format lint types lock clean
 
 help:
 	@echo "make demo        train and evaluate the studio demonstration"
 	@echo "make offline-lm  SmolLM2-135M for experiments/replies, from a package"
 	@echo "make test        run the tests, but for those that take long"
+	@echo "make test-fast   a minute of them, to run all the time"
 	@echo "make test-slow   run those that take long"
 	@echo "make docs        the pages of docs/ as a site, in work/docs"
 	@echo "make check       formatting, lint, imports, types, then the tests"
@@ -42,6 +43,11 @@ work/models/smollm2-135m: | install
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"
+
+# The contracts and the rooms that need no training: under a minute on two cores.
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow" tests/test_labels.py tests/project/test_rooms.py tests/project/test_docs.py \
+	  tests/core tests/manifest tests/sessions tests/encoders tests/fusion tests/annotation
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
