@@ -11,8 +11,10 @@ from subtext.core.building import build, locate
 from subtext.core.writing import UNFINISHED
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
+from subtext.features.index import _DESCRIBED, _FOR_PEOPLE, _TABLE
 from subtext.features.text import TextExtractor
 from subtext.fusion.base import Fusion
+from subtext.model.checkpoints import BEST, LAST, PREVIOUS
 from subtext.runs.folder import RunFile, RunFolder, git_commit, package_versions
 from subtext.runs.saved import build_classifier
 
@@ -103,6 +105,10 @@ def test_overwriting_leaves_nothing_of_the_run_before_and_all_that_is_not_its_ow
     (run.path / "notes.txt").touch()
     run.begin({"seed": 1}, overwrite=True)
     assert {path.name for path in run.path.iterdir()} == {"config.yaml", "run.json", "notes.txt"}
+
+
+def test_what_rooms_below_write_into_a_run_has_a_name_there() -> None:
+    assert {LAST, PREVIOUS, BEST, _TABLE, _FOR_PEOPLE, _DESCRIBED} <= set(RunFile)
 
 
 def test_a_run_can_write_only_what_overwriting_would_remove(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from builders.tiny_runs import changed, settings, write_corpus
 from subtext.errors import AuditError
+from subtext.runs.folder import RunFile
 from subtext.runs.train import train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -33,6 +34,7 @@ def test_an_earlier_audit_is_not_shown_as_that_of_a_run_without(tmp_path: Path, 
     audited = changed(settings(tmp_path, leaky), audit=True, trainer__max_epochs=1)
     run = train(audited, tmp_path / "run")
     assert (run.path / "audit" / "audit.md").is_file()
+    assert {path.name for path in run.path.iterdir()} <= set(RunFile)
     train(changed(audited, audit=False, overwrite=True), run.path)
     assert not (run.path / "audit").exists()
 

@@ -40,7 +40,7 @@ from subtext.prediction.inputs import (
     recording_batch,
 )
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
-from subtext.runs.folder import RunFolder
+from subtext.runs.folder import RunFile, RunFolder
 from subtext.sessions.transcripts import Turn
 
 MANIFEST_PART: Final = 64
@@ -120,7 +120,7 @@ class Predictor:
         features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
         self._labels = [label for label in PAIRS if label in self.classifier.heads.names]
         self._provenance = {
-            "model": _digest(folder.file("model.json"), folder.file("model.safetensors")),
+            "model": _digest(folder.file(RunFile.MODEL), folder.file(RunFile.WEIGHTS)),
             "features": features,
             "subtext": __version__,
         }

@@ -194,12 +194,12 @@ def cost_of(system: System, *, measured: bool, trust: Collection[str] = ()) -> d
     folder = system.runs[0].folder
     if folder is None:
         return {"reason": "no run folder"}
-    if RunFolder(folder).file("run.json").is_file() and "vlm" in (facts := RunFolder(folder).run()):
+    if RunFolder(folder).file(RunFile.RUN).is_file() and "vlm" in (facts := RunFolder(folder).run()):
         scored: dict[str, Any] = facts["vlm"].get("cost", {})
         return scored
     model = folder
-    if not RunFolder(folder).is_trained and (folder / "folds" / "0").is_dir():
-        model = folder / "folds" / "0"
+    if not RunFolder(folder).is_trained and (folder / RunFile.FOLDS / "0").is_dir():
+        model = folder / RunFile.FOLDS / "0"
     try:
         described = RunFolder(model).model()
     except SubtextError as error:
@@ -312,7 +312,7 @@ def _check_out(out: Path) -> None:
 
 def _facts(run: TrainedRun) -> dict[str, Any]:
     folder = None if run.folder is None else RunFolder(run.folder)
-    return folder.run() if folder is not None and folder.file("run.json").is_file() else {}
+    return folder.run() if folder is not None and folder.file(RunFile.RUN).is_file() else {}
 
 
 def _corpus(systems: Sequence[System]) -> str | None:
@@ -349,7 +349,7 @@ def _description(run: TrainedRun) -> "Description | None":
 def _audit_files(run: TrainedRun) -> list[Path]:
     if run.folder is None:
         return []
-    places = [run.folder / "audit", *sorted((run.folder / "folds").glob("*/audit"))]
+    places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"))]
     return [place / "audit.json" for place in places if (place / "audit.json").is_file()]
 
 

@@ -207,7 +207,7 @@ def _one_setting(name: str, folders: Sequence[Path]) -> dict[str, Any]:
 def _read(folder: Path) -> TrainedRun:
     run = RunFolder(folder)
     predictions, controls = run.predictions(), run.controls()
-    facts = run.run() if run.file("run.json").is_file() else {}
+    facts = run.run() if run.file(RunFile.RUN).is_file() else {}
     seed = facts.get("seed")
     encoders = run.settings().get("encoders") if run.is_begun else None
     return TrainedRun(
