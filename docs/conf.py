@@ -36,3 +36,5 @@ html_theme_options = {
     "footer_end": [],
 }
 html_show_sourcelink = False
+# The theme's list of a section's pages, where a page is in no section.
+html_sidebars = {"docs/*": [], "*": [], "experiments/**": []}
