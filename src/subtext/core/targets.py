@@ -171,7 +171,7 @@ def check_names(trust: Collection[str]) -> None:
         ConfigError: naming the first that is none.
     """
     if isinstance(trust, str):
-        raise ConfigError(f"trust is {trust!r}; write a list of names: [{trust}]")
+        raise ConfigError(f"trust is {trust!r}; write a list of names: [{trust}], in Python trust=({trust!r},)")
     for name in trust:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ConfigError(f"trust: {name!r} is no package; write its name as in Python, such as mypackage")
@@ -188,7 +188,8 @@ def _door(slot: tuple[str, ...], target: Any) -> str:
     name = target.partition(".")[0]
     if name in {known.partition(".")[0] for known in SLOTS[slot]}:
         name = target  # one class, not all of a library that is large
-    return f"If you know '{name}' to be safe, let it in: --trust {name}, or trust=[{name}] for subtext-train"
+    ways = f"--trust {name}, for subtext-train trust=[{name}], in Python trust=({name!r},)"
+    return f"If you know '{name}' to be safe, let it in: {ways}"
 
 
 def _refusal(source: Path | str, place: tuple[str, ...], target: Any, remedy: str) -> TrustError:

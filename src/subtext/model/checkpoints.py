@@ -36,7 +36,8 @@ class SafeCheckpointIO(CheckpointIO):
         place = Path(path)
         try:
             with replacing(place) as beside:
-                torch.save(checkpoint, beside)
+                with beside.open("wb") as file:
+                    torch.save(checkpoint, file)
                 if place.exists():
                     os.replace(place, place.with_name(PREVIOUS))
         except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError

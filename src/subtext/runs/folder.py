@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
-from subtext.core.targets import renamed
+from subtext.core.targets import check_names, renamed
 from subtext.core.writing import UNFINISHED, write_json, write_parquet, write_text
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 
@@ -108,6 +108,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str], trust: Collection[str] = ()) -> None:
         self.path = Path(path)
+        check_names(trust)
         self.trust = tuple(trust)
 
     def __fspath__(self) -> str:

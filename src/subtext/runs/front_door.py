@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subtext.core.targets import check_names
 from subtext.errors import ConfigError
 from subtext.runs.folder import RunFile, RunFolder
 
@@ -70,7 +71,10 @@ def train_composed(
     """
     from subtext.runs.train import train as train_run
 
-    trust = (*trust, *(settings["trust"] or ()))
+    asked = settings["trust"] or ()
+    for names in (trust, asked):
+        check_names(names)
+    trust = (*trust, *asked)
     if settings["resume"] is None:
         run = RunFolder(folder)
         run.check_links()
