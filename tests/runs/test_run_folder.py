@@ -220,3 +220,8 @@ def test_reading_a_model_imports_neither_lightning_nor_hydra() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_text_in_place_of_names_to_trust_is_refused_and_not_taken_apart(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trust is 'mine'.*trust=\('mine',\)"):
+        RunFolder(tmp_path, trust="mine")
