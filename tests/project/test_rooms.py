@@ -68,5 +68,5 @@ def test_the_tests_stand_as_the_rooms_do() -> None:
     tests = REPOSITORY / "tests"
     rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     folders = {path.name for path in tests.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders - {"project", "builders"} <= rooms
+    assert folders - {"project", "builders", "faults"} <= rooms
     assert {path.name for path in tests.glob("*.py")} == {"conftest.py", "test_labels.py"}
