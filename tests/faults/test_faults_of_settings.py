@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from builders.commands import command_here
 
 
