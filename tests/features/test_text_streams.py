@@ -289,7 +289,7 @@ def test_damaged_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
     "given_settings", [{"output": "words"}, {"batch_size": 0}, {"max_tokens": 0}, {"revision": "main"}]
 )
 def test_settings_that_cannot_be_used(given_settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="text extractor"):
+    with pytest.raises(ConfigError, match="TextExtractor"):
         TextExtractor(**given_settings)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, recode
 from subtext.errors import ManifestError
@@ -79,6 +79,7 @@ class AnnoMI(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self, *, data: str | Path, context_turns: Natural | None = None, groups: Sequence[str] = ("source",)
     ) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from annotated_types import Interval
 
-from subtext.core.schema import Natural, Seed
+from subtext.core.schema import Natural, Seed, checked
 from subtext.core.tables import write_csv
 from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
@@ -88,6 +88,7 @@ class Collage(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

@@ -22,7 +22,7 @@ from typing import Literal
 
 import pandas as pd
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.ether_ratings import RATINGS, labels_of, read_session_ratings
 from subtext.errors import (
@@ -93,6 +93,7 @@ class Ether(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

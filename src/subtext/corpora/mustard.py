@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 
-from subtext.core.schema import Natural, Seed
+from subtext.core.schema import Natural, Seed, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import official_text, present
 from subtext.errors import ConfigError, ManifestError
@@ -83,6 +83,7 @@ class Mustard(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Seed
+from subtext.core.schema import Seed, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import finish, made_before, making
 from subtext.corpora.official import check_unique, numbers, official_table, recode
@@ -104,6 +104,7 @@ class RavdessSwap(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

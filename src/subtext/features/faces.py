@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import cv2
 from annotated_types import Interval
 
-from subtext.core.schema import Count, NotNegative, Positive
+from subtext.core.schema import Count, NotNegative, Positive, checked
 from subtext.errors import ManifestError, MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
@@ -40,6 +40,7 @@ class FaceExtractor(Extractor):
 
     modality = "visual"
 
+    @checked
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from subtext.core.schema import OneOf
+from subtext.core.schema import OneOf, checked
 from subtext.errors import MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
@@ -36,6 +36,7 @@ class PrecomputedFeatures(Extractor):
         modality: which array to read.
     """
 
+    @checked
     def __init__(self, modality: Annotated[str, OneOf(MODALITIES)]) -> None:
         self.modality = modality
         self._names: dict[Path, set[str] | MediaError] = {}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from annotated_types import Interval
 
+from subtext.core.schema import checked
 from subtext.errors import ConfigError, MediaError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
@@ -52,6 +53,7 @@ class ProsodyExtractor(Extractor):
 
     modality = "prosody"
 
+    @checked
     def __init__(
         self,
         *,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from subtext.core.hub import COMMIT, hub_folder
 from subtext.core.offline import offline
-from subtext.core.schema import Count
+from subtext.core.schema import Count, checked
 from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
@@ -100,6 +100,7 @@ class TextExtractor(Extractor):
     modality = "text"
     in_workers = False
 
+    @checked
     def __init__(
         self,
         *,

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 
-from subtext.core.schema import Count, Share
+from subtext.core.schema import Count, Share, checked
 from subtext.errors import ConfigError, MediaError
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
@@ -38,6 +38,7 @@ class FrameReader:
         ConfigError: a setting is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from annotated_types import Interval
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.errors import ConfigError, RunError
 from subtext.manifest.description import Description
 from subtext.vlm.answers import Answer, folded
@@ -46,6 +46,7 @@ _AGAIN: Final = (408, 429, 500, 502, 503, 504)
 _TOO_LONG: Final = (413, 422)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
     """Where a server is and how patiently it is asked.
