@@ -62,3 +62,17 @@ class SessionError(SubtextError):
 
 class SweepError(SubtextError):
     """A sweep cannot go on, or has found nothing."""
+
+
+def safe_reason(error: BaseException) -> str:
+    """An error on one line for logs: ours and the system's in their words, of others the kind alone.
+
+    What a library says of a value may repeat it, and so the words of a conversation.
+
+    Example:
+        >>> safe_reason(ValueError("could not convert string to float: 'I miss him'"))
+        'ValueError'
+    """
+    kind = type(error).__name__
+    said = str(error) if isinstance(error, SubtextError) else getattr(error, "strerror", None)
+    return f"{kind}: {' '.join(str(said).split())}" if said else kind

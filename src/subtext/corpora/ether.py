@@ -215,7 +215,7 @@ class Ether(Corpus):
             try:
                 session = read_session(folder)
                 if any(session.name == other.name for other in sessions):
-                    raise SessionError(f"{folder}: the session '{session.name}' is there already; rename one of them")
+                    raise SessionError(f"{folder}: another folder's session has its name; rename one of them")
             except (SessionError, TranscriptError) as error:
                 self._refuse_session(folder, error)
             else:
@@ -376,17 +376,20 @@ class Ether(Corpus):
             missing = [column for column in ("session", "split") if column not in table]
             if missing:
                 raise ManifestError(
-                    f"{self.splits}: no column '{missing[0]}' (it has {', '.join(table.columns)}); name "
-                    "session and split"
+                    f"{self.splits}: no column '{missing[0]}' among its {len(table.columns)}; name session and split"
                 )
             given = table.dropna(subset=["session"]).drop_duplicates(["session", "split"])
             for column, bad in (
-                ("session", given.loc[given["session"].duplicated(), "session"]),
-                ("split", given.loc[~given["split"].isin(["train", "val", "test"]), "split"]),
+                ("session", given.index[given["session"].duplicated()]),
+                ("split", given.index[~given["split"].isin(["train", "val", "test"])]),
             ):
                 if len(bad):
-                    why = "has two splits; keep one" if column == "session" else "is no split; use train, val or test"
-                    raise ManifestError(f"{self.splits}: column '{column}': '{bad.iloc[0]}' {why}")
+                    why = (
+                        "the session has another split already; keep one"
+                        if column == "session"
+                        else "no split; use train, val or test"
+                    )
+                    raise ManifestError(f"{self.splits}: row {bad[0] + 1}, column '{column}': {why}")
             split |= dict(zip(given["session"], given["split"], strict=True))
         return names.map(split)
 

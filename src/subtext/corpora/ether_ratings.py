@@ -78,11 +78,11 @@ def read_session_ratings(
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     bad = _match(found, by_name)
     if bad and not skip:
-        row, (column, value, why) = next(iter(bad.items()))
+        row, (column, _, why) = next(iter(bad.items()))
         place = found.loc[row]
         rows = len(found.loc[list(bad)].drop_duplicates(["file", "row"]))
         more = f" ({rows} such rows)" if rows > 1 else ""
-        raise AnnotationError(f"{place['file']}: row {place['row']}, column '{column}': '{value}' {why}{more}")
+        raise AnnotationError(f"{place['file']}: row {place['row']}, column '{column}': {why}{more}")
     rejects += [
         (int(str(found.at[row, "row"])), _below(found.at[row, "file"], data), column, value, *_halves(why))
         for row, (column, value, why) in bad.items()

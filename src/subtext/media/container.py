@@ -11,6 +11,7 @@ import av
 import av.error
 
 from subtext.errors import MediaError
+from subtext.media.named import told
 from subtext.media.segment import StreamMissing
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._damaged:
-            log.warning("%s: %d packets are damaged and were left out", self.path, self._damaged)
+            log.warning("%s: %d packets are damaged and were left out", told(self.path), self._damaged)
         self.container.close()
 
     @property
@@ -114,7 +115,7 @@ class Recording:
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
-                log.debug("%s: packet not decoded: %s", self.path, error)
+                log.debug("%s: packet not decoded: %s", told(self.path), type(error).__name__)
                 self._damaged += 1
                 continue
             self.decoded += len(frames)
@@ -185,7 +186,7 @@ def _packets(container: Any) -> Iterator[tuple[Any, float]]:
             packet = next(packets, None)
         except (av.error.FFmpegError, IndexError) as error:
             # PyAV trips over a stream that begins in mid-file (MPEG-TS), once the others are read: that is the end too.
-            log.debug("%s: reading stops: %s", container.name, error)
+            log.debug("%s: reading stops: %s", told(Path(container.name)), type(error).__name__)
             return
         if packet is None:
             return

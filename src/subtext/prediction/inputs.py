@@ -12,6 +12,7 @@ import pandas as pd
 
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
+from subtext.manifest.checks import row_number
 from subtext.sessions.transcripts import Turn, is_unicode, read_text, read_turns
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
 
@@ -57,6 +58,7 @@ class Batch:
         stream: "video", "audio" or "image" where all segments are turns of one such file, in order of time; None for a
             manifest.
         duration: of that file in s, None where unknown.
+        rows: of a manifest, each id's row in it: ids may be names, so messages give the row.
     """
 
     input: str
@@ -65,6 +67,11 @@ class Batch:
     warnings: list[str] = field(default_factory=list)
     stream: str | None = None
     duration: float | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def place(self, id_: str) -> str:
+        """What messages call a segment: its id, which begins with the recording's name, or its row in a manifest."""
+        return f"{self.input}: row {self.rows[id_]}" if id_ in self.rows else id_
 
 
 @dataclass(frozen=True)
@@ -268,14 +275,20 @@ def manifest_batches(name: str, manifest: Manifest, size: int) -> Iterator[Batch
     """A manifest in parts of about `size` rows, each recording's rows together, so that each is read once."""
     table = manifest.table
     source = table["video"].fillna(table["audio"]).fillna(table["image"]).fillna(table["features"]).fillna(table["id"])
+    rows = rows_of(manifest)
     part: list[int] = []
     for positions in (list(p) for p in table.groupby(source, sort=False).indices.values()):
         if part and len(part) + len(positions) > size:
-            yield Batch(name, manifest.with_table(table.iloc[sorted(part)].reset_index(drop=True)))
+            yield Batch(name, manifest.with_table(table.iloc[sorted(part)]), rows=rows)
             part = []
         part += positions
     if part:
-        yield Batch(name, manifest.with_table(table.iloc[sorted(part)].reset_index(drop=True)))
+        yield Batch(name, manifest.with_table(table.iloc[sorted(part)]), rows=rows)
+
+
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    """Each id's row, from 1 on."""
+    return {id_: row_number(manifest.table.index, place) for place, id_ in enumerate(manifest.table["id"])}
 
 
 def _stream(path: Path) -> tuple[str, float | None]:

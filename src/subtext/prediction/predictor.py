@@ -259,7 +259,7 @@ class Predictor:
         for row in rows.to_dict("records"):
             line = self._line(batch, row, status.loc[row["id"]])
             for warning in line.get("warnings", [])[len(batch.warnings) :]:
-                log.warning("%s: %s", line["id"], warning)
+                log.warning("%s: %s", batch.place(line["id"]), warning)
             yield line
 
     def _line(self, batch: Batch, row: Mapping[Any, Any], status: pd.DataFrame) -> dict[str, Any]:
