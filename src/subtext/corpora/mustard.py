@@ -208,8 +208,13 @@ def _read_folds(path: Path, n: int) -> list[int]:
         raise ManifestError(f"{path}: expected a list of folds, each with train and test; convert the file again")
     of_row: dict[int, int] = {}
     for number, fold in enumerate(folds):
+        for part in ("train", "test"):
+            if not isinstance(fold[part], list) or not all(isinstance(row, int) for row in fold[part]):
+                raise ManifestError(
+                    f"{path}: fold {number}, {part}: expected a list of numbers; convert the file again"
+                )
         for place, row in enumerate(fold["test"], start=1):
-            if not isinstance(row, int) or not 0 <= row < n or row in of_row:
+            if not 0 <= row < n or row in of_row:
                 raise ManifestError(
                     f"{path}: fold {number}, test, entry {place}: it is in another fold too, or no place among the {n} "
                     "utterances; convert the file again"
