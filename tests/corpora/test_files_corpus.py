@@ -152,7 +152,8 @@ def test_columns_are_renamed(tmp_path: Path) -> None:
     assert "Who" not in table
     message = refusal(tmp_path, content, columns={"id": "Clip", "transcript": "Uterance"})
     assert "'Uterance'" in message
-    assert "did you mean 'Utterance'" in message
+    assert "did you mean that of header cell 2?" in message
+    assert "Utterance" not in message
     hidden = refusal(tmp_path, "id,transcript,Utterance\n1,a,b\n", columns={"transcript": "Utterance"})
     assert "already" in hidden
     swapped = corpus(tmp_path, "transcript,id\n1,a\n", columns={"transcript": "id", "id": "transcript"}).table
@@ -233,7 +234,8 @@ def test_labels_spelled_otherwise_are_translated(tmp_path: Path) -> None:
     assert table["incongruent"].tolist() == [True, False, pd.NA]
     assert table["visual_polarity"].tolist() == [1, 1, pd.NA]
     assert "corpus.values names the column 'role'" in refusal(tmp_path, content, values={"role": {"a": "b"}})
-    assert "'meh'" in refusal(tmp_path, content.replace("Neg ", "meh"), values={"verbal_polarity": {"neg": -1}})
+    unknown = refusal(tmp_path, content.replace("Neg ", "meh"), values={"verbal_polarity": {"neg": -1}})
+    assert "row 1, column 'verbal_polarity'" in unknown
 
 
 def test_unknown_ways_with_errors_are_refused(tmp_path: Path) -> None:
@@ -293,7 +295,7 @@ def test_splits_are_checked_by_the_columns_asked_for(tmp_path: Path) -> None:
     assert corpus(tmp_path, content, groups=["couple"]).groups == ("couple",)
     assert "one couple is in the splits train, test" in refusal(tmp_path, content, disjoint=["speaker", "couple"])
     leaking = content.replace("B,x", "A,y")
-    assert "one speaker is in the splits train, test, with the segments '1', '2'" in refusal(tmp_path, leaking)
+    assert "one speaker is in the splits train, test, in rows 1, 2" in refusal(tmp_path, leaking)
     assert len(corpus(tmp_path, leaking, disjoint=[])) == 2
 
 

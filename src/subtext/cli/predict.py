@@ -34,7 +34,7 @@ On a terminal you see one readable line a turn; a pipe gets one JSON object a
 line, and so does --out. Any text and file name is taken as it is; only one that
 begins with '-' needs --transcript=-TEXT, or -- before file names. The lines
 repeat words and speakers, as was asked for; messages on the error stream never
-do.
+do: there a manifest's row is a number.
 Exit code: 0 done, 1 some turns or inputs could not be done (their lines say
 why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     parser.add_argument("--version", action="version", version=f"subtext {__version__}")
     return parser
 
