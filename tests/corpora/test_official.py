@@ -65,7 +65,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     assert numbers(table, "label", -1, 1, tmp_path).tolist()[::3] == [0.4, -1.0]
     for value in ("1.2", "high", "nan", "inf"):
         wrong = table.assign(label=["0.4", "", value, "-1"])
-        with pytest.raises(ManifestError, match="row 3, column 'label': the cell.*from -1 to 1"):
+        with pytest.raises(ManifestError, match=r"row 3, column 'label': the cell.*from -1 to 1"):
             numbers(wrong, "label", -1, 1, tmp_path)
 
 

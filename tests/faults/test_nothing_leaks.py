@@ -1,6 +1,9 @@
 """No word, speaker or id of any input reaches the error stream or a log file, whatever is wrong with the input."""
 
 import copy
+import http.client
+import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,9 +23,11 @@ from builders.marked_inputs import (
     write_tables,
     write_turns,
 )
-from builders.spoilt import MARK, spoilt
+from builders.spoilt import CANARY, MARK, spoilt
 from subtext.annotation import codebook_file
 from subtext.core import composition
+from subtext.errors import RunError
+from subtext.vlm.endpoint import Endpoint, EndpointSpec
 
 Command = tuple[str, ...]
 some_or_all = pytest.mark.parametrize("most", [12, pytest.param(10_000, id="all", marks=pytest.mark.slow)])
@@ -184,3 +189,55 @@ def test_of_turns_of_a_recording(
         path: [("predict", str(untrained_run), sound.name, "--turns", path.name)] for path in write_turns(tmp_path)
     }
     assert leaks(tmp_path, files, most) == ""
+
+
+def test_of_a_manifest_that_is_predicted_on(tmp_path: Path, sound: Path, untrained_run: Path) -> None:
+    sound.rename(tmp_path / f"{MARK}.wav")
+    (tmp_path / f"{MARK}2.wav").write_bytes(b"no sound")
+    rows = [f"{MARK}-a,{MARK},0,1.8,{MARK}.wav,", f"{MARK}-b,{MARK},0,1,{MARK}2.wav,"]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,speaker,start,end,audio,transcript", *rows]) + "\n")
+    done = command_here("predict", str(untrained_run), "rows.csv", folder=tmp_path)
+    assert done.code == 1
+    assert f"{MARK}-b" in done.out, "results hold ids"
+    assert "rows: row 1, column 'audio': the segment 0 to 1.8 s is read up to the file's end" in done.err
+    assert "rows.csv: row 2 0:00.00-0:01.00: not done: voice: " in done.err
+    assert MARK not in done.err
+
+
+def test_of_what_nothing_foresaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tables(tmp_path)
+
+    def stumbles(*_: Any, **__: Any) -> None:
+        raise ValueError(f"could not convert string to float: '{CANARY}'")
+
+    monkeypatch.setattr("subtext.corpora.files.build_manifest", stumbles)
+    done = command_here("data", "build", "csv.csv", folder=tmp_path)
+    assert done.code == 1
+    assert re.fullmatch(r"ValueError: unforeseen, in corpora/files.py, line \d+; run it again with .*\n", done.err)
+    with pytest.raises(ValueError, match=CANARY):
+        command_here("data", "build", "csv.csv", "--debug", folder=tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 500])
+def test_of_what_a_server_says(status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = Endpoint(EndpointSpec(url="http://127.0.0.1:9/v1", model="m", timeout=1.0, retries=1))
+    monkeypatch.setattr("subtext.vlm.endpoint.time.sleep", lambda _: None)
+    answers = [b'{"error": {"message": "context: %s"}}' % CANARY.encode(), CANARY.encode()]
+    for answer in answers:
+        monkeypatch.setattr(endpoint, "_post", lambda _, answer=answer: (status, {}, answer))
+        with caplog.at_level(logging.DEBUG), pytest.raises(RunError, match=str(status)) as caught:
+            endpoint.ask("Is it so?", [], 1, listed=False)
+        assert MARK not in f"{caught.value}{caplog.text}".lower()
+
+
+def test_of_a_server_that_speaks_no_http(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = Endpoint(EndpointSpec(url="http://127.0.0.1:9/v1", model="m", timeout=1.0, retries=1))
+    monkeypatch.setattr("subtext.vlm.endpoint.time.sleep", lambda _: None)
+
+    def broken(_: bytes) -> None:
+        raise http.client.BadStatusLine(CANARY)
+
+    monkeypatch.setattr(endpoint, "_post", broken)
+    with caplog.at_level(logging.DEBUG), pytest.raises(RunError, match="BadStatusLine") as caught:
+        endpoint.ask("Is it so?", [], 1, listed=False)
+    assert MARK not in f"{caught.value}{caplog.text}".lower()
