@@ -25,7 +25,7 @@ from subtext.behaviour.turns import (
     talk_share,
 )
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
-from subtext.errors import ManifestError, MediaError
+from subtext.errors import ManifestError, MediaError, unforeseen_as
 from subtext.manifest import Manifest
 from subtext.media.face_detectors import FaceDetector
 
@@ -366,7 +366,9 @@ def _read_voices(manifest: Manifest, rows: pd.DataFrame) -> dict[str, VoiceTrack
     voices = {}
     for file, own in rows.groupby(rows["audio"].fillna(rows["video"]), sort=False):
         try:
-            voices[str(file)] = read_voice(manifest.path(str(file)), _spans(*_sound_times(own)))
+            spans, path = _spans(*_sound_times(own)), manifest.path(str(file))
+            with unforeseen_as(MediaError, path):
+                voices[str(file)] = read_voice(path, spans)
         except MediaError as error:
             log.warning("no sound: %s", error)
     return voices
@@ -389,7 +391,9 @@ def _read_faces(
             )
             continue
         try:
-            tracks = read_faces(manifest.path(str(file)), _spans(own["start"], own["end"]), detector, sides=seats)
+            path = manifest.path(str(file))
+            with unforeseen_as(MediaError, path):
+                tracks = read_faces(path, _spans(own["start"], own["end"]), detector, sides=seats)
         except MediaError as error:
             log.warning("no faces: %s", error)
             continue

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Final
 
 from subtext.core.safe_path import safe_path, without_script
-from subtext.errors import ConfigError, MediaError, SubtextError
+from subtext.errors import ConfigError, MediaError, SubtextError, unforeseen
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
 from subtext.features.stream import StreamInfo
@@ -66,9 +66,14 @@ def do_job(job: Job, extractor: Extractor, cache: Cache) -> Iterator[tuple[str, 
     except SubtextError:
         raise
     except Exception as error:
+        texts = [(key, source) for key, source in todo if key in left and source.path is None]
+        if len(texts) > 1:
+            # They share a job with many others, of which one tripped it.
+            for item in texts:
+                yield from do_job(Job(job.extractor, (item,)), extractor, cache)
+            return
         # One file that trips a decoder, in whatever way, must not cost the others.
-        reason = " ".join(str(error).split())
-        problem = NoSource("failed", f"{type(error).__name__} while it was decoded: {reason}")
+        problem = NoSource("failed", unforeseen(error))
     for key, reason in left.items():
         yield key, problem or NoSource("failed", reason)
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 import cv2
 import numpy as np
 
-from subtext.errors import ConfigError, MediaError
+from subtext.errors import ConfigError, MediaError, unforeseen_as
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
 from subtext.manifest import Manifest
@@ -74,7 +74,8 @@ class FrameReader:
                 by_file.setdefault((source.path, source.is_picture), {})[name] = source
         for rows in by_file.values():
             try:
-                found |= self._of_file(rows)
+                with unforeseen_as(MediaError, next(iter(rows.values())).path):
+                    found |= self._of_file(rows)
             except MediaError as error:
                 found |= dict.fromkeys(rows, str(error))
         return found
