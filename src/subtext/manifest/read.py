@@ -145,7 +145,10 @@ def _decode(content: bytes, path: Path) -> str:
 def _read_csv(text: str, path: Path, kind: str, unread: list[Unread] | None) -> tuple[pd.DataFrame, list[int]]:
     delimiter, text = layout_of(text, tabs=kind == "tsv")
     _check_quotes(text, delimiter, path)
-    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    try:
+        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except (StopIteration, csv.Error) as error:
+        raise ManifestError(f"{path} has no line of column names; write one, and one line a segment") from error
     content = text.encode()
     torn = [] if unread is None else unread
     empty: list[int] = []

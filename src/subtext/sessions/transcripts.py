@@ -254,6 +254,7 @@ def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
     read = above
     try:
         header = next(reader, [])
+        read = above + reader.line_num
         repeated = [name for name, times in Counter(header).items() if name and times > 1]
         if repeated:
             raise TranscriptError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
