@@ -189,7 +189,7 @@ def test_long_cells_are_whole(tmp_path: Path) -> None:
         (b"id,transcript\n1,a,b\n", "csv", "row 1: 3 cells where 2 are expected"),
         (b"id,transcript\n1,a\n2\n", "csv", "row 2: 1 cells where 2"),
         (b'id,transcript\n1,a\n2,"b\n3,c\n', "csv", "line 3 is not closed"),
-        (b"id,transcript,id\n1,a,b\n", "csv", "several columns are named 'id'"),
+        (b"id,transcript,id\n1,a,b\n", "csv", "header cells 1 and 3 have the same name"),
         (b"\x89PNG\r\n\x00\x00", "csv", "not text"),
         (b"\xff\xfea", "csv", "not text"),
         (b"transcript\na\n", "csv", "no column 'id'"),

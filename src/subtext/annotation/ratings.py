@@ -20,7 +20,7 @@ import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
 from subtext.errors import AnnotationError
-from subtext.manifest.read import read_table
+from subtext.manifest.read import read_numbered_table
 from subtext.sessions.transcripts import each_seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
@@ -219,7 +219,7 @@ def table_ratings(
         ManifestError: it cannot be read.
     """
     unread: list[Any] | None = [] if skip else None  # rows that cannot be told apart into cells
-    table = read_table(path, unread)
+    table, rows = read_numbered_table(path, unread)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     for ours, theirs in columns.items():
         if theirs not in table:
@@ -244,7 +244,6 @@ def table_ratings(
     items["session"] = items["session"].fillna(session) if session is not None else items["session"]
     items["file"] = str(path)
     problems: list[Problem] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
-    rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
     items["row"] = rows
     for column in ("start", "end"):
         written = items[column].astype("string")

@@ -25,7 +25,7 @@ from subtext.behaviour.turns import (
     talk_share,
 )
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
-from subtext.errors import ManifestError, MediaError
+from subtext.errors import ManifestError, MediaError, unforeseen_as
 from subtext.manifest import Manifest
 from subtext.manifest.checks import row_number
 from subtext.manifest.table import columns_told
@@ -369,8 +369,9 @@ def _read_voices(manifest: Manifest, rows: pd.DataFrame) -> dict[str, VoiceTrack
     for file, own in rows.groupby(rows["audio"].fillna(rows["video"]), sort=False):
         path, place = manifest.path(str(file)), _place(manifest, own, "video" if own["audio"].isna().all() else "audio")
         try:
-            with named_by({path: place}):
-                voices[str(file)] = read_voice(path, _spans(*_sound_times(own)))
+            spans = _spans(*_sound_times(own))
+            with named_by({path: place}), unforeseen_as(MediaError, path):
+                voices[str(file)] = read_voice(path, spans)
         except MediaError as error:
             log.warning("%s: no sound: %s", place, pathless(error, path))
     return voices
@@ -394,7 +395,7 @@ def _read_faces(
             )
             continue
         try:
-            with named_by({path: place}):
+            with named_by({path: place}), unforeseen_as(MediaError, path):
                 tracks = read_faces(path, _spans(own["start"], own["end"]), detector, sides=seats)
         except MediaError as error:
             log.warning("%s: no faces: %s", place, pathless(error, path))

@@ -32,6 +32,7 @@ from subtext.errors import (
     SessionError,
     SubtextError,
     TranscriptError,
+    unforeseen_as,
 )
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
@@ -213,7 +214,8 @@ class Ether(Corpus):
         sessions: list[Session] = []
         for folder in folders:
             try:
-                session = read_session(folder)
+                with unforeseen_as(SessionError, folder):
+                    session = read_session(folder)
                 if any(session.name == other.name for other in sessions):
                     raise SessionError(f"{folder}: another folder's session has its name; rename one of them")
             except (SessionError, TranscriptError) as error:
@@ -348,7 +350,8 @@ class Ether(Corpus):
         roles = {turn.role for turn in session.turns if self._wanted(turn)}
         for file in {f for role in roles for f in (session.files(role).video, session.files(role).audio) if f}:
             try:
-                with Recording(session.folder / file) as recording:
+                path = session.folder / file
+                with unforeseen_as(MediaError, path), Recording(path) as recording:
                     durations[file] = recording.duration
             except MediaError as error:
                 raise SessionError(str(error)) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
-from subtext.errors import AnnotationError, ManifestError, TranscriptError
+from subtext.errors import AnnotationError, ManifestError, TranscriptError, unforeseen_as
 from subtext.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def read_session_ratings(
         if not files:
             continue
         try:
-            read = read_rater_files(files, codebook, session=name, on_error=on_error)
+            with unforeseen_as(AnnotationError, folder):
+                read = read_rater_files(files, codebook, session=name, on_error=on_error)
         except (AnnotationError, ManifestError, TranscriptError) as error:
             if not skip:
                 raise

@@ -17,7 +17,7 @@ from subtext.labels import IncongruenceRule
 from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS, Manifest, build_manifest, check_splits
 from subtext.manifest.checks import OnError, near_cell
 from subtext.manifest.description import Description
-from subtext.manifest.read import Unread, kind_of, numbers_of, one_line, read_table, rejects_of
+from subtext.manifest.read import Unread, kind_of, one_line, read_numbered_table, rejects_of
 from subtext.manifest.table import TIME_COLUMNS, columns_told, described_root
 
 _log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class ManifestCorpus(Corpus):
             TrustError: its description looks for files outside of the table's folder, and `root` does not say so.
         """
         unread: list[Unread] | None = [] if self.on_error == "skip" else None
-        table = read_table(self.path, unread)
+        table, numbers = read_numbered_table(self.path, unread)
         beside = self._beside()
         if "about" in beside:
             self.description = self._described(beside["about"])
@@ -151,7 +151,7 @@ class ManifestCorpus(Corpus):
             rule=self.rule,
             on_error=self.on_error,
             check_media=bool(self.check_media),
-            row_numbers=numbers_of(len(table), unread),
+            row_numbers=numbers,
             rejects=rejects_of(unread),
         )
         check_splits(manifest, self.disjoint)

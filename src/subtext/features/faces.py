@@ -14,7 +14,7 @@ from subtext.manifest import Manifest
 from subtext.media.crops import Alteration, FaceCrops, face_crops, image_crop
 from subtext.media.face_detectors import make_detector
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised whenever the code makes other crops of the same picture."""
 
 

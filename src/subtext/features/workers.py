@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Final
 
 from subtext.core.safe_path import safe_path, without_script
-from subtext.errors import ConfigError, MediaError, SubtextError, safe_reason
+from subtext.errors import ConfigError, MediaError, SubtextError, unforeseen
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
 from subtext.features.stream import StreamInfo
@@ -69,9 +69,14 @@ def do_job(job: Job, extractor: Extractor, cache: Cache) -> Iterator[tuple[str, 
     except SubtextError:
         raise
     except Exception as error:
+        texts = [(key, source) for key, source in todo if key in left and source.path is None]
+        if len(texts) > 1:
+            # They share a job with many others, of which one tripped it.
+            for item in texts:
+                yield from do_job(Job(job.extractor, (item,)), extractor, cache)
+            return
         # One file that trips a decoder, in whatever way, must not cost the others.
-        # Not in its words, which may be the row's.
-        problem = NoSource("failed", f"{safe_reason(error)} while it was decoded")
+        problem = NoSource("failed", unforeseen(error))
     for key, reason in left.items():
         yield key, problem or NoSource("failed", reason)
 

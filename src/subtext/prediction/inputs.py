@@ -10,7 +10,7 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
+from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError, unforeseen_as
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
 from subtext.manifest.checks import row_number
 from subtext.sessions.transcripts import Turn, is_unicode, read_text, read_turns
@@ -231,14 +231,12 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
     try:
         if not is_unicode(name):
             raise ConfigError("the file's name is not valid UTF-8, so no table can hold it; rename the file")
-        turns = list(given) if given is not None else _turns_beside(path, encoding, warnings)
-        stream, duration = _stream(path)
-        return _batch(name, path, turns, stream, duration, warnings)
+        with unforeseen_as(MediaError, path):
+            turns = list(given) if given is not None else _turns_beside(path, encoding, warnings)
+            stream, duration = _stream(path)
+            return _batch(name, path, turns, stream, duration, warnings)
     except SubtextError as error:
         return Batch(name, None, [Refusal(name, name, str(error))], warnings)
-    except OSError as error:
-        problem = f"{path}: cannot be opened ({error.strerror or error}); check its rights and those of its folder"
-        return Batch(name, None, [Refusal(name, name, problem)], warnings)
 
 
 def _batch(

@@ -18,7 +18,7 @@ import torch
 from subtext import __version__
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError, RunError
+from subtext.errors import ConfigError, RunError, SubtextError, unforeseen
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import NoSource, Source
@@ -168,7 +168,25 @@ class Predictor:
             else:
                 batches = iter([recording_batch(name, path, given, encoding)])
             for batch in batches:
-                yield from self.predict_batch(batch)
+                yield from self._whatever_happens(batch)
+
+    def _whatever_happens(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """The lines of a batch; an error that nobody foresaw costs what is left of it and no other batch."""
+        done = set()
+        try:
+            for line in self.predict_batch(batch):
+                done.add(line["id"])
+                yield line
+        except SubtextError:
+            raise  # of the run or the machine, which no other recording can do without
+        except Exception as error:
+            problem = unforeseen(error)
+            log.debug("%s", batch.input, exc_info=True)
+            turns: list[Mapping[Any, Any]] = [] if batch.manifest is None else batch.manifest.table.to_dict("records")
+            for turn in (*turns, *map(vars, batch.refused)):
+                if turn["id"] not in done:
+                    place = {key: turn[key] for key in ("start", "end", "speaker", "role")}
+                    yield error_line(batch.input, turn["id"], turn.get("problem", problem), **place)
 
     def predict_batch(self, batch: Batch) -> Iterator[dict[str, Any]]:
         """One line for every segment of a batch, in its order."""
@@ -246,6 +264,8 @@ class Predictor:
                 clips = load_clips(table, index, cache, encoders, self._max_steps, done=done)
                 rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
             except (RuntimeError, ConfigError) as error:
+                if batch.stream is not None:
+                    raise  # a recording has no streams of its own that could be of another kind
                 reason = " ".join(str(error).split())
                 raise RunError(
                     f"{batch.input}: the model cannot compute on its streams ({reason}); files in column 'features' "

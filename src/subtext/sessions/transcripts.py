@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.delimited import layout_of, with_decimal_point
 from subtext.errors import TranscriptError
 
 SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
@@ -220,6 +221,8 @@ def _table(path: Path, text: str) -> list[Turn]:
     turns = []
     halved = 0
     for number, row in enumerate(rows, 1):
+        if all(cell is None or not str(cell).strip() for cell in row.values()):
+            continue  # spreadsheets leave such rows at the end
         missing = [column for column in ("start", "end", "transcript") if column not in row]
         if missing:
             raise TranscriptError(
@@ -245,22 +248,30 @@ def _table(path: Path, text: str) -> list[Turn]:
 
 def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
     # Not pandas: it would take the words "NA" and "None" for nothing.
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    read = 0
+    delimiter, below = layout_of(text, tabs=path.suffix.lower() == ".tsv")
+    above = text.count("\n") - below.count("\n")
+    reader = csv.reader(io.StringIO(below), delimiter=delimiter, strict=True)
+    read = above
     try:
         header = next(reader, [])
+        read = above + reader.line_num
         repeated = [name for name, times in Counter(header).items() if name and times > 1]
         if repeated:
             raise TranscriptError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
         for row in reader:
-            if row and len(row) != len(header):
+            if not any(map(str.strip, row)):
+                row = [""] * len(header)
+            if len(row) != len(header):
                 raise TranscriptError(
-                    f"{path}: line {reader.line_num} has {'more' if len(row) > len(header) else 'fewer'} cells than "
-                    'the header; leave a cell empty where nothing is known, put words that hold a comma in "quotes"'
+                    f"{path}: line {above + reader.line_num} has {'more' if len(row) > len(header) else 'fewer'} cells "
+                    'than the header; leave a cell empty where nothing is known, put "quotes" around words that hold '
+                    "what divides cells"
                 )
-            read = reader.line_num
-            if row:
-                yield dict(zip(header, row, strict=True))
+            read = above + reader.line_num
+            if delimiter != ",":
+                is_time = [name in ("start", "end") for name in header]
+                row = [with_decimal_point(c) if time else c for c, time in zip(row, is_time, strict=True)]
+            yield dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise TranscriptError(
             f"{path}: line {read + 1} begins an unreadable row ({error}); check its quotes"

@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 import cv2
 import numpy as np
 
-from subtext.errors import ConfigError, MediaError
+from subtext.errors import ConfigError, MediaError, unforeseen_as
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
 from subtext.manifest import Manifest
@@ -81,7 +81,8 @@ class FrameReader:
                 raise ValueError("frames are read from files")
             with named_by({path: first.place} if first.place else {}):
                 try:
-                    read = self._of_file(path, rows)
+                    with unforeseen_as(MediaError, path):
+                        read = self._of_file(path, rows)
                 except MediaError as error:
                     read = dict.fromkeys(rows, str(error))
             found |= {name: pathless(got, path) if isinstance(got, str) else got for name, got in read.items()}
