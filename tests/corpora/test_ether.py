@@ -257,7 +257,7 @@ BAD_SETTINGS = [
     ("faces: {client: left, counsellor: left}", r"both roles are on the same side"),
     ("turns: gone.csv", r"turns: no such file in"),
     ("roles: [client]", r"roles: expected name: value pairs"),
-    ("split: train\nsplit: test", r"session.yaml, line 2: not readable as YAML \('split' stands twice\)"),
+    ("split: train\nsplit: test", r"session.yaml, line 2: not readable as YAML \(a key stands twice\)"),
     ("session: S02", r"the session 'S02' is there already"),
 ]
 
@@ -276,8 +276,8 @@ def test_a_session_that_cannot_be_used_is_named_or_skipped(unrated: Path, text: 
     ("line", "message"),
     [
         ("9,neutral,neutral,1,3", r"S01/ratings/r1.csv: row 1, column 'turn': '9' is no turn of turns.csv"),
-        ("4,neutral,bored,1,3", r"r1.csv: row 1, column 'visual_emotion':.*'bored'"),
-        ("4,neutral,neutral,1,7", r"r1.csv: row 1, column 'engagement':.*'7'"),
+        ("4,neutral,bored,1,3", r"r1.csv: row 1, column 'visual_emotion':.*unknown value"),
+        ("4,neutral,neutral,1,7", r"r1.csv: row 1, column 'engagement':.*unknown value"),
     ],
 )
 def test_a_rating_that_cannot_be_used_is_named_or_skipped(data: Path, line: str, message: str) -> None:
