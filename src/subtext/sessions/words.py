@@ -159,7 +159,7 @@ def assign_words(turns: Sequence[Turn], words: Sequence[Word], path: Path, reach
 def is_speech_json(content: Any) -> bool:
     """Whether a JSON file's content is of this kind."""
     content = _unwrapped(content)
-    return isinstance(content, dict) and any(name in content for name in _LISTS)
+    return isinstance(content, dict) and any(content.get(name) is not None for name in _LISTS)
 
 
 def speech_json_turns(content: Any, path: Path) -> list[Turn]:
@@ -197,7 +197,9 @@ def _turn(path: Path, name: str, number: int, segment: Mapping[str, Any]) -> Tur
             ) from None
     text = segment.get("text")
     if text is None:
-        text = " ".join(str(word.get("word", "")).strip() for word in segment.get("words") or ())
+        listed = segment.get("words")
+        words = [word for word in listed if isinstance(word, dict)] if isinstance(listed, list) else []
+        text = " ".join(str(word.get("word", "")).strip() for word in words)
     speaker = segment.get("speaker")
     turn = checked_turn(
         times[0],
