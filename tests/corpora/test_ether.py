@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pympi.Elan import Eaf
 
 from builders.talking_face import write_talking_face
 from subtext.annotation.codebook_file import read_codebook
@@ -306,6 +307,43 @@ def test_ratings_from_elan_find_turns_that_have_names(data: Path) -> None:
     (data / "S01" / "turns.csv").unlink()
     shutil.copy(path, data / "S01" / "turns.eaf")
     pd.testing.assert_frame_equal(Ether(data=data).build().table, found)
+
+
+def test_a_tier_of_smiles_moves_no_rating(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = data / "S01"
+    (folder / "turns.csv").unlink()
+    eaf = Eaf(author="")
+    eaf.remove_tier("default")
+    eaf.add_tier("client")
+    eaf.add_tier("smile", part="client")
+    said = [(0, 2000, "I am fine"), (2500, 4000, "I miss her"), (4500, 5500, "It is a lovely day")]
+    for start, end, words in said:
+        eaf.add_annotation("client", start, end, words)
+    eaf.add_annotation("smile", 500, 900, "x")
+    eaf.to_file(str(folder / "turns.eaf"))
+    shutil.rmtree(folder / "ratings")
+    (folder / "ratings").mkdir()
+    (folder / "ratings" / "r1.csv").write_text(
+        "turn,verbal_emotion,visual_emotion,incongruent\n1,happiness,happiness,0\n2,sadness,happiness,1\n"
+        "3,happiness,happiness,0\n"
+    )
+    table = Ether(data=data).build().table.set_index("id")
+    assert table.loc["S01-1":"S01-3", "transcript"].tolist() == [words for *_, words in said]
+    assert table.loc["S01-2", ["verbal_emotion", "incongruence_type"]].tolist() == ["sadness", "masking"]
+    assert "left aside: tier 2" in caplog.text
+
+
+def test_labels_in_subtitles_say_who_speaks_and_events_are_kept(unrated: Path) -> None:
+    folder = unrated / "S01"
+    (folder / "turns.csv").unlink()
+    lines = ["[SPEAKER_00]: How are you?", "[SPEAKER_01]: (laughs) Fine.", "[SPEAKER_01]: [Music]"]
+    cues = [f"00:00:0{n},000 --> 00:00:0{n + 1},000\n{line}" for n, line in enumerate(lines)]
+    (folder / "turns.srt").write_text("\n\n".join(cues))
+    with (folder / "session.yaml").open("a") as settings:
+        settings.write("roles: {SPEAKER_00: counsellor, SPEAKER_01: client}\n")
+    found = row(unrated)
+    assert (found["transcript"], found["context"], found["events"]) == ("Fine.", "How are you?", "(laughs)")
+    assert "S01-3" not in Ether(data=unrated).build().table["id"].tolist()
 
 
 def test_a_row_of_a_rater_file_is_one_reject_however_many_labels_it_has(data: Path, tmp_path: Path, capsys) -> None:

@@ -267,7 +267,9 @@ def test_a_turn_without_an_end_does_not_run_over_the_others(
     turns = read_session_turns(write(tmp_path, name, text))
     for turn, problem in zip(turns, problems, strict=True):
         assert turn.problem is None if problem is None else problem in (turn.problem or "")
-        assert not any(time is not None and (time != time or abs(time) == float("inf")) for time in (turn.start, turn.end))
+        assert not any(
+            time is not None and (time != time or abs(time) == float("inf")) for time in (turn.start, turn.end)
+        )
 
 
 def test_an_open_turn_takes_no_words_of_the_next(tmp_path: Path) -> None:

@@ -35,9 +35,7 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
         times = pd.Series(each_seconds(written.astype(object).where(written.notna(), None))[0], dtype="float64")
         if times.isna().any():
             row = int(times.isna().argmax())
-            raise AnnotationError(
-                f"{path}: row {row + 1}, column '{column}': no time; write seconds or hh:mm:ss.fff"
-            )
+            raise AnnotationError(f"{path}: row {row + 1}, column '{column}': no time; write seconds or hh:mm:ss.fff")
         table[column] = times
     for column in ("session", "turn", "role", "transcript"):
         written = table[column] if column in table else pd.Series([None] * len(table), dtype=object)

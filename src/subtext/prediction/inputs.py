@@ -24,7 +24,8 @@ RECORDING_SUFFIXES: Final = (
 """What counts as a recording inside a folder; a file that is named itself may end otherwise."""
 
 BESIDE_SUFFIXES: Final = (".srt", ".vtt", ".csv", ".tsv", ".txt")
-"""Turns are looked for beside a recording under its name with these endings, in this order: `clip.srt`, `clip.mp4.srt`."""
+"""Turns are looked for beside a recording under its name with these endings, in this order, and with and without the
+recording's own: `clip.srt`, `clip.mp4.srt`."""
 
 LONG_TURN: Final = 30.0
 """Seconds above which one turn is suspiciously long: models are trained on turns of a few seconds."""
@@ -298,8 +299,8 @@ def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
         near = _near(path)
         if near:
             warnings.append(
-                f"no turns: they are looked for in {path.stem}.srt and the like, but not in {near[0].name}; rename it, "
-                "or give it with --turns"
+                f"no turns: none of {', '.join(path.stem + suffix for suffix in BESIDE_SUFFIXES)} is there, but "
+                f"{near[0].name} is; give it with --turns"
             )
         return [Turn(None, None, None)]
     if len(beside) > 1:
@@ -317,6 +318,5 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _near(path: Path) -> list[Path]:
     """Files of turns that begin with a recording's name and are called otherwise than those that are looked for."""
-    suffixes = (*SESSION_SUFFIXES, ".ass", ".ssa", ".sbv", ".lrc")
     inside = (p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.") and p != path)
-    return sorted(p for p in inside if p.suffix.lower() in suffixes and p.is_file())
+    return sorted(p for p in inside if p.suffix.lower() in SESSION_SUFFIXES and p.is_file())

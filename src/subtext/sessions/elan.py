@@ -13,7 +13,7 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from subtext.errors import TranscriptError
-from subtext.sessions.transcripts import Turn, checked_turn, meant
+from subtext.sessions.transcripts import Turn, checked_turn
 
 SESSION_PROPERTY: Final = "subtext-session"
 """Property of a template of ours: which session it holds."""
@@ -49,8 +49,7 @@ def read_elan_turns(path: Path, tiers: Sequence[str] = ()) -> list[Turn]:
     for number, name in enumerate(tiers, 1):
         if name not in document.tiers:
             raise TranscriptError(
-                f"{path}: entry {number} of tiers is none of its {len(document.tiers)} tiers; "
-                "write it as ELAN shows it"
+                f"{path}: entry {number} of tiers is none of its {len(document.tiers)} tiers; write it as ELAN shows it"
             )
     top = [name for name, tier in document.tiers.items() if tier[0] and "PARENT_REF" not in tier[2]]
     is_template = SESSION_PROPERTY in dict(document.properties)

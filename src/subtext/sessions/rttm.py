@@ -2,8 +2,9 @@
 
 A line is `SPEAKER <file> <channel> <onset> <duration> <NA> <NA> <speaker> <confidence> <NA>`, times in seconds; `;;`
 begins a comment, and lines of other types are left aside. Tools write names of files, and of people, with blanks in
-them, and leave out what stands behind the speaker; the two `<NA>` between them and the times tell them apart. Format: NIST, Rich Transcription evaluations; as quoted from
-KWS15-evalplan-v05 by the documentation of the R package `voice` (`read_rttm`), where it was read.
+them, and leave out what stands behind the speaker; the two `<NA>` between times and speaker tell them apart. Format:
+NIST, Rich Transcription evaluations; as quoted from KWS15-evalplan-v05 by the documentation of the R package `voice`
+(`read_rttm`), where it was read.
 """
 
 import re

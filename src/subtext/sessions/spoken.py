@@ -1,7 +1,7 @@
-"""What of a written line is spoken: words apart from labels of speakers, events in brackets, marks of layout.
+r"""What of a written line is spoken: words apart from labels of speakers, events in brackets, marks of layout.
 
 Recognisers and subtitle editors write beside the words who speaks (`[SPEAKER_00]: `), what else is heard (`[Music]`,
-`(laughs)`) and where it is shown (`{\\an8}`, `>>`). A model of words must not read them.
+`(laughs)`) and where it is shown (`{\an8}`, `>>`). A model of words must not read them.
 """
 
 import re

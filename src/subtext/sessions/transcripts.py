@@ -34,9 +34,7 @@ _CLOCK: Final = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMING: Final = re.compile(rf"(?P<start>-?\s?{_CLOCK})\s*-->\s*(?P<end>-?\s?{_CLOCK})(?:\s.*)?$")
 _LIKE_TIMING: Final = re.compile(r"^-?[\d:.,;]+\s*-->|-->\s*-?\d+[:.,;]\d")
 """What stands for a timing, readable or not, in contrast to an arrow in somebody's words."""
-_TAGS: Final = re.compile(
-    rf"</?(?:c|i|b|u|s|v|lang|ruby|rt|font)(?:[.\s][^<>]*)?>|<{_CLOCK}>", re.IGNORECASE
-)
+_TAGS: Final = re.compile(rf"</?(?:c|i|b|u|s|v|lang|ruby|rt|font)(?:[.\s][^<>]*)?>|<{_CLOCK}>", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z][a-z\d]{1,31});", re.IGNORECASE)
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _MARKS: Final = re.compile("^\ufeff+", re.MULTILINE)
@@ -351,8 +349,8 @@ def _table(path: Path, text: str) -> list[Turn]:
         missing = [column for column in ("start", "end", "transcript") if column not in row]
         if missing:
             raise TranscriptError(
-                f"{path}: turn {number} has no {', '.join(missing)}; {meant(missing, list(row), place)}name the columns "
-                "start, end (s), transcript and, if known, speaker, role and turn (its id)"
+                f"{path}: turn {number} has no {', '.join(missing)}; {meant(missing, list(row), place)}name the "
+                "columns start, end (s), transcript and, if known, speaker, role and turn (its id)"
             )
         times = []
         for column in ("start", "end"):
@@ -377,6 +375,7 @@ def _csv_rows(path: Path, text: str) -> Iterable[dict[str, object]]:
     read = 0
     try:
         header = next(reader, [])
+        read = reader.line_num
         repeated = [place for place, name in enumerate(header, 1) if name and name in header[: place - 1]]
         if repeated:
             first = header.index(header[repeated[0] - 1]) + 1

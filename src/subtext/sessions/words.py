@@ -88,10 +88,10 @@ def json_words(content: Any, path: Path) -> list[Word]:
         TranscriptError: it holds no such words, or a time is none.
     """
     found: list[Word] = []
-    number = untimed = 0
+    counted = untimed = 0
     for entries, span in _json_lists(content, path):
         words: list[_Untimed] = []
-        for number, entry in enumerate(entries, number + 1):
+        for number, entry in enumerate(entries, counted + 1):
             text = entry.get("word", entry.get("text"))
             if text is None or not str(text).strip():
                 continue
@@ -101,6 +101,7 @@ def json_words(content: Any, path: Path) -> list[Word]:
             else:
                 word = _word(path, f"word {number}", *times, with_whole_characters(str(text)))
                 words.append((word.start, word.end, word.text))
+        counted += len(entries)
         timed = _beside_others(words, span)
         untimed += len(words) - len(timed)
         found += timed
@@ -192,9 +193,7 @@ def _turn(path: Path, name: str, number: int, segment: Mapping[str, Any]) -> Tur
         except KeyError:
             raise TranscriptError(f"{path}: {name}, entry {number} has no '{key}'; write its time in seconds") from None
         except ValueError:
-            raise TranscriptError(
-                f"{path}: {name}, entry {number}, {key}: not a time; write seconds"
-            ) from None
+            raise TranscriptError(f"{path}: {name}, entry {number}, {key}: not a time; write seconds") from None
     text = segment.get("text")
     if text is None:
         listed = segment.get("words")
@@ -275,6 +274,7 @@ def _table(path: Path, text: str, delimiter: str) -> Iterator[Word]:
     read = 0
     try:
         header = [name.strip() for name in next(reader, [])]
+        read = reader.line_num
         missing = [column for column in ("word", "start", "end") if column not in header]
         if missing:
             raise TranscriptError(
