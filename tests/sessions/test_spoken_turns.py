@@ -382,7 +382,7 @@ def elan(path: Path, *tiers: tuple[str, str | None, list[tuple[int, int, str]]])
 CLIENT = [(0, 2000, "I am fine"), (2500, 6000, "I miss her"), (6500, 8000, "It is a lovely day")]
 
 
-def test_a_tier_of_smiles_is_no_turn_of_the_client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tier_of_gestures_is_no_turn_of_the_client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = elan(tmp_path / "a.eaf", ("client", None, CLIENT), ("smile", "client", [(500, 900, "x")]))
     assert [turn.transcript for turn in read_session_turns(path)] == [words for *_, words in CLIENT]
     assert "turns are read from tier 1" in caplog.text

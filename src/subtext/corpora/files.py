@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from subtext.core.tables import ESCAPED, unescaped
@@ -20,6 +21,7 @@ from subtext.manifest.checks import OnError
 from subtext.manifest.description import Description
 from subtext.manifest.read import Unread, kind_of, numbers_of, one_line, read_table, rejects_of
 from subtext.manifest.table import TIME_COLUMNS, described_root
+from subtext.sessions.transcripts import short_turns, told_short
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +150,10 @@ class ManifestCorpus(Corpus):
             rejects=rejects_of(unread),
         )
         check_splits(manifest, self.disjoint)
+        short = short_turns(manifest.table[["start", "end"]].itertuples(index=False, name=None))
+        if short:
+            numbers = np.setdiff1d(numbers_of(len(table), unread), manifest.rejects["row"])
+            _log.warning("%s: %s", name, told_short([int(numbers[place]) for place in short], "row"))
         return manifest
 
     def _beside(self) -> dict[str, Any]:

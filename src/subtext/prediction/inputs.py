@@ -318,5 +318,10 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _near(path: Path) -> list[Path]:
     """Files of turns that begin with a recording's name and are called otherwise than those that are looked for."""
-    inside = (p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.") and p != path)
+    try:
+        inside = [p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.") and p != path]
+    except OSError:  # a folder whose files may be opened, but not listed
+        return []
+    # Beside `clip.json`, which recognisers write, JSON may be about anything: `clip.info.json`.
+    inside = [p for p in inside if p.suffix.lower() != ".json" or p.stem == path.stem]
     return sorted(p for p in inside if p.suffix.lower() in SESSION_SUFFIXES and p.is_file())

@@ -41,8 +41,8 @@ def read_rttm(path: Path, encoding: str = "utf-8") -> list[Turn]:
     if not turns:
         raise TranscriptError(f"{path}: no turn in it; expected lines that begin with SPEAKER")
     if len(files) > 1:
-        line = list(files.values())[1]
-        raise TranscriptError(f"{path}: line {line}: of a second recording; give each session a file of its own")
+        second = list(files.values())[1]
+        raise TranscriptError(f"{path}: line {second}: of a second recording; give each session a file of its own")
     return turns
 
 

@@ -95,11 +95,12 @@ def json_words(content: Any, path: Path) -> list[Word]:
             text = entry.get("word", entry.get("text"))
             if text is None or not str(text).strip():
                 continue
-            times = [entry.get(key) for key in ("start", "end")]
-            if None in times:
-                words.append((None, None, with_whole_characters(str(text)).strip()))
+            start, end = entry.get("start"), entry.get("end")
+            written = with_whole_characters(str(text)).strip()
+            if start is None or end is None:
+                words.append((None, None, written))
             else:
-                word = _word(path, f"word {number}", *times, with_whole_characters(str(text)))
+                word = _word(path, f"word {number}", start, end, written)
                 words.append((word.start, word.end, word.text))
         counted += len(entries)
         timed = _beside_others(words, span)
