@@ -29,8 +29,16 @@ UNUSABLE = {
         f"0,1,{CANARY}\n1,2,{CANARY}\n",
         ["turn 1 has no start, end, transcript", "name the columns"],
     ),
-    "a slip in the header": ("t.csv", f"start,end,transcrpt\n0,1,{CANARY}\n", ["'transcript' in header cell 3"]),
-    "a slip in a key": ("t.json", f'[{{"start": 0, "end": 1, "trnscript": "{CANARY}"}}]', ["'transcript' in key 3"]),
+    "a slip in the header": (
+        "t.csv",
+        f"start,end,transcrpt\n0,1,{CANARY}\n",
+        ["did you mean transcript? (header cell 3)"],
+    ),
+    "a slip in a key": (
+        "t.json",
+        f'[{{"start": 0, "end": 1, "trnscript": "{CANARY}"}}]',
+        ["did you mean transcript?", " 3)"],
+    ),
     "words among times": ("t.csv", f"start,end,transcript\n0,1,a\n1,{CANARY},b\n", ["turn 2, end: not a time"]),
     "an underscore": ("t.csv", "start,end,transcript\n0,1_0,a\n", ["turn 1, end: not a time"]),
     "a column twice": ("t.csv", f"{CANARY},start,end,transcript,{CANARY}\nx,0,1,a,b\n", ["header cells 1 and 5"]),

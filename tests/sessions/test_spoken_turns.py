@@ -415,8 +415,8 @@ def test_turns_that_are_too_short_for_a_word_are_told(tmp_path: Path, caplog: py
 
 def test_a_near_name_is_asked_by_its_cell(tmp_path: Path) -> None:
     for name, text, place in (
-        ("a.csv", "start,end,speaker,transcrpt\n0,1,canary,canary\n", "header cell 4"),
-        ("a.jsonl", '{"start": 0, "end": 1, "transcrpt": "canary"}\n', "key 3"),
+        ("a.csv", "start,end,speaker,transcrpt\n0,1,canary,canary\n", r"did you mean transcript\? \(header cell 4\)"),
+        ("a.jsonl", '{"start": 0, "end": 1, "transcrpt": "canary"}\n', r"did you mean transcript\?"),
         ("b.csv", "0,1,canary\n1,2,canary\n", "has no start, end, transcript; name the columns"),
     ):
         with pytest.raises(TranscriptError, match=place) as error:

@@ -435,5 +435,5 @@ def meant(ours: Sequence[str], theirs: Sequence[object], place: str = "header ce
     names = [str(name).strip().lower() for name in theirs]
     for name in ours:
         for near in difflib.get_close_matches(name.lower(), names, n=1):
-            return f"did you mean '{name}' in {place} {names.index(near) + 1}? "
+            return f"did you mean {name}? ({place} {names.index(near) + 1}) "
     return ""
