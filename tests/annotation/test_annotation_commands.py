@@ -78,7 +78,7 @@ def test_rejects_go_to_a_file_and_without_skip_stop(ratings, tmp_path, capsys):
     ratings.write_text(RATINGS + "s3,1,ann,incongruent,perhaps\n")
     out = tmp_path / "labels.csv"
     assert main(["aggregate", str(ratings), "--out", str(out)]) == 2
-    assert "row 9, column 'value': label 'incongruent': unknown value 'perhaps'" in capsys.readouterr().err
+    assert "row 9, column 'value': label 'incongruent': unknown value; use one of" in capsys.readouterr().err
     assert main(["aggregate", str(ratings), "--out", str(out), "--on-error", "skip"]) == 0
     rejects = pd.read_csv(tmp_path / "labels.rejects.csv")
     assert rejects[["row", "value"]].to_numpy().tolist() == [[9, "perhaps"]]

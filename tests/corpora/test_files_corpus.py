@@ -330,3 +330,10 @@ def test_a_description_that_cannot_be_read_is_refused(tmp_path: Path, descriptio
 def test_a_name_that_no_file_system_takes_is_no_manifest() -> None:
     with pytest.raises(ManifestError, match="no manifest x"):
         read_table(Path("x" * 300 + ".csv"))
+
+
+def test_turns_that_are_too_short_for_a_word_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "a,0,1,x\nb,late,2,x\nc,1,1.02,canary\nd,,,x\ne,2,2.1,x\nf,3,3.05,canary\n"
+    corpus(tmp_path, f"id,start,end,transcript\n{rows}", on_error="skip")
+    assert "mine: rows 3, 6 (2 in all) last less than 0.1 s" in caplog.text
+    assert "canary" not in caplog.text

@@ -7,7 +7,7 @@ import pandas as pd
 
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
-from subtext.sessions.transcripts import each_seconds
+from subtext.sessions.transcripts import each_seconds, meant
 
 TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
 
@@ -29,7 +29,7 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
     for column in ("start", "end"):
         if column not in table:
             raise AnnotationError(
-                f"{path}: no column '{column}' (it has {', '.join(table.columns)}); add it, in seconds"
+                f"{path}: no column '{column}'; {meant([column], list(table.columns))}add it, in seconds"
             )
         written = table[column]
         times = pd.Series(each_seconds(written.astype(object).where(written.notna(), None))[0], dtype="float64")
@@ -52,8 +52,8 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
     twice = table[table.duplicated(["session", "turn"])]
     if len(twice):
         raise AnnotationError(
-            f"{path}: row {numbers[twice.index[0]]}, column 'turn': it stands twice in the session; give each turn a "
-            "name of its own"
+            f"{path}: row {numbers[twice.index[0]]}, column 'turn': a row above has the same in this session; give "
+            "each turn a name of its own"
         )
     return table
 

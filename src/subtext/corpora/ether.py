@@ -151,7 +151,7 @@ class Ether(Corpus):
             )
         table = self._with_labels(pd.DataFrame(rows), sessions)
         table["split"] = self._split_of(sessions, table["session"])
-        for column, empty in (("audio_offset", 0.0), ("face_side", None)):
+        for column, empty in (("audio_offset", 0.0), ("face_side", None), ("events", None)):
             if table[column].isna().all() or (empty is not None and (table[column].fillna(empty) == empty).all()):
                 table = table.drop(columns=column)
         from_raters = table["incongruent"].notna() if "incongruent" in table else pd.Series(False, index=table.index)
@@ -340,6 +340,7 @@ class Ether(Corpus):
             "overlap_s": round(turn.overlap_s, 6),
             "overlap_share": round(turn.overlap_s / length, 6),
             "overlapped_by": ", ".join(turn.overlapped_by) or None,
+            "events": " ".join(turn.events) or None,
         }
 
     def _durations(self, session: Session) -> dict[str, float | None]:

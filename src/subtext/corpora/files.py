@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from subtext.core.tables import ESCAPED, unescaped
@@ -19,6 +20,7 @@ from subtext.manifest.checks import OnError, near_cell
 from subtext.manifest.description import Description
 from subtext.manifest.read import Unread, kind_of, one_line, read_numbered_table, rejects_of
 from subtext.manifest.table import TIME_COLUMNS, columns_told, described_root
+from subtext.sessions.transcripts import short_turns, told_short
 
 _log = logging.getLogger(__name__)
 
@@ -155,6 +157,10 @@ class ManifestCorpus(Corpus):
             rejects=rejects_of(unread),
         )
         check_splits(manifest, self.disjoint)
+        short = short_turns(manifest.table[["start", "end"]].itertuples(index=False, name=None))
+        if short:
+            kept = np.setdiff1d(numbers, manifest.rejects["row"])
+            _log.warning("%s: %s", name, told_short([int(kept[place]) for place in short], "row"))
         return manifest
 
     def _beside(self) -> dict[str, Any]:

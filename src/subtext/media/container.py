@@ -95,7 +95,7 @@ class Recording:
         """Say once what is odd about the recording but does not stop its reading."""
         if notice not in self._told:
             self._told.add(notice)
-            log.warning("%s: %s", self.path, notice)
+            log.warning("%s: %s", told(self.path), notice)
 
     def require(self, kind: str) -> Any:
         """The stream of a kind, "video" or "audio".

@@ -13,7 +13,7 @@ import pandas as pd
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError, unforeseen_as
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
 from subtext.manifest.checks import row_number
-from subtext.sessions.transcripts import Turn, is_unicode, read_text, read_turns
+from subtext.sessions.transcripts import Turn, as_spoken, is_unicode, read_text, read_turns
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
 
 MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
@@ -25,7 +25,8 @@ RECORDING_SUFFIXES: Final = (
 """What counts as a recording inside a folder; a file that is named itself may end otherwise."""
 
 BESIDE_SUFFIXES: Final = (".srt", ".vtt", ".csv", ".tsv", ".txt")
-"""Turns are looked for beside a recording under its name with these endings, in this order."""
+"""Turns are looked for beside a recording under its name with these endings, in this order, and with and without the
+recording's own: `clip.srt`, `clip.mp4.srt`."""
 
 LONG_TURN: Final = 30.0
 """Seconds above which one turn is suspiciously long: models are trained on turns of a few seconds."""
@@ -115,7 +116,7 @@ class Words:
             return None
         if not is_unicode(text):
             raise TranscriptError("the text of --transcript is not valid UTF-8; write it to a file, and use --encoding")
-        return [Turn(None, None, text.strip() or None)]
+        return as_spoken([Turn(None, None, text.strip() or None)], self.transcript_file or "--transcript")
 
 
 def find_inputs(inputs: Sequence[str], words: Words) -> list[tuple[str, Path]]:
@@ -249,6 +250,7 @@ def _batch(
             "models are trained on; give subtitles or turns with start and end"
         )
     rows, refused = [], []
+    eventful = any(turn.events for turn in turns)
     # In order of time, whatever the order in the file: one pass, and output that reads like the conversation.
     for number, turn in sorted(enumerate(turns, 1), key=lambda item: item[1].start or 0.0):
         id_ = name if one else f"{name}#{number}"
@@ -261,6 +263,7 @@ def _batch(
             refused.append(Refusal(name, id_, problem, turn.start, turn.end, turn.speaker, turn.role))
             continue
         row = {"id": id_, "session": name, "start": turn.start, "end": turn.end, "transcript": turn.transcript}
+        row |= {"events": " ".join(turn.events) or None} if eventful else {}
         rows.append(row | {"speaker": turn.speaker, "role": turn.role, stream: path.name})
     if not rows:
         return Batch(name, None, refused, warnings, stream, duration)
@@ -304,6 +307,12 @@ def _stream(path: Path) -> tuple[str, float | None]:
 def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
     beside = [p for p in _beside(path) if p.is_file()]
     if not beside:
+        near = _near(path)
+        if near:
+            warnings.append(
+                f"no turns: none of {', '.join(path.stem + suffix for suffix in BESIDE_SUFFIXES)} is there, but "
+                f"{near[0].name} is; give it with --turns"
+            )
         return [Turn(None, None, None)]
     if len(beside) > 1:
         warnings.append(f"turns are read from {beside[0].name}; {', '.join(p.name for p in beside[1:])} is left unread")
@@ -313,4 +322,17 @@ def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
 def _beside(path: Path) -> Iterator[Path]:
     # Where turns are looked for, in this order.
     for suffix in BESIDE_SUFFIXES:
-        yield from (path.with_suffix(suffix), path.with_suffix(suffix.upper()))
+        for ending in (suffix, suffix.upper()):
+            # Some recognisers put their ending behind the recording's.
+            yield from (path.with_suffix(ending), path.with_name(f"{path.name}{ending}"))
+
+
+def _near(path: Path) -> list[Path]:
+    """Files of turns that begin with a recording's name and are called otherwise than those that are looked for."""
+    try:
+        inside = [p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.") and p != path]
+    except OSError:  # a folder whose files may be opened, but not listed
+        return []
+    # Beside `clip.json`, which recognisers write, JSON may be about anything: `clip.info.json`.
+    inside = [p for p in inside if p.suffix.lower() != ".json" or p.stem == path.stem]
+    return sorted(p for p in inside if p.suffix.lower() in SESSION_SUFFIXES and p.is_file())

@@ -41,7 +41,7 @@ from subtext.prediction.inputs import (
 )
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.sessions.transcripts import Turn
+from subtext.sessions.transcripts import Turn, short_turns, told_short
 
 MANIFEST_PART: Final = 64
 """Rows of a manifest that are done, and written, together."""
@@ -181,7 +181,6 @@ class Predictor:
             raise  # of the run or the machine, which no other recording can do without
         except Exception as error:
             problem = unforeseen(error)
-            log.debug("%s", batch.input, exc_info=True)
             turns: list[Mapping[Any, Any]] = [] if batch.manifest is None else batch.manifest.table.to_dict("records")
             for turn in (*turns, *map(vars, batch.refused)):
                 if turn["id"] not in done:
@@ -254,7 +253,9 @@ class Predictor:
     def _answers(
         self, batch: Batch, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache
     ) -> Iterator[dict[str, Any]]:
-        keep = ("start", "end", "role", "transcript")
+        # Of recordings only: a manifest's own column of this name may hold anything.
+        events = ("events",) if batch.stream is not None and "events" in table else ()
+        keep = ("start", "end", "role", "transcript", *events)
         if index.missing() == dict.fromkeys(index.modalities, len(table)):
             rows = table[["id", "speaker", *keep]]
         else:
@@ -287,6 +288,8 @@ class Predictor:
         missing |= {str(m): str(reason) for m, reason in status.loc[status["status"] != "ok", "reason"].items()}
         if "text" in missing and pd.isna(row["transcript"]) and "text" in self.classifier.modalities:
             missing["text"] = "there is no transcript, or an empty one; give subtitles, turns or --transcript"
+            if not pd.isna(row.get("events")):
+                missing["text"] = "nobody speaks: its transcript holds nothing but what else is heard"
         if batch.stream in _LACKS:
             modality, reason = _LACKS[batch.stream]
             missing |= {modality: reason} if modality in self.classifier.modalities else {}
@@ -322,6 +325,8 @@ class Predictor:
                 f"the turn lasts {duration:.0f} s, longer than the turns of a few seconds that models are trained on; "
                 "divide it"
             )
+        if not whole and short_turns([(_either(row["start"], 0.0), row["end"])]):
+            yield told_short([], "the turn")
         for modality, number in steps.items():
             limit = self._max_steps[modality]
             if number > limit:
