@@ -189,7 +189,7 @@ def test_measured_tables_are_checked(tmp_path: object) -> None:
     measured.to_parquet(path)
     assert len(read_measured([path])) == 2
     with pytest.raises(
-        ManifestError, match="m.parquet: row 1: its system has another reply to this turn; name each table once"
+        ManifestError, match=r"m.parquet: row 1: its system has another reply to this turn; name each table once"
     ):
         read_measured([path, path])
     measured.drop(columns="copying").to_parquet(path)
