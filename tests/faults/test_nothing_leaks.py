@@ -30,7 +30,7 @@ from subtext.errors import RunError
 from subtext.vlm.endpoint import Endpoint, EndpointSpec
 
 Command = tuple[str, ...]
-some_or_all = pytest.mark.parametrize("most", [12, pytest.param(10_000, id="all", marks=pytest.mark.slow)])
+some_or_all = pytest.mark.parametrize("most", [5, pytest.param(10_000, id="all", marks=pytest.mark.slow)])
 """Ways in which each file is spoilt."""
 
 
