@@ -84,7 +84,7 @@ class ChSims(Corpus):
 
         Raises:
             DatasetNotFound: `label.csv` is missing or lacks columns.
-            ManifestError: a cell cannot be used; naming row, column and value.
+            ManifestError: a cell cannot be used; naming row and column.
         """
         path = self.data / "label.csv"
         rows = official_table(path, _COLUMNS, _REMEDY)

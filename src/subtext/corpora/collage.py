@@ -273,8 +273,8 @@ def read_photographs(folder: Path) -> pd.DataFrame:
     missing = files[present(folder, files).isna()]
     if len(missing):
         raise DatasetNotFound(
-            f"{len(missing)} of {len(labels)} pictures that {path} names are not there, the first is "
-            f"'{missing.iloc[0]}'; copy them there or take their rows out"
+            f"{path}: {len(missing)} of {len(labels)} pictures are not there, the first that of row "
+            f"{missing.index[0] + 1}, column 'image'; copy them to images beside the table, or take their rows out"
         )
     return pd.DataFrame({"file": files, **{name: labels[name] for name in ("emotion", "identity", "source")}})
 

@@ -109,7 +109,7 @@ class MustardPlusPlus(Corpus):
 
         Raises:
             DatasetNotFound: the table is missing or lacks columns.
-            ManifestError: a cell cannot be used; naming row, column and value.
+            ManifestError: a cell cannot be used; naming row and column.
         """
         path = self.data / FILE
         rows = official_table(path, _COLUMNS, _REMEDY)

@@ -16,6 +16,7 @@ from subtext.features.extractor import Extractor, NoSource, Source, file_sources
 from subtext.features.stream import Stream
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
+from subtext.media.named import pathless
 from subtext.media.segment import Segment
 
 VERSION: Final = 1
@@ -69,7 +70,7 @@ class PrecomputedFeatures(Extractor):
             self._names[source.path] = _names(source.path)
         names = self._names[source.path]
         if isinstance(names, MediaError):
-            return NoSource("failed", str(names).removeprefix(f"{source.path}: "))
+            return NoSource("failed", pathless(names, source.path))
         return source if self.modality in names else NoSource("absent", "the features file has no such array")
 
     def _read(self, path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]:

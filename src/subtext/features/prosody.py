@@ -20,7 +20,7 @@ from subtext.features.stream import Stream
 from subtext.manifest import Manifest
 from subtext.media.audio import Sound, read_segments, rms_db
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised whenever the code makes other frames of the same sound."""
 SILENCE: Final = -80.0
 """Loudness in dB relative to full scale below which there is no voice to analyse: an absent modality, not zeros."""
