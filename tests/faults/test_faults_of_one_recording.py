@@ -94,6 +94,21 @@ def test_predicting_on_a_folder_goes_on(
     assert CANARY not in done.said
 
 
+def test_a_row_of_a_manifest_that_trips_the_model_costs_no_other_row(
+    recordings: Path, untrained_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = "".join(f"{name},{name}.mp4,fine\n" for name in "abc")
+    (tmp_path / "m.csv").write_text(f"id,video,transcript\n{rows}")
+    trips(monkeypatch, predictor, "load_clips", lambda table, *_, **__: "b" in set(table["id"]), TypeError(CANARY))
+    done = command_here("predict", str(untrained_run), "m.csv", "--root", str(recordings), folder=tmp_path)
+    assert done.code == 1
+    lines = {line["id"]: line for line in map(json.loads, done.out.splitlines())}
+    assert {id_: "error" in line for id_, line in lines.items()} == {"a": False, "b": True, "c": False}
+    assert "TypeError" in lines["b"]["error"]
+    assert len(done.out.splitlines()) == 3
+    assert CANARY not in done.said
+
+
 def test_what_was_answered_before_the_error_is_kept(
     recordings: Path, untrained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

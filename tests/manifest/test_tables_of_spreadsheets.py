@@ -14,6 +14,7 @@ from subtext.errors import AnnotationError, ManifestError, TranscriptError
 from subtext.manifest.read import read_numbered_table, read_table
 from subtext.manifest.table import Manifest
 from subtext.sessions.transcripts import read_turns
+from subtext.sessions.words import read_words
 
 CASES = Path(__file__).parent / "cases"
 
@@ -159,6 +160,11 @@ def test_the_line_that_names_what_divides_cells(tmp_path: Path, line: str, end: 
 def test_a_tab_may_be_named_too(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "sep=\t\nstart\tend\ttranscript\n1,5\t2\thello, you\n")
     assert [(t.start, t.transcript) for t in read_turns(path)] == [(1.5, "hello, you")]
+
+
+def test_words_with_times_may_be_divided_by_semicolons(tmp_path: Path) -> None:
+    words = read_words(written(tmp_path / "words.csv", "sep=;\nword;start;end\nwell, yes;1.5;2\n;;\n"))
+    assert [(word.text, word.start, word.end) for word in words] == [("well, yes", 1.5, 2.0)]
 
 
 def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -181,8 +182,17 @@ class Predictor:
             raise  # of the run or the machine, which no other recording can do without
         except Exception as error:
             problem = unforeseen(error)
-            turns: list[Mapping[Any, Any]] = [] if batch.manifest is None else batch.manifest.table.to_dict("records")
-            for turn in (*turns, *map(vars, batch.refused)):
+            if batch.manifest is not None and batch.stream is None and not self._rows_need_others:
+                # A part of a manifest holds several recordings: each is tried alone, the one that trips us among them.
+                table = batch.manifest.table
+                left: list[int] = np.flatnonzero(~table["id"].isin(done).to_numpy()).tolist()
+                for row in left if len(table) > 1 else ():
+                    alone = batch.manifest.with_table(table.iloc[[row]].reset_index(drop=True))
+                    done.add(alone.table["id"].iloc[0])
+                    yield from self._whatever_happens(replace(batch, manifest=alone, refused=[]))
+            rows = [] if batch.manifest is None else batch.manifest.table.to_dict("records")
+            turns: list[Mapping[Any, Any]] = [*rows, *map(vars, batch.refused)]
+            for turn in turns:
                 if turn["id"] not in done:
                     place = {key: turn[key] for key in ("start", "end", "speaker", "role")}
                     yield error_line(batch.input, turn["id"], turn.get("problem", problem), **place)

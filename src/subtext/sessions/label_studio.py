@@ -98,15 +98,15 @@ def _times(path: Path, number: int, value: Mapping[str, Any], frame_rate: float 
             (span,) = value["ranges"]
             # Frames are numbered from 1; a region includes its last one.
             start, end = (float(span["start"]) - 1) / frame_rate, float(span["end"]) / frame_rate
-        else:
-            start, end = seconds(value["start"]), seconds(value["end"])
-            if start is None or end is None:
+            if not (math.isfinite(start) and math.isfinite(end)):
                 raise ValueError
-        if not all(map(math.isfinite, (start, end))):
+            return start, end
+        first, last = seconds(value["start"]), seconds(value["end"])
+        if first is None or last is None:
             raise ValueError
     except (KeyError, ValueError, TypeError, OverflowError):
         raise TranscriptError(f"{path}: result {number + 1} has no readable times; export it again as JSON") from None
-    return start, end
+    return first, last
 
 
 def _turn(region: Mapping[str, Any]) -> Turn:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from subtext.core.delimited import layout_of
 from subtext.errors import TranscriptError
 from subtext.sessions.transcripts import (
     Turn,
@@ -72,7 +73,8 @@ def read_words(path: Path, encoding: str = "utf-8") -> list[Word]:
     elif suffix == ".json":
         words = json_words(parse_json(path, text), path)
     else:
-        words = list(_table(path, text, "\t" if suffix == ".tsv" else ","))
+        delimiter, cells = layout_of(text, tabs=suffix == ".tsv")
+        words = list(_table(path, cells, delimiter))
     if not words:
         raise TranscriptError(f"{path}: no word with a time in it; check that it is the file of words")
     return sorted(words, key=lambda word: (word.start, word.end))
