@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from subtext.errors import SubtextError
+from subtext.errors import SubtextError, shortened
 
 OK = 0
 SOME_FAILED = 1
@@ -49,4 +49,4 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
 def _tell(error: Exception, message: str) -> None:
     from subtext.sessions.transcripts import printable
 
-    print(printable(f"{type(error).__name__}: {message}"), file=sys.stderr)
+    print(printable(f"{type(error).__name__}: {shortened(message)}"), file=sys.stderr)
