@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from subtext.core.tables import read_parquet
 from subtext.errors import ManifestError
 from subtext.manifest.checks import REJECT_COLUMNS
 from subtext.sessions.transcripts import is_unicode, with_whole_characters
@@ -73,7 +74,7 @@ def read_table(path: Path, unread: list[Unread] | None = None) -> pd.DataFrame:
         raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
     try:
         if kind == "parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
             # A notebook may have made a column, such as the id, the index.
             return table if table.index.names == [None] else table.reset_index()
         content = path.read_bytes()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from subtext.core.tables import write_csv
+from subtext.core.tables import read_parquet, write_csv
 from subtext.core.writing import write_json, write_parquet
 from subtext.errors import ManifestError, TrustError
 from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, IncongruenceRule, derive_labels
@@ -268,7 +268,7 @@ def read_written_manifest(path: Path, root: Path | None = None) -> Manifest:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         return Manifest(
             table,
             described_root(path, description["root"], table) if root is None else root.resolve(),
