@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from subtext.core.offline import offline
 from subtext.core.targets import check_targets
+from subtext.errors import RunError
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import train_folds
 from subtext.runs.one_run import train_one
@@ -36,10 +37,33 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, tr
     run = RunFolder(folder, trust)
     if not resume:
         return _train(settings, run, resume=False)
+    _check_whole(settings, run.file(RunFile.CONFIG))
     check_targets(settings, run.file(RunFile.CONFIG), trust)
     run.check_links()
     with offline():
         return _train(settings, run, resume=True)
+
+
+_NEEDED: Final = (
+    "seed",
+    "workers",
+    "corpus",
+    "encoder",
+    "trainer",
+    "paths.features",
+    *(f"task.{name}" for name in ("heads", "head_dropout", "rows", "batch_size", "max_steps", "swap")),
+)
+"""What no run goes without, besides the arguments of the classes that are built."""
+
+
+def _check_whole(settings: Mapping[str, Any], source: Path) -> None:
+    """Refuse a configuration that somebody took something out of, before anything is written."""
+    for place in _NEEDED:
+        node: Any = settings
+        for part in place.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                raise RunError(f"{source} is incomplete, it lacks '{place}'; begin the run again")
+            node = node[part]
 
 
 def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
