@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from subtext.core.weights_file import opened
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, WeightsError
 
@@ -232,11 +232,5 @@ def read_safetensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not safetensors.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}); pickled weights are refused because loading one can "
-            "run code: convert it with safetensors.torch.save_file"
-        ) from error
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
