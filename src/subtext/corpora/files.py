@@ -2,15 +2,15 @@
 
 import difflib
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.core.tables import ESCAPED, unescaped
 from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError
@@ -21,7 +21,7 @@ from subtext.manifest.description import Description
 from subtext.manifest.read import Unread, kind_of, numbers_of, one_line, read_table, rejects_of
 from subtext.manifest.table import TIME_COLUMNS, described_root
 
-_log = logging.getLogger(__name__)
+_OURS: Final = (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")
 
 
 def read_manifest(path: str | os.PathLike[str], **settings: Any) -> Manifest:
@@ -125,8 +125,8 @@ class ManifestCorpus(Corpus):
         if beside.get("escaped") == ESCAPED:
             table = unescaped(table)
         name = self.name or str(beside.get("name") or self.path.stem)
+        self._check_header(table)
         table = self._translate(self._rename(table))
-        self._tell_near_misses(table)
         root = self.root
         if root is None:
             root = described_root(self.path, str(beside.get("root", "")), table)
@@ -192,20 +192,13 @@ class ManifestCorpus(Corpus):
             description = replace(description, labels=f"{description.labels} (changed by {' and '.join(changed)})")
         return description
 
-    def _tell_near_misses(self, table: pd.DataFrame) -> None:
-        """Say which columns only nearly have one of our names: nothing would be made of them."""
-        ours = {_plain(name): name for name in (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")}
-        for column in map(str, table.columns):
-            name = ours.get(_plain(column), column)
-            if name != column and name not in table:
-                _log.warning(
-                    "%s: the column '%s' is not read as '%s'; if it is that, set corpus.columns.%s='%s'",
-                    self.path,
-                    column,
-                    name,
-                    name,
-                    column,
-                )
+    def _check_header(self, table: pd.DataFrame) -> None:
+        """Refuse a column that was meant for one of ours: nothing would be made of it."""
+        ours = {theirs: ours for ours, theirs in self.columns.items()}
+        header = [ours.get(str(column), str(column)) for column in table.columns]
+        found = misspelt(header, _OURS, (*(self.groups or ()), *self.disjoint))
+        if found:
+            raise ManifestError(f"{self.path}: {did_you_mean(found)}")
 
     def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
         for ours, meanings in self.values.items():
@@ -238,6 +231,3 @@ class ManifestCorpus(Corpus):
         renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
         return pd.concat([renamed, rest], axis=1)
 
-
-def _plain(column: str) -> str:
-    return "".join(character for character in column.lower() if character.isalnum())

@@ -19,12 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.errors import TranscriptError
 
 SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
 TABLE_SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl")
 TURN_SUFFIXES: Final = (*SUBTITLE_SUFFIXES, *TABLE_SUFFIXES, ".txt")
 """Every ending that `read_turns` knows, in the order in which a file beside a recording is preferred."""
+_COLUMNS: Final = ("start", "end", "transcript", "speaker", "role", "turn")
+"""Of a table of turns."""
 
 _CLOCK: Final = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMING: Final = re.compile(rf"\s*(?P<start>-?\s*{_CLOCK})\s*-->\s*(?P<end>-?\s*{_CLOCK})(?:\s.*)?$")
@@ -220,6 +223,8 @@ def _table(path: Path, text: str) -> list[Turn]:
     turns = []
     halved = 0
     for number, row in enumerate(rows, 1):
+        if number == 1 and (near := misspelt(list(row), _COLUMNS)):
+            raise TranscriptError(f"{path}: {did_you_mean(near)}")
         missing = [column for column in ("start", "end", "transcript") if column not in row]
         if missing:
             raise TranscriptError(
