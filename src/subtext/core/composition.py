@@ -7,6 +7,7 @@ takes a fraction of the time.
 import copy
 import difflib
 import re
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ def conf_folders() -> list[Path]:
 def ready_hydra() -> None:
     """Teach Hydra, in this process, what our configuration asks of it."""
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("corpus_name", _corpus_name, replace=True)
+    OmegaConf.register_new_resolver("choices_of_groups", _choices_of_groups, replace=True)
     search_plugins()
 
 
@@ -302,6 +305,27 @@ def _hint(written: str, valid: Iterable[str]) -> Iterator[str]:
 
 def _run_folder(resume: str | None, fresh: str) -> str:
     return resume or fresh
+
+
+def _corpus_name(choice: str, *, _root_: DictConfig) -> str:
+    """What a run is named after: the corpus, or one's own table."""
+    node = _root_.get("corpus")
+    given = [OmegaConf.select(node, key, default=None) for key in ("name", "path")] if choice == "manifest" else []
+    if not any(given):
+        return choice
+    name, path = given
+    table = Path(str(path))
+    # What subtext-data writes is called manifest, in a folder of the corpus's name.
+    folder = table.parent.name if table.stem == "manifest" else ""
+    return re.sub(r"[^\w.-]+", "_", str(name or folder or table.stem)).strip("._") or choice
+
+
+def _choices_of_groups() -> str:
+    """The groups that the command's configuration has, and their choices, for its help; at most 80 columns wide."""
+    hydra, chosen = GlobalHydra.instance().hydra, HydraConfig.get().runtime.choices
+    listed = "" if hydra is None else hydra.format_config_groups(lambda group: group in chosen and "hydra" not in group)
+    lines = listed.splitlines()
+    return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _reason(error: Exception) -> str:

@@ -93,6 +93,9 @@ class ManifestCorpus(Corpus):
     ) -> None:
         if path is None:
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+        for setting, named in (("columns", columns), ("values", values)):
+            if not isinstance(named, Mapping | None):
+                raise ConfigError(f"corpus.{setting} is a {type(named).__name__}; write what belongs to each column")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
         self.name = None if name is None else str(name)

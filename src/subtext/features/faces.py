@@ -53,9 +53,9 @@ class FaceExtractor(Extractor):
     ) -> None:
         for name, value in {"rate": rate, "size": size, "detect_rate": detect_rate, "max_frames": max_frames}.items():
             if value <= 0:
-                raise ConfigError(f"visual extractor: {name}={value} must be above 0")
+                raise ConfigError(f"encoder.visual.extractor.{name}={value} must be above 0")
         if margin < 0:
-            raise ConfigError(f"visual extractor: margin={margin} must not be negative")
+            raise ConfigError(f"encoder.visual.extractor.margin={margin} must not be negative")
         self.detector = make_detector(detector, None if models is None else Path(models), allow_download=allow_download)
         self.rate, self.size, self.margin, self.grey = rate, size, margin, grey
         self.detect_rate, self.max_frames = detect_rate, max_frames

@@ -60,13 +60,13 @@ class ProsodyExtractor(Extractor):
         speaker_column: str = "speaker",
     ) -> None:
         if method not in get_args(Method):
-            raise ConfigError(f"prosody extractor: unknown method '{method}'; use one of {', '.join(get_args(Method))}")
+            raise ConfigError(f"encoder.prosody.extractor.method is '{method}'; use one of {', '.join(get_args(Method))}")
         if normalise not in get_args(Normalisation):
             raise ConfigError(
-                f"prosody extractor: unknown normalise '{normalise}'; use one of {', '.join(get_args(Normalisation))}"
+                f"encoder.prosody.extractor.normalise is '{normalise}'; use one of {', '.join(get_args(Normalisation))}"
             )
         if not 0.001 <= hop <= 1:
-            raise ConfigError(f"prosody extractor: hop={hop} is not a step in seconds; use 0.01 or 0.02")
+            raise ConfigError(f"encoder.prosody.extractor.hop={hop} is not a step in seconds; use 0.01 or 0.02")
         self.method, self.normalise, self.speaker_column = method, normalise, speaker_column
         self.hop = EGEMAPS_HOP if method == "egemaps" else hop
 
@@ -128,7 +128,8 @@ class ProsodyExtractor(Extractor):
         if self.speaker_column not in manifest.table:
             raise ConfigError(
                 f"{manifest.name}: no column '{self.speaker_column}' to normalise the voice by; name the column that "
-                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use normalise=utterance"
+                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use "
+                "encoder.prosody.extractor.normalise=utterance"
             )
         speakers = manifest.table[self.speaker_column].tolist()
         splits = manifest.table["split"].astype(object).where(manifest.table["split"].notna(), None).tolist()

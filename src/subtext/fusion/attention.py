@@ -58,7 +58,7 @@ def check_attention(dim: int, heads: int, **counts: int) -> None:
         ConfigError: a setting cannot be used.
     """
     if heads < 1 or dim % heads:
-        raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
+        raise ConfigError(f"fusion.heads={heads} must divide the width of the encoders' tokens, {dim}; change either")
     if min(counts.values()) < 1:
         settings = ", ".join(f"fusion.{name}={count}" for name, count in counts.items())
         raise ConfigError(f"{settings} must all be at least 1")

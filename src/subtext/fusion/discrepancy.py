@@ -75,8 +75,8 @@ class DiscrepancyFusion(Fusion):
         super().__init__(modalities=modalities, dim=dim)
         if width < 1 or distance < 0 or alignment < 0 or temperature <= 0:
             raise ConfigError(
-                f"fusion.width={width} and temperature={temperature} must be positive, "
-                f"distance={distance} and alignment={alignment} not negative"
+                f"fusion.width={width} and fusion.temperature={temperature} must be positive, "
+                f"fusion.distance={distance} and fusion.alignment={alignment} not negative"
             )
         count = len(self.modalities)
         self.pairs = pairs(count)

@@ -116,8 +116,8 @@ class SharedPrivateFusion(Fusion):
         check_attention(dim, heads, expansion=expansion, hidden=hidden)
         if min(similarity, difference, reconstruction) < 0:
             raise ConfigError(
-                f"fusion.similarity={similarity}, difference={difference} and reconstruction={reconstruction} must not "
-                "be negative"
+                f"fusion.similarity={similarity}, fusion.difference={difference} and "
+                f"fusion.reconstruction={reconstruction} must not be negative"
             )
         count = len(self.modalities)
         self.loss_weights = {"similarity": similarity, "difference": difference, "reconstruction": reconstruction}
