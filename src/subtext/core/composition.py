@@ -314,10 +314,12 @@ def _corpus_name(choice: str, *, _root_: DictConfig) -> str:
     if not any(given):
         return choice
     name, path = given
-    table = Path(str(path))
-    # What subtext-data writes is called manifest, in a folder of the corpus's name.
-    folder = table.parent.name if table.stem == "manifest" else ""
-    return re.sub(r"[^\w.-]+", "_", str(name or folder or table.stem)).strip("._") or choice
+    return re.sub(r"[^\w.-]+", "_", str(name or table_name(Path(str(path))))).strip("._") or choice
+
+
+def table_name(path: Path) -> str:
+    """What a table of segments is called: its file's name, or its folder's where `subtext-data split` wrote it."""
+    return path.parent.name if path.name == "manifest.parquet" and path.parent.name else path.stem
 
 
 def _choices_of_groups() -> str:

@@ -62,7 +62,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         ConfigError: there is no such corpus, or a setting cannot be used.
     """
     from subtext.core.building import build
-    from subtext.core.composition import Composition, conf_folder, override
+    from subtext.core.composition import Composition, conf_folder, override, table_name
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
 
@@ -70,8 +70,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     if options.config_dir is not None and not options.config_dir.is_dir():
         raise ConfigError(f"--config-dir {options.config_dir} is no folder; name the one that holds corpus/NAME.yaml")
     if name.lower().endswith(TABLES):
-        path = Path(name)
-        name = path.parent.name if path.name == "manifest.parquet" else path.stem
+        name = table_name(Path(name))
         overrides = ["corpus=manifest", override("corpus.path", options.corpus), *overrides]
     else:
         if any(setting.startswith("corpus=") for setting in overrides):
