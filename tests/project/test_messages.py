@@ -1,4 +1,4 @@
-"""What a message says to set can be set: every KEY=VALUE in the texts of the code is a setting, whole and composable."""
+"""What a message says to set can be set: every KEY=VALUE in the texts of the code is a whole setting, and composes."""
 
 import ast
 import re

@@ -233,4 +233,3 @@ class ManifestCorpus(Corpus):
             )
         renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
         return pd.concat([renamed, rest], axis=1)
-

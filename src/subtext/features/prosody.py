@@ -60,7 +60,9 @@ class ProsodyExtractor(Extractor):
         speaker_column: str = "speaker",
     ) -> None:
         if method not in get_args(Method):
-            raise ConfigError(f"encoder.prosody.extractor.method is '{method}'; use one of {', '.join(get_args(Method))}")
+            raise ConfigError(
+                f"encoder.prosody.extractor.method is '{method}'; use one of {', '.join(get_args(Method))}"
+            )
         if normalise not in get_args(Normalisation):
             raise ConfigError(
                 f"encoder.prosody.extractor.normalise is '{normalise}'; use one of {', '.join(get_args(Normalisation))}"

@@ -150,7 +150,7 @@ class HaarDetector(FaceDetector):
         file = Path(folder or "") / "haarcascade_frontalface_default.xml"
         if folder is None or not hasattr(cv2, "CascadeClassifier") or not file.is_file():
             raise WeightsError(
-                f"OpenCV {cv2.__version__} carries no Haar cascade; install 'opencv-python-headless<5', or use the detector "
+                f"OpenCV {cv2.__version__} carries no Haar cascade; install 'opencv-python-headless<5', or use "
                 f"{_how('yunet')}"
             )
         return cv2.CascadeClassifier(str(file))
