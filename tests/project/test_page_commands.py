@@ -145,6 +145,7 @@ def test_every_line_that_begins_with_a_command_is_read() -> None:
 BRIEF = ["trainer.max_epochs=1", "controls=[majority]", "logger=none", "workers=0"]
 STUDIO = [f"corpus.n_{split}=40" for split in ("train", "val", "test")]
 STUDIO += ["corpus.width=160", "corpus.height=120", "corpus.fps=5", "corpus.workers=0", "task.max_steps.visual=3"]
+STUDIO += ["corpus.min_duration=0.8", "corpus.max_duration=1.0"]
 RUN_BY = {
     "tables": ["docs/commands/evaluate.md", "docs/commands/compare.md"],
     "recordings": ["docs/commands/predict.md"],
@@ -260,18 +261,32 @@ def test_those_of_sessions(tmp_path: Path, undrawn: None) -> None:
     assert run.is_file()
 
 
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
+    """What is there once the page of the start was followed."""
+    folder = tmp_path_factory.mktemp("demonstration")
+    assert run_page("docs/index.md", folder) == 10
+    return folder
+
+
 @pytest.mark.slow
-def test_those_of_the_demonstration_and_of_ones_own_table(tmp_path: Path, undrawn: None) -> None:
-    """Slow: some twenty short trainings, in the order in which a reader comes to them."""
-    with_recordings(tmp_path)
-    write_my_table(tmp_path)
-    write_study(tmp_path / "FOLDER", splits=True)
-    first, *others = RUN_BY["studio"]
-    run_page(first, tmp_path)
-    shutil.copytree(tmp_path / "runs" / "studio" / "demo-0" / "seed-0", tmp_path / "RUN")
-    shutil.copytree(tmp_path / "RUN", tmp_path / "interrupted")
-    (tmp_path / "interrupted" / "metrics.json").unlink()
-    for page in others:
-        run_page(page, tmp_path)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"studio", "studio_concat", "my", "ether", "grids"}
-    assert (tmp_path / "interrupted" / "metrics.json").is_file()
+def test_those_of_the_start(demonstration: Path) -> None:
+    """Slow: eight short trainings."""
+    runs = {path.relative_to(demonstration / "runs").parts[0] for path in demonstration.rglob("metrics.json")}
+    assert runs == {"studio_encoders", "studio", "studio_concat", "grids"}
+    assert (demonstration / "found.jsonl").is_file()
+
+
+@pytest.mark.slow
+def test_those_that_go_on_from_there(demonstration: Path) -> None:
+    """Slow: a dozen short trainings, in the order in which a reader comes to them."""
+    with_recordings(demonstration)
+    write_my_table(demonstration)
+    write_study(demonstration / "FOLDER", splits=True)
+    shutil.copytree(demonstration / "runs" / "studio" / "demo-0" / "seed-0", demonstration / "RUN")
+    shutil.copytree(demonstration / "RUN", demonstration / "interrupted")
+    (demonstration / "interrupted" / "metrics.json").unlink()
+    _, *others = RUN_BY["studio"]
+    assert [run_page(page, demonstration) for page in others] == [6, 2, 5, 3, 1]
+    assert {"my", "ether"} <= {path.name for path in (demonstration / "runs").iterdir()}
+    assert (demonstration / "interrupted" / "metrics.json").is_file()

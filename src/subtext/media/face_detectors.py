@@ -180,7 +180,9 @@ def read_weights(source: Path | None, *, allow_download: bool = False) -> bytes:
     Raises:
         WeightsError: not found, or altered.
     """
-    file = None if source is None else (source / YUNET_FILE if source.is_dir() else source)
+    file = source
+    if source is not None and not source.is_file() and source.suffix != Path(YUNET_FILE).suffix:
+        file = source / YUNET_FILE
     if file is None or not file.is_file():
         if not allow_download:
             raise WeightsError(
