@@ -118,7 +118,9 @@ def test_a_detector_without_its_weights(tmp_path: Path) -> None:
     table.head(2).to_csv(tmp_path / "my.csv", index=False)
     given = ["corpus=manifest", "corpus.path=my.csv", "encoder/visual=mobilenet", "workers=0"]
     done = command_here("extract", *given, folder=tmp_path)
-    done.refused("encoder.visual.extractor.detector=haar", "models/face_detection_yunet_2023mar.onnx", apart_from=("work",))
+    done.refused(
+        "encoder.visual.extractor.detector=haar", "models/face_detection_yunet_2023mar.onnx", apart_from=("work",)
+    )
     # What the line says to write is what helps.
     done = command_here("extract", *given, "encoder.visual.extractor.detector=haar", folder=tmp_path)
     assert done.code == 0, done.said

@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from annotated_types import Interval
 
+from subtext.core.schema import checked
 from subtext.errors import ConfigError, MediaError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
@@ -18,7 +20,7 @@ from subtext.features.stream import Stream
 from subtext.manifest import Manifest
 from subtext.media.audio import Sound, read_segments, rms_db
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised whenever the code makes other frames of the same sound."""
 SILENCE: Final = -80.0
 """Loudness in dB relative to full scale below which there is no voice to analyse: an absent modality, not zeros."""
@@ -51,24 +53,15 @@ class ProsodyExtractor(Extractor):
 
     modality = "prosody"
 
+    @checked
     def __init__(
         self,
         *,
         method: Method = "torchaudio",
-        hop: float = 0.02,
+        hop: Annotated[float, Interval(ge=0.001, le=1)] = 0.02,
         normalise: Normalisation = "none",
         speaker_column: str = "speaker",
     ) -> None:
-        if method not in get_args(Method):
-            raise ConfigError(
-                f"encoder.prosody.extractor.method is '{method}'; use one of {', '.join(get_args(Method))}"
-            )
-        if normalise not in get_args(Normalisation):
-            raise ConfigError(
-                f"encoder.prosody.extractor.normalise is '{normalise}'; use one of {', '.join(get_args(Normalisation))}"
-            )
-        if not 0.001 <= hop <= 1:
-            raise ConfigError(f"encoder.prosody.extractor.hop={hop} is not a step in seconds; use 0.01 or 0.02")
         self.method, self.normalise, self.speaker_column = method, normalise, speaker_column
         self.hop = EGEMAPS_HOP if method == "egemaps" else hop
 

@@ -11,13 +11,15 @@ knows nothing of labels: it pulls the channels of incongruent clips together too
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, NotNegative, Positive, Width, checked
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, pairs, perceptron
 
@@ -60,24 +62,20 @@ class DiscrepancyFusion(Fusion):
         ConfigError: a setting cannot be used.
     """
 
+    @checked
     def __init__(
         self,
         *,
         modalities: Sequence[str],
         dim: int,
-        width: int = 64,
-        hidden: int = 128,
-        distance: int = 16,
-        alignment: float = 0.0,
-        temperature: float = 0.1,
-        dropout: float = 0.1,
+        width: Width = 64,
+        hidden: Width = 128,
+        distance: Annotated[int, Interval(ge=0, le=65536)] = 16,
+        alignment: NotNegative = 0.0,
+        temperature: Positive = 0.1,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        if width < 1 or distance < 0 or alignment < 0 or temperature <= 0:
-            raise ConfigError(
-                f"fusion.width={width} and fusion.temperature={temperature} must be positive, "
-                f"fusion.distance={distance} and fusion.alignment={alignment} not negative"
-            )
         count = len(self.modalities)
         self.pairs = pairs(count)
         self.alignment, self.temperature = alignment, temperature

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import OneOf
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.labels import (
@@ -20,6 +21,7 @@ from subtext.labels import (
     POLARITY_NAMES,
     emotion_names,
 )
+from subtext.manifest.checks import row_number
 
 Kind = Literal["binary", "choice", "number"]
 
@@ -71,8 +73,9 @@ class HeadSpec:
             numbers = column.map({value: number for number, value in enumerate(self.classes)})
             unknown = column.notna() & numbers.isna()
             if unknown.any():
+                row = row_number(column.index, int(unknown.to_numpy(dtype=bool).argmax()))
                 raise ConfigError(
-                    f"column '{self.column}' holds {column[unknown].iloc[0]!r}; the head '{self.name}' knows "
+                    f"row {row}, column '{self.column}': no class that the head '{self.name}' knows; use one of "
                     f"{', '.join(str(value) for value in self.classes)}"
                 )
             column = numbers
@@ -112,6 +115,9 @@ def head_specs(names: Sequence[str]) -> list[HeadSpec]:
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"task.heads needs at least one head and each only once, got {list(names)}")
     return [spec for spec in HEADS.values() if spec.name in names]
+
+
+HeadName = Annotated[str, OneOf(HEADS)]
 
 
 class Heads(nn.Module):

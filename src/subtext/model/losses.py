@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.errors import ConfigError
+from subtext.core.schema import Dropout, NotNegative, checked
 from subtext.model.heads import HeadSpec
 
 ClassWeights = Literal["balanced", "none"]
@@ -34,20 +34,16 @@ class HeadLoss(nn.Module):
 
     weights: Tensor | None
 
+    @checked
     def __init__(
         self,
         spec: HeadSpec,
         *,
         weights: Tensor | None = None,
-        focal_gamma: float = 0.0,
-        label_smoothing: float = 0.0,
+        focal_gamma: NotNegative = 0.0,
+        label_smoothing: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        if focal_gamma < 0 or not 0 <= label_smoothing < 1:
-            raise ConfigError(
-                "task.focal_gamma must be at least 0 and task.label_smoothing in [0, 1), "
-                f"got {focal_gamma} and {label_smoothing}"
-            )
         self.spec = spec
         self.focal_gamma = focal_gamma
         self.label_smoothing = label_smoothing

@@ -9,13 +9,14 @@ import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from subtext.core.composition import Composition, override
+from subtext.core.composition import Composition, override, resolved
 from subtext.core.targets import check_names
 from subtext.core.writing import write_json
-from subtext.errors import ConfigError, RunError, SweepError
+from subtext.errors import ConfigError, RunError, SweepError, safe_reason
 from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import check_space, unresolved
+from subtext.sweeps.settings import SweepSettings
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import LEASE_SECONDS, quiet_optuna
 from subtext.sweeps.study import REASON, Sweep, counted_trials
@@ -71,24 +72,19 @@ def make_plan(
     Raises:
         ConfigError: a setting cannot be used.
     """
+    SweepSettings.check(resolved(config))
     where = f"sweep/{choice}.yaml"
     study = {key: _plain(config, key) for key in STUDY_KEYS if key in config}
-    for key, least in (("trials", 1), ("seeds", 1), ("refit_seeds", 0), ("workers", 0), ("study_seed", 0)):
-        _check_whole(key, study[key], least)
-    if study["max_failures"] is not None:
-        _check_whole("max_failures", study["max_failures"], 0)
     trust = study["trust"] or ()
     check_names(trust)
     if config.resume is not None:
         raise ConfigError("resume: the same command goes on with the same sweep; leave resume out")
     if config.overwrite:
         raise ConfigError(f"overwrite: trials are not thrown away; choose another name=, or remove {folder} yourself")
-    objectives = _objectives(study["objectives"])
+    objectives = study["objectives"]
 
     about_training = _about_training(overrides)
     constants = study["constants"] or {}
-    if not isinstance(constants, Mapping):
-        raise ConfigError(f"{where}: constants is {constants!r}; write KEY: VALUE lines")
     fixed = {**{str(key): None for key in constants}, **about_training}
     given = [override(str(key), value) for key, value in constants.items() if str(key) not in about_training]
     _check_stray_settings(config, Composition(conf, list(about_training.values()), search_path), where)
@@ -118,11 +114,7 @@ def make_plan(
     setters = [entry for entry in space.entries if _EPOCHS in entry.keys]
     # What the configuration says counts where a trial may go by it.
     said = () if any(not entry.when for entry in setters) else (composition.largest(_EPOCHS),)
-    epochs = [*said, *(value for entry in setters for value in entry.values() or [None])]
-    if not all(isinstance(value, int) and value > 0 for value in epochs):
-        raise ConfigError(
-            f"{where}: {_EPOCHS} is a whole number of epochs above 0 in every trial, which it is not here"
-        )
+    epochs = [*said, *(value for entry in setters for value in entry.values() or [])]
     seed = int(base["seed"])
     definition = {
         "space": space.as_dict(),
@@ -244,7 +236,7 @@ def report(plan: Plan, sweep: Sweep) -> None:
     try:
         report_sweep(plan.folder, sweep.study)
     except Exception as error:
-        log.warning("the sweep's page could not be written: %s: %s", type(error).__name__, error)
+        log.warning("the sweep's page could not be written: %s", safe_reason(error))
 
 
 def _without_what_is_off(node: Any, composition: Composition) -> Any:
@@ -290,23 +282,9 @@ def _with_epochs(pruner: Any, epochs: int) -> Any:
     }
 
 
-def _objectives(node: Any) -> dict[str, str]:
-    if not isinstance(node, Mapping) or not node:
-        raise ConfigError("objectives: name at least one figure, as in objectives={selection:maximize}")
-    for figure, direction in node.items():
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(f"objectives.{figure} is {direction!r}; write maximize or minimize")
-    return {str(figure): str(direction) for figure, direction in node.items()}
-
-
 def _plain(config: DictConfig, key: str) -> Any:
     value = config[key]
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _check_whole(key: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{key} is {value!r}; write a whole number of at least {least}")
 
 
 def _write_facts(plan: Plan, sweep: Sweep) -> None:

@@ -20,12 +20,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
-from types import NoneType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import numpy as np
+from annotated_types import Interval
 
+from subtext.core.schema import Natural, checked
 from subtext.errors import ConfigError, RunError
 from subtext.manifest.description import Description
 from subtext.vlm.answers import Answer, folded
@@ -45,6 +46,7 @@ _AGAIN: Final = (408, 429, 500, 502, 503, 504)
 _TOO_LONG: Final = (413, 422)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
     """Where a server is and how patiently it is asked.
@@ -61,15 +63,13 @@ class EndpointSpec:
     url: str
     model: str
     key_variable: str | None = None
-    timeout: float = 120.0
-    retries: int = 5
+    timeout: Annotated[float, Interval(gt=0, le=86400)] = 120.0
+    retries: Natural = 5
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.url, str) or not isinstance(self.key_variable, (str, NoneType)):
-            raise ConfigError("endpoint: url and key_variable must be texts")
-        if not self.model or not 0 < self.timeout < math.inf or not isinstance(self.retries, int) or self.retries < 0:
-            raise ConfigError("endpoint: model must be named, timeout above 0 and retries a whole number from 0")
+        if not self.model:
+            raise ConfigError("endpoint.model is empty; write the model's name at the server")
 
 
 class Refused(RunError):
@@ -179,16 +179,20 @@ class Endpoint:
                 status, headers, received = self._post(sent)
                 if status == 200:
                     return _written(received)
-                why = f"status {status}: {_message(received)}"
+                # What the server says of it is not passed on: it may repeat the prompt.
+                why = f"status {status}"
                 if 300 <= status < 400:
                     raise RunError(f"{self.spec.url} redirects elsewhere, which is not followed; set the right address")
-                if status in _TOO_LONG or (status == 400 and "context" in why):
+                if status in _TOO_LONG or (status == 400 and b"context" in received):
                     raise Refused(f"the server cannot take the prompt ({why})")
                 if status not in _AGAIN:
-                    raise RunError(f"{self.spec.url} answers with {why}; mend the endpoint's settings. {_KEPT}")
+                    raise RunError(
+                        f"{self.spec.url} answers with {why}; see the server's log and mend the endpoint's settings. "
+                        f"{_KEPT}"
+                    )
                 wait = _asked_to_wait(headers.get("retry-after"), turn)
             except (OSError, http.client.HTTPException, _Broken) as error:
-                why, wait = f"{type(error).__name__.lstrip('_')}: {error}", _asked_to_wait(None, turn)
+                why, wait = _reason(error), _asked_to_wait(None, turn)
             if turn < self.spec.retries:
                 log.info("%s: %s; again in %.1f s", self.spec.url, why, wait)
                 time.sleep(wait)
@@ -334,13 +338,10 @@ def _written(received: bytes) -> Written:
     return Written(text, listed, tokens)
 
 
-def _message(received: bytes) -> str:
-    try:
-        error = json.loads(received)["error"]
-        text = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = received.decode("utf-8", "replace")
-    return " ".join(str(text).split())[:200] or "nothing"
+def _reason(error: Exception) -> str:
+    """Why there is no answer, in words of the system or of ours: the server's may repeat the prompt."""
+    name = type(error).__name__.lstrip("_")
+    return name if isinstance(error, http.client.HTTPException) else f"{name}: {error}"
 
 
 def _png(image: np.ndarray) -> str:

@@ -28,9 +28,10 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
+from subtext.manifest.checks import row_number
 from subtext.manifest.splits import fold_as_test
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.runs.prepare import check_folds, read_corpus
+from subtext.runs.prepare import read_corpus
 from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
@@ -39,6 +40,7 @@ from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, RemoteVlm
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
 from subtext.vlm.loading import model_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
+from subtext.vlm.settings import VlmSettings
 from subtext.vlm.spec import VlmSpec
 from subtext.vlm.store import AnswerStore, key_of
 from subtext.vlm.voice import measure_voice, voice_words
@@ -169,7 +171,8 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     read, reasons = clips.read([name])
     asked = next(scoring.prompts(read[name], ""), None)
     if asked is None:
-        raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
+        row = row_number(manifest.table.index, manifest.table["id"].tolist().index(name))
+        raise ConfigError(f"{manifest.name}: row {row} has neither words nor pictures: {reasons.get(name)}")
     remote = isinstance(scoring.vlm, RemoteVlm)
     encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
@@ -197,10 +200,9 @@ class _Scoring:
 
     def __init__(self, settings: Mapping[str, Any], run: RunFolder) -> None:
         self.settings, self.run = settings, run
-        check_folds(settings)
+        VlmSettings.check(settings)
         self.seed = int(settings["seed"])
         self.shard = None if settings["shard"] is None else Shard.parse(str(settings["shard"]))
-        _check_settings(settings)
         self.questions = Questions(settings["prompts"], settings["heads"])
         deaf = [head for head in settings["heads"] if head in OF_THE_VOICE]
         if deaf and not settings["voice"]:
@@ -400,7 +402,7 @@ class _Scoring:
 
         if len(batch) == 1:
             raise RunError(
-                f"out of memory on {self.vlm.spec.device} with one prompt of {batch[0].row}; lower frames.count or "
+                f"out of memory on {self.vlm.spec.device} with one prompt; lower frames.count or "
                 "frames.max_side, or take a smaller model. What was answered is kept: the same command goes on"
             )
         if torch.cuda.is_available():
@@ -595,19 +597,6 @@ class _Scoring:
                 return {"reason": f"operations cannot be counted ({type(error).__name__}: {str(error)[:200]})"}
             self.store.add({key: {"log_probs": {}, "cost": counted}})
         return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    if settings["answer"] not in ("likelihood", "generation"):
-        raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
-    if not isinstance(settings["floor"], (int, float)) or not 0 <= settings["floor"] < 1:
-        raise ConfigError(f"floor={settings['floor']} must be a number from 0 to below 1")
-    if not isinstance(settings["max_new_tokens"], int) or settings["max_new_tokens"] < 1:
-        raise ConfigError(f"max_new_tokens={settings['max_new_tokens']} must be a whole number from 1")
-    if not isinstance(settings["heads"], list) or not settings["heads"]:
-        raise ConfigError(f"heads={settings['heads']}: write a list, such as heads=[incongruent]")
-    if not isinstance(settings["controls"], (list, bool)):
-        raise ConfigError(f"controls={settings['controls']}: write true, false or a list")
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
