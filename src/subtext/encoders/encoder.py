@@ -138,13 +138,18 @@ class Encoder(nn.Module, ABC):
         """Whether streams of such steps can be encoded.
 
         Raises:
-            ConfigError: they are of another width.
+            ConfigError: they are of another width or form.
         """
         if self.width_setting is None:
             return
         width = int(getattr(self, self.width_setting))
-        if tuple(step_shape) != (width,):
-            found = "x".join(str(side) for side in step_shape)
+        found = "x".join(str(side) for side in step_shape)
+        if len(step_shape) != 1:
+            raise ConfigError(
+                f"a step of the {self.modality} streams is an array of {found}, and the encoder reads {width} values a "
+                f"step; choose another encoder/{self.modality}"
+            )
+        if step_shape[0] != width:
             raise ConfigError(
                 f"a step of the {self.modality} streams has {found} values, but "
                 f"encoder.{self.modality}.{self.width_setting} is {width}; set it to {found}"

@@ -40,7 +40,7 @@ class IncongruenceClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if not encoders:
-            raise ConfigError("the model has no encoder; switch at least one of encoder.visual, .text, .prosody on")
+            raise ConfigError("the model has no encoder; choose one: encoder/visual, encoder/text or encoder/prosody")
         if len({encoder.dim for encoder in encoders.values()}) > 1:
             widths = ", ".join(f"encoder.{name}.dim={encoder.dim}" for name, encoder in encoders.items())
             raise ConfigError(f"encoders must agree on the width of their tokens, got {widths}")
@@ -51,7 +51,7 @@ class IncongruenceClassifier(nn.Module):
             )
         for spec in heads.specs:
             if spec.modality is not None and spec.modality not in encoders:
-                raise ConfigError(f"the head '{spec.name}' needs encoder.{spec.modality}, which is off")
+                raise ConfigError(f"the head '{spec.name}' needs encoder/{spec.modality}, which is off")
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion if isinstance(fusion, Fusion) else None
         self.posterior = fusion if isinstance(fusion, PosteriorCells) else None
