@@ -29,14 +29,17 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["annomi", "corpus.context_turns=x"], "context_turns is 'x'; write a whole number or null"),
-        (["annomi", "corpus.context_turns=-3"], "context_turns is -3; use 0 or more, or null"),
+        (
+            ["annomi", "corpus.context_turns=x"],
+            "corpus.context_turns is 'x'; write a whole number of at least 0 or null",
+        ),
+        (["annomi", "corpus.context_turns=-3"], "corpus.context_turns is -3; write a whole number"),
         (["meld", "corpus.context_turns=1.5"], "context_turns is 1.5; write a whole number"),
         (["mustard", "corpus.seed=abc"], "seed is 'abc'; write a whole number"),
-        (["mustard", "corpus.seed=true"], "seed is True; write a whole number"),
+        (["mustard", "corpus.seed=true"], "corpus.seed is true; write a whole number"),
         (["ch_sims", "corpus.distance=far"], "distance is 'far'; write a number"),
         (["ravdess", "corpus.neutral_words=maybe"], "neutral_words is 'maybe'; write true or false"),
-        (["annomi", "corpus.groups=speaker"], "groups is 'speaker'; write a list, such as [a,b]"),
+        (["annomi", "corpus.groups=speaker"], "groups is 'speaker'; write a list such as [a,b]"),
         (["ravdess", "corpus=meld"], "'ravdess' names the corpus already; leave out corpus=..."),
         (["turns.xlsx"], "save the sheet as CSV"),
         (["mustrad"], "did you mean 'mustard'?"),

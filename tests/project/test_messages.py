@@ -29,7 +29,8 @@ OTHERS = {
     "synchronous": "of SQLite",
     "sync_dist": "a pattern for a warning of Lightning's",
     **dict.fromkeys(("sha256", "score", "side", "least", "opencv", "neighbours", "smallest"), "a fingerprint"),
-    **dict.fromkeys(("answer", "floor", "heads", "max_new_tokens"), "a setting, in a fingerprint"),
+    "answer": "a setting, in a fingerprint",
+    "sep": "of the first line of a table",
 }
 """Names before an equals sign that are no settings of a configuration."""
 _SETTING = re.compile(r"(?<![\w.\[/\-{}$:(])([a-z][\w]*(?:[./](?:\w|\{[^{}]*\})+)*)=(?!=)([^\s;,:)'\"]*)")

@@ -65,6 +65,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
     from subtext.core.composition import Composition, check_config_dirs, conf_folder, override, table_name
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
+    from subtext.runs.settings import CorpusSettings
 
     name, overrides = options.corpus, list(options.settings)
     check_config_dirs([] if options.config_dir is None else [options.config_dir])
@@ -78,6 +79,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         overrides = [f"corpus={name}", *overrides]
     search_path = [] if options.config_dir is None else [str(options.config_dir.resolve())]
     settings = Composition(conf_folder(), overrides, search_path).settings({}, ())
+    CorpusSettings.check({key: settings.get(key) for key in ("corpus", "paths")})
     node: dict[str, Any] = settings["corpus"]
     if may_leak and "disjoint" in node:
         node["disjoint"] = []
