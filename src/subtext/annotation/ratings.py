@@ -19,10 +19,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
-from subtext.core.headers import did_you_mean, misspelt
+from subtext.core.headers import did_you_mean, meant, misspelt
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
-from subtext.sessions.transcripts import each_seconds, meant
+from subtext.sessions.transcripts import each_seconds
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
 PLACE_COLUMNS: Final = ("file", "row", "column")

@@ -5,10 +5,10 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.core.headers import did_you_mean, misspelt
+from subtext.core.headers import did_you_mean, meant, misspelt
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
-from subtext.sessions.transcripts import each_seconds, meant
+from subtext.sessions.transcripts import each_seconds
 
 TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
 

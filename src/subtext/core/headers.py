@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from typing import Final
 
 _SHORT: Final = 5
@@ -44,6 +44,27 @@ def did_you_mean(found: tuple[str, int]) -> str:
     """The question and the remedy, as part of an error; our name only, for what stands in the cell is the file's."""
     ours, number = found
     return f"did you mean {ours}? (header cell {number}) Call it so, or give it a name less like that"
+
+
+def meant(ours: Sequence[str], theirs: Sequence[object], place: str = "header cell") -> str:
+    """A question for names that are missing: which cell of theirs is nearly one, without what it holds.
+
+    Args:
+        ours: the names that are missing.
+        theirs: those that are there.
+        place: what one of them is: "header cell" or "key".
+    """
+    for name in ours:
+        if number := nearest_cell(name, theirs):
+            return f"did you mean {name}? ({place} {number}) "
+    return ""
+
+
+def nearest_cell(name: str, theirs: Sequence[object]) -> int | None:
+    """The number, from 1 on, of the name that is nearest to one that was looked for; None where none is near."""
+    names = [str(one).strip().lower() for one in theirs]
+    near = get_close_matches(name.lower(), names, n=1)
+    return names.index(near[0]) + 1 if near else None
 
 
 def _is_slip(cell: str, ours: str) -> bool:

@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.core.headers import did_you_mean, misspelt
+from subtext.core.headers import did_you_mean, misspelt, nearest_cell
 from subtext.core.tables import ESCAPED, unescaped
 from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS, Manifest, build_manifest, check_splits
-from subtext.manifest.checks import OnError, near_cell
+from subtext.manifest.checks import OnError
 from subtext.manifest.description import Description
 from subtext.manifest.read import Unread, kind_of, one_line, read_numbered_table, rejects_of
 from subtext.manifest.table import TIME_COLUMNS, columns_told, described_root
@@ -233,10 +233,10 @@ class ManifestCorpus(Corpus):
     def _rename(self, table: pd.DataFrame) -> pd.DataFrame:
         missing = [theirs for theirs in self.columns.values() if theirs not in table]
         if missing:
+            near = nearest_cell(missing[0], list(table.columns))
             raise ManifestError(
                 f"{self.path}: corpus.columns names '{missing[0]}', which is not in the file; "
-                f"{near_cell(missing[0], table.columns)}the file has "
-                f"{columns_told(table)}"
+                f"{f'did you mean that of header cell {near}? ' if near else ''}the file has {columns_told(table)}"
             )
         rest = table.drop(columns=list(self.columns.values()))
         hidden = [ours for ours in self.columns if ours in rest]

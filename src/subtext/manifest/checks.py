@@ -177,16 +177,6 @@ def row_number(rows: "pd.Index[Any]", position: int) -> int:
     return 1 + (int(label) if isinstance(label, (int, np.integer)) else position)
 
 
-def near_cell(wanted: str, columns: Iterable[object]) -> str:
-    """The header cell whose name is nearest to one that was looked for, as a question; empty where none is near.
-
-    By its number, from 1 on: a table without a header has words of a conversation there.
-    """
-    names = [str(column) for column in columns]
-    near = difflib.get_close_matches(wanted, names, n=1)
-    return f"did you mean that of header cell {names.index(near[0]) + 1}? " if near else ""
-
-
 def hint(value: object, choices: Iterable[str]) -> str:
     """The nearest of the choices as a question, empty where none is near."""
     near = difflib.get_close_matches(str(value).strip().lower(), list(choices), n=1)

@@ -6,7 +6,6 @@ words between '<' and '>' and leaves such cues out. Here words stay as written, 
 """
 
 import csv
-import difflib
 import html
 import io
 import json
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.core.delimited import layout_of, with_decimal_point
-from subtext.core.headers import did_you_mean, misspelt
+from subtext.core.headers import did_you_mean, meant, misspelt
 from subtext.errors import TranscriptError
 from subtext.sessions.spoken import begin_with_names, spoken
 
@@ -437,18 +436,3 @@ def parse_json(path: Path, text: str, lines_above: int = 0) -> Any:
         raise TranscriptError(
             f"{path}: not readable as JSON from line {lines_above + 1} on ({error}); correct it"
         ) from error
-
-
-def meant(ours: Sequence[str], theirs: Sequence[object], place: str = "header cell") -> str:
-    """A question for names that are missing: which cell of theirs is nearly one, without what it holds.
-
-    Args:
-        ours: the names that are missing.
-        theirs: those that are there.
-        place: what one of them is: "header cell" or "key".
-    """
-    names = [str(name).strip().lower() for name in theirs]
-    for name in ours:
-        for near in difflib.get_close_matches(name.lower(), names, n=1):
-            return f"did you mean {name}? ({place} {names.index(near) + 1}) "
-    return ""

@@ -21,11 +21,11 @@ from typing import Any, Final
 import numpy as np
 
 from subtext.core.delimited import layout_of
+from subtext.core.headers import meant
 from subtext.errors import TranscriptError
 from subtext.sessions.transcripts import (
     Turn,
     checked_turn,
-    meant,
     parse_json,
     read_text,
     seconds,
