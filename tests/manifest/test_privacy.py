@@ -178,7 +178,7 @@ def test_every_csv_file_is_written_by_the_writer_that_escapes() -> None:
 
 def test_the_table_of_extraction_holds_no_live_formula(tmp_path: Path) -> None:
     name = '=HYPERLINK("http://somebody","x")'
-    others = {"status": "failed", "n_steps": 0}
+    others = {"status": "failed", "n_steps": 0, "step_shape": "[]", "quality": "{}"}
     table = pd.DataFrame([{**dict.fromkeys(INDEX_COLUMNS), **others, "id": name, "modality": "text", "reason": "-1+2"}])
     index = FeatureIndex(table, {"text": "a"})
     index.save(tmp_path)
