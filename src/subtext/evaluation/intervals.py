@@ -36,6 +36,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEW_CLUSTERS: Final = 20
+FEWEST_CLUSTERS: Final = 6
+"""Clusters, and clips of each label, below which nothing is concluded: five differences have one and the same sign by
+chance once in sixteen times, whatever the figures."""
 LEVEL: Final = 0.95
 
 
