@@ -37,7 +37,7 @@ def test_page_counts_each_point_once_and_names_the_best(tmp_path: Path) -> None:
         assert f"| {row} |" in page
     assert "1 point that the sampler drew again" in page
     assert "1 trial whose process ended" in page
-    assert "Trial 2: selection (validation) 0.800." in page
+    assert "Trial 2: score (validation) 0.800." in page
     assert "subtext-train fusion=crossmodal encoder.dim=" in page
     assert "validation split" in page
 
@@ -82,7 +82,7 @@ def test_several_objectives_get_the_table_of_their_front(tmp_path: Path) -> None
     assert "| 0 | late | 0.800 | 9,000,000 |" in front
     assert "| 1 | late | 0.700 | 5,000,000 |" in front
     assert "| 2 |" not in front
-    assert "Trial 0: selection (validation) 0.800, FLOPs a clip 9,000,000." in page
+    assert "Trial 0: score (validation) 0.800, FLOPs a clip 9,000,000." in page
 
 
 def test_of_equal_first_objectives_the_best_is_the_one_on_the_front(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def _compare(options: argparse.Namespace) -> None:
     )
     print_comparison(found, Console())
     # Plain print, because a console would fold a long path.
-    print(f"Written: {options.out / PAGE}, {options.out / COMPARISON}, tables (*.csv) and figures beside them")
+    print(f"Written to {options.out}: {PAGE}, {COMPARISON}, tables (*.csv), figures")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ A clip whose unit is unknown counts as a cluster of its own.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -40,6 +40,17 @@ FEWEST_CLUSTERS: Final = 6
 """Clusters, and clips of each label, below which nothing is concluded: five differences have one and the same sign by
 chance once in sixteen times, whatever the figures."""
 LEVEL: Final = 0.95
+
+
+def enough(clips: int, positive: int, clusters: Iterable[int] = ()) -> bool:
+    """Whether there is enough to conclude anything from figures on some clips; see `FEWEST_CLUSTERS`.
+
+    Args:
+        clips: all of them.
+        positive: those with the label.
+        clusters: how many each unit has.
+    """
+    return min(positive, clips - positive, *clusters) >= FEWEST_CLUSTERS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.evaluation.multiple import Verdict
+from subtext.evaluation.multiple import VERDICT_WORDS, Verdict
 from subtext.evaluation.robustness import AREA_COLUMNS, POINT_COLUMNS
 from subtext.report.drawing import (
     BLUE,
@@ -26,7 +26,7 @@ from subtext.report.drawing import (
 )
 from subtext.report.robustness_figures import robustness_figure
 from subtext.report.terminal import (
-    FEW_MARK,
+    FEW_LEGEND,
     MODALITY_NAMES,
     SUBSET_NAMES,
     head_name,
@@ -47,13 +47,6 @@ VERDICT_COLOURS: Final[Mapping[Verdict, str]] = {
     "tie": GREY,
     "undecided": ORANGE,
     "untested": "0.8",
-}
-VERDICT_WORDS: Final[Mapping[Verdict, str]] = {
-    "better": "better",
-    "worse": "worse",
-    "tie": "a tie",
-    "undecided": "undecided",
-    "untested": "not tested",
 }
 
 
@@ -123,7 +116,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         interval(ax, figure, place, colour, marker, size=6, width=1.8)
     named_rows(ax, [plain(name) for name, *_ in rows], [interval_text(figure) for _, figure, *_ in rows])
     lows = [end for _, f, *_ in rows for end in (f["low"], *f.get("per_seed", [f["value"]])) if end is not None]
-    few = f"\n{FEW_MARK}: by a unit with few clusters" if any(rests_on_few(f) for _, f, *_ in rows) else ""
+    few = f"\n{FEW_LEGEND}" if any(rests_on_few(f) for _, f, *_ in rows) else ""
     ax.set(
         xlabel=f"AUROC with 95 % interval, {SUBSET_NAMES[subset]} ({entry['clips']}); ticks: single seeds{few}",
         xlim=(min(0.4, min(lows) - 0.02), 1.01),
@@ -159,13 +152,13 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
                 size = row["minimal_detectable"]
                 ax.fill_betweenx([place - 0.34, place + 0.34], -size, size, color="0.93", linewidth=0)
             interval(ax, row, place, colour, size=6, width=2)
-        ax.set(xlabel=f"AUROC less that of {plain(comparison['reference'])}", title=title)
+        ax.set(xlabel=f"difference in AUROC (system - {plain(comparison['reference'])})", title=title)
     axes[0].set_yticks(range(len(order)), [plain(name) for name in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     for verdict in VERDICT_COLOURS:
         if verdict in seen:
             axes[0].plot([], [], "o-", color=VERDICT_COLOURS[verdict], label=f"{VERDICT_WORDS[verdict]} (Holm)")
-    axes[0].fill_between([], [], [], color="0.88", label="too small to be found with power 0.8")
+    axes[0].fill_between([], [], [], color="0.88", label="below the minimum detectable difference (power 0.8)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(f"Paired differences, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}", fontsize=11)
     return save(figure, path)
@@ -212,7 +205,7 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
     )
     alpha = comparison["settings"]["alpha"]
     ax.set_title(
-        f"AUROC of row less column, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}\n"
+        f"Difference in AUROC (row - column), {head_name(comparison, head)}, {SUBSET_NAMES[subset]}\n"
         f"* significant at {alpha:g} after Holm's correction over {len(rows)} pairs",
         fontsize=10,
     )

@@ -230,17 +230,15 @@ class _Run:
             resume=self.resume,
             fit=lambda classifier, data: self.fitter.fit(classifier, data, None),
             predict=self._predict,
+            training=self.seconds.get("training", 0.0),
         ).all(fitted.classifier, predictions)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
-        from rich.console import Console
-
-        from subtext.report.terminal import print_results
         from subtext.runs.evaluate import evaluate_run
 
-        print_results(evaluate_run(self.run.path, seed=self.seed), Console(markup=False))
+        evaluate_run(self.run.path, seed=self.seed)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
