@@ -136,9 +136,7 @@ def readable(line: Mapping[str, Any], width: int = 80) -> str:
     own = str(line["id"]).removeprefix(str(line["input"]))
     text = printable(" ".join(part for part in (own, _times(line), line.get("speaker") or "") if part))
     text = f"{text}: {printable(_told(line))}".removeprefix(": ")
-    return textwrap.fill(
-        text, max(width, 20), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, max(width, 20), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def failure(line: Mapping[str, Any]) -> str:

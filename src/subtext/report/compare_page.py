@@ -14,7 +14,6 @@ from subtext.report.compare_tables import TABLES, flat_cost, mean_temperature
 from subtext.report.markdown import markdown
 from subtext.report.terminal import (
     FEW_LEGEND,
-    FEW_MARK,
     METRIC_NAMES,
     SUBSET_NAMES,
     any_few,

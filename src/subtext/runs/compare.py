@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 import pandas as pd
 
+from subtext.core.natural_order import natural
 from subtext.core.targets import CORPORA
 from subtext.core.writing import write_json
 from subtext.errors import RunError, SubtextError
@@ -349,7 +350,7 @@ def _description(run: TrainedRun) -> "Description | None":
 def _audit_files(run: TrainedRun) -> list[Path]:
     if run.folder is None:
         return []
-    places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"))]
+    places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"), key=natural)]
     return [place / "audit.json" for place in places if (place / "audit.json").is_file()]
 
 

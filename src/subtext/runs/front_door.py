@@ -87,9 +87,7 @@ def train_composed(
     return run
 
 
-def _trained(
-    settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], trust: Collection[str]
-) -> RunFolder:
+def _trained(settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], trust: Collection[str]) -> RunFolder:
     from subtext.runs.train import train as train_run
 
     asked = settings["trust"] or ()

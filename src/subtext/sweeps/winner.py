@@ -113,7 +113,9 @@ def refit(train_with: Callable[[int, RunFolder], Any], folder: Path, seeds: Sequ
             train_with(seed, runs[seed])
         each = (time.perf_counter() - began) / number
         told = headline(runs[seed].metrics())
-        log.info("Refit %d of %d, seed %d: test %s%s", number, len(left), seed, told, time_left(each * (len(left) - number)))
+        log.info(
+            "Refit %d of %d, seed %d: test %s%s", number, len(left), seed, told, time_left(each * (len(left) - number))
+        )
     print_pooled(evaluate_seeds([run.path for run in runs.values()], folder))
 
 
