@@ -103,10 +103,18 @@ def print_comparison(comparison: Mapping[str, Any], console: "Console | None" = 
         for sentence in head_reading(comparison, head):
             console.print(escape(sentence))
     console.print(f"95 % intervals clustered by {escape(clusters_text(comparison))}.", style="dim")
-    if any_few(comparison):
+    if any_few([_on_terminal(comparison, head) for head in comparison["heads"]]):
         console.print(FEW_LEGEND, style="dim")
     for note in comparison["notes"]:
         console.print(f"Note: {escape(note)}", style="yellow")
+
+
+def _on_terminal(comparison: Mapping[str, Any], head: str) -> list[Any]:
+    """The intervals of a question that stand in the tables of the terminal."""
+    entry = comparison["heads"][head]["subsets"][headline(comparison, head)]
+    controls = entry["controls"].get(shown_controls(comparison, entry) or "", {})
+    areas = [found["metrics"]["auroc"] for found in (*entry["systems"].values(), *controls.values())]
+    return [areas, entry["differences"]["reference"]]
 
 
 def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:

@@ -164,6 +164,11 @@ def any_few(content: Any) -> bool:
     return isinstance(content, list) and any(any_few(value) for value in content)
 
 
+def few_legend(figures: "Sequence[Mapping[str, Any] | None]") -> str:
+    """What `FEW_MARK` means, on a line of its own below a picture's text; nothing where no interval bears it."""
+    return f"\n{FEW_LEGEND}" if any_few([figure for figure in figures if figure]) else ""
+
+
 def _controls_table(metrics: Mapping[str, Any], head: str, digits: int) -> "Table":
     subsets = subsets_apart(metrics)
     table = _table(f"{head_name(metrics, head)} ({head}), test split: AUROC")

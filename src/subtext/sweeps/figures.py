@@ -47,6 +47,7 @@ _OBJECTIVE_NAMES: Final[Mapping[str, str]] = {
     "flops_per_clip": "FLOPs a clip",
     "parameters": "trained parameters",
 }
+_NO_INTERVALS: Final = "single trials on the validation split, without intervals: small differences mean nothing"
 _SEED: Final = 0
 
 
@@ -189,7 +190,7 @@ def history(study: Study, path: Path) -> Path | None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="trial", ylabel="\n(".join(_with_way(study, index).rsplit(" (", 1)))
         _grid(ax, "y")
-    return _save(figure, path, "History of the sweep", columns=4)
+    return _save(figure, path, f"History of the sweep\n({_NO_INTERVALS})", columns=4)
 
 
 def strategies(study: Study, path: Path) -> Path | None:
@@ -221,7 +222,7 @@ def strategies(study: Study, path: Path) -> Path | None:
     figure.axes[0].set_ylim(len(groups) - 0.5, -0.5)
     title = (
         "Completed trials by fusion strategy, the best trial's first\n"
-        f"(box: quartiles and median, from {FEWEST_FOR_BOX} trials on; pruned trials have no value)"
+        f"(box: quartiles and median, from {FEWEST_FOR_BOX} trials on; pruned trials have no value)\n({_NO_INTERVALS})"
     )
     return _save(figure, path, title)
 
@@ -287,7 +288,7 @@ def pareto(study: Study, path: Path) -> Path | None:
         ax.margins(x=0.16, y=0.1)
         ax.set(xlabel=_with_way(study, index), ylabel=_with_way(study, 0))
         _grid(ax, "both")
-    return _save(figure, path, "Trade-off between the objectives", columns=2)
+    return _save(figure, path, f"Trade-off between the objectives\n({_NO_INTERVALS})", columns=2)
 
 
 # -- looks -------------------------------------------------------------------------------------------------------------

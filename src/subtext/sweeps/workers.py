@@ -172,7 +172,7 @@ class Worker:
         except optuna.TrialPruned:
             told = self.sweep.prune(claim)
             reason = trial.user_attrs.get(REASON)
-            outcome = f"pruned, {reason}" if reason else "pruned"
+            outcome = str(reason or "pruned")
         except Exception as error:
             reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
             told = self.sweep.fail(claim, reason)
