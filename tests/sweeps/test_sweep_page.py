@@ -99,8 +99,8 @@ def test_an_empty_or_failed_sweep_says_what_is_missing(objectives: dict[str, str
     page = (tmp_path / "sweep.md").read_text()
     assert "Missing: no trial was begun." in page
     assert "Missing: no trial completed." in page
-    assert "Missing: history; it takes a trial that completed." in page
-    assert ("Missing: pareto" in page) == (objectives is not None)
+    assert "No figure of history: it takes a trial that completed." in page
+    assert ("No figure of pareto" in page) == (objectives is not None)
     assert list(pd.read_csv(tmp_path / "trials.csv")) == ["number", "counted", "state"]
     study.add_trial(trial("late", state=TrialState.FAIL, reason="no memory"))
     report_sweep(tmp_path, study)

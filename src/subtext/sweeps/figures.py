@@ -238,7 +238,7 @@ def importance(study: Study, path: Path) -> Path | None:
     axes = iter(_axes(figure, len(names), 2))
     titles = (
         "fANOVA: share of the variance,\nsettings that every trial has",
-        "PED-ANOVA: what parts the best trials from the rest,\nall settings",
+        "PED-ANOVA: what sets the best trials apart,\nall settings",
     )
     for both, name in zip(found, names, strict=True):
         for whole, title, colour in zip(both, titles, (BLUE, GREEN), strict=True):
