@@ -286,16 +286,14 @@ def figure_at(entry: Mapping[str, Any], *path: str) -> Mapping[str, Any] | None:
 
 
 def print_pooled(pooled: Mapping[str, Any], console: "Console | None" = None) -> None:
-    """Print the mean AUROC of several seeds with its interval, beside the controls."""
+    """Print the mean AUROC of several seeds with its interval, beside the controls: one table a question."""
     from rich.console import Console
     from rich.markup import escape
 
     console = console or Console(markup=False)
     _print_labels(pooled, console)
     for head, subsets in pooled["auroc"].items():
-        shown = [name for name in ("all_streams", "all") if name in subsets]
-        same = len({entry["fused"].get("clips") for entry in (subsets[name] for name in shown)}) == 1
-        for subset in shown[:1] if same else shown:
+        for subset in [name for name in ("all_streams", "all") if name in subsets][:1]:
             table = _table(
                 f"{head_name(pooled, head)} ({head}), {SUBSET_NAMES[subset]}: AUROC, mean of {len(pooled['runs'])} runs"
             )
