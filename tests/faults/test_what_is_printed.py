@@ -19,10 +19,12 @@ from rich.console import Console
 
 from builders.compared_runs import write_run
 from builders.prediction_tables import run_tables
+from subtext.cli.robustness import _print
 from subtext.cli.train import GridTable
 from subtext.core.natural_order import natural
 from subtext.evaluation.compare import compare
 from subtext.evaluation.evaluate import evaluate
+from subtext.evaluation.robustness import RobustnessCurves
 from subtext.evaluation.seeds import EvaluatedRun, pool_seeds
 from subtext.evaluation.systems import System, TrainedRun
 from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule
@@ -132,7 +134,7 @@ def metrics() -> dict[str, Any]:
 def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("subtext.report.compare_figures.comparison_figures", lambda folder, comparison: [])
-        return compared(60, tmp_path_factory.mktemp("many"))
+        return compared(60, tmp_path_factory.mktemp("many"), ("posterior", "late"))
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +172,21 @@ def test_tables_of_a_comparison_fit_80_columns_and_no_row_wraps(many: dict[str, 
     check_width(shown)
     for name in many["systems"]:
         assert sum(line.startswith(name) for line in shown.splitlines()) >= 2, name
-    long = json.loads(json.dumps(many).replace('"gated"', json.dumps(WIDE)))
+    long = json.loads(json.dumps(many).replace('"late"', json.dumps(WIDE)))
     check_width(printed(lambda console: print_comparison(long, console)))
+
+
+def test_tables_of_robustness_fit_80_columns() -> None:
+    predictions, _ = table_of(60)
+    tried = [("clean", 0.0), ("drop:visual+prosody", 1.0), *(("prosody:feature_noise", s) for s in (20.0, 10.0, 5.0))]
+    test = predictions[predictions["split"] == "test"]
+    points = pd.concat([test.assign(condition=name, strength=strength) for name, strength in tried])
+    curves = RobustnessCurves([points], ("actor",))
+    shown = printed(lambda console: _print(curves, "words against face", console))
+    check_width(shown)
+    assert FEW_MARK in shown
+    for name, _ in tried:
+        assert any(f" {name} " in line for line in shown.splitlines()), f"{name} wraps"
 
 
 def check_width(shown: str) -> None:

@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace) -> None:
     for question, found in curves.items():
         _print(found, question, Console(markup=False))
     # Plain print, because a console would fold a long path.
-    print(f"Written: {', '.join(map(str, written))}")
+    print("Written:", *written, sep="\n  ")
 
 
 def _print(curves: "RobustnessCurves", question: str, console: "Console") -> None:
@@ -77,7 +77,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
 
     from subtext.evaluation.conditions import CLEAN, CONDITIONS
     from subtext.evaluation.robustness import records
-    from subtext.report.terminal import FEW_MARK, interval_text
+    from subtext.report.terminal import FEW_LEGEND, interval_text
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):
@@ -90,12 +90,12 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
         shown.add_row(str(row["condition"]), strength, value, *shares, end_section=row["condition"] == CLEAN)
     console.print(shown)
     console.print(
-        "judged: clips of which anything is left to judge by, the others share one probability. found: clips in which "
+        "judged: clips of which anything is left to judge by; the others share one probability. found: clips in which "
         "the spoiled stream is still found.",
         style="dim",
     )
     if any(row["few"] for row in points):
-        console.print(f"{FEW_MARK} rests on a unit with few clusters; it is less certain than it looks.", style="dim")
+        console.print(FEW_LEGEND, style="dim")
     areas = curves.area_table()
     if len(areas):
         shown = Table(title=f"Area under the curve, {question}", title_justify="left")

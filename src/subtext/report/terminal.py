@@ -177,6 +177,9 @@ def _controls_table(metrics: Mapping[str, Any], head: str, digits: int) -> "Tabl
         clips = metrics["heads"][head]["subsets"][subset]["clips"]
         table.add_column(f"{_SHORT[subset]}\n({clips} clips)", no_wrap=True)
     table.add_column(f"difference\n{DIFFERENCE}", no_wrap=True)
+    if len(subsets) > 1:
+        table.caption = f"Differences are of {SUBSET_NAMES[subsets[0]]}."
+        table.caption_justify = "left"
     fused = metrics["heads"][head]["subsets"]
     cells = [interval_text(fused[subset]["metrics"]["auroc"], digits=digits) for subset in subsets]
     table.add_row("fused", *cells, "", style="bold", end_section=True)
