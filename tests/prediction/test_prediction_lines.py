@@ -132,6 +132,7 @@ def test_a_readable_entry_tells_place_time_and_answer_and_no_more_than_its_width
     assert readable(failed) == "#2 1:00:00.00-end Anna: not done: it broke"
     assert failure(failed) == "a.mp4#2 1:00:00.00-end: not done: it broke"
     assert json.loads(to_json(failed))["error"] == "it broke"
+    assert failure(error_line("a.mp4", "a.mp4", "a.mp4: cut off")) == "a.mp4: not done: cut off"
 
 
 def test_the_type_is_the_most_probable_one_that_fits_the_answer() -> None:
@@ -179,6 +180,8 @@ def test_a_row_of_a_table_holds_the_same() -> None:
     assert got["abstentions.incongruent"] == "no face: no face found"
     assert got["missing.visual"] == "no face found"
     assert not any(isinstance(value, (dict, list)) for value in got.values())
+    assert "type" not in got
+    assert flat(line())["type.masking"] == 0.5
 
 
 def test_names_that_are_no_unicode_become_escapes() -> None:

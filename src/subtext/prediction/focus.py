@@ -45,10 +45,11 @@ def focus_of_run(
     table = run.predictions()
     table = table[table["split"] == split]
     if ids is not None:
-        unknown = sorted(set(ids) - set(table["id"]))
+        known = set(table["id"])
+        unknown = [place for place, name in enumerate(ids) if name not in known]
         if unknown:
             raise ConfigError(
-                f"{run.path} predicted no clip '{unknown[0]}' of the split '{split}'; name one that it did"
+                f"ids[{unknown[0]}] is no clip of the split '{split}' that {run.path} predicted; name one that it did"
             )
         table = table[table["id"].isin(ids)]
     if table.empty:

@@ -122,7 +122,7 @@ def flat(line: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in line.items():
         if isinstance(value, Mapping):
             out |= flat(value, f"{prefix}{name}.")
-        else:
+        elif name != "type" or value is not None:  # elsewhere the six types have a column each
             out[f"{prefix}{name}"] = "; ".join(map(str, value)) if isinstance(value, list) else value
     return out
 
@@ -147,7 +147,8 @@ def failure(line: Mapping[str, Any]) -> str:
 
 def _told(line: Mapping[str, Any]) -> str:
     if "error" in line:
-        return f"not done: {line['error']}"
+        own = f"{line['input']}: "  # which the heading, or the id, has said
+        return f"not done: {str(line['error']).removeprefix(own)}"
     parts = [_answer(label, line) for label in PAIRS if line.get(f"prob_{label}") is not None]
     parts += [", ".join(f"{CHANNELS[m]} {p['label']} {p[p['label']]:.2f}" for m, p in line["polarity"].items())]
     if line["abstain"]:
