@@ -37,7 +37,7 @@ CAPTIONS: Final[Mapping[str, str]] = {
     "within": "AUROC inside each unit",
     "reliability": "Predicted probability against the share of positive clips",
     "types": "Each type against congruent clips",
-    "robustness": "Missing and spoiled streams",
+    "robustness": "Missing and degraded streams",
     "cost": "AUROC against operations a clip",
 }
 BUSY: Final = 0.9

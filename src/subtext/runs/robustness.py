@@ -333,7 +333,7 @@ class _Trials:
         wrong = same.index[~same.all(axis=1)]
         if len(wrong):
             raise RunError(
-                f"{self.clips.run.path}: its model now answers otherwise than {RunFile.PREDICTIONS} says "
+                f"{self.clips.run.path}: its model now gives other answers than {RunFile.PREDICTIONS} says "
                 f"({len(wrong)} of {len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a "
                 "library changed; bring back what it was trained with, or train it again"
             )
