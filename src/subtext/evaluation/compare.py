@@ -17,7 +17,7 @@ from subtext.core.natural_order import natural
 from subtext.errors import ConfigError
 from subtext.evaluation.decisions import has_folds, temperature
 from subtext.evaluation.evaluate import BINARY_HEADS, describe_groups, subsets_of
-from subtext.evaluation.intervals import Interval, Units
+from subtext.evaluation.intervals import FEWEST_CLUSTERS, Interval, Units
 from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
     ECE_BINS,
@@ -49,7 +49,7 @@ POSTERIOR: Final = "posterior"
 """The strategy that learns nothing in the fusion: the reference for all."""
 LEAST_CLIPS: Final = 10
 """Clips that a speaker must have to be named as the worst."""
-LEAST_OF_A_LABEL: Final = 5
+LEAST_OF_A_LABEL: Final = FEWEST_CLUSTERS
 """Clips of each label that a speaker must have to be named as the worst by AUROC, which one clip would decide else."""
 
 
