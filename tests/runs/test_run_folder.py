@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from subtext.core.building import build, locate
+from subtext.core.building import build
+from subtext.core.located import locate
 from subtext.core.writing import UNFINISHED
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError

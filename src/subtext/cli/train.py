@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from subtext.cli.hydra_app import run
+from subtext.core.composition import resolved
 
 
 class GridTable(Callback):
@@ -35,7 +36,12 @@ class GridTable(Callback):
 
 def main() -> NoReturn:
     """Run the command."""
-    run(train_run, "subtext-train", callbacks={"grid_table": f"{__name__}.{GridTable.__name__}"})
+    run(
+        train_run,
+        "subtext-train",
+        form="subtext.runs.settings.TrainingSettings",
+        callbacks={"grid_table": f"{__name__}.{GridTable.__name__}"},
+    )
 
 
 def train_run(config: DictConfig) -> None:
@@ -47,7 +53,7 @@ def train_run(config: DictConfig) -> None:
     from subtext.runs.front_door import train_composed
 
     hydra = HydraConfig.get()
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = resolved(config)
     alone = hydra.mode != RunMode.MULTIRUN
     done = train_composed(settings, Path(hydra.runtime.output_dir), hydra.overrides.task, print_table=alone)
     if is_main_process():

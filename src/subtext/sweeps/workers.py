@@ -26,8 +26,8 @@ from typing import Any, Final, Protocol, cast
 
 import optuna
 
-from subtext.core.building import locate
 from subtext.core.composition import Composition, override
+from subtext.core.located import locate
 from subtext.core.safe_path import safe_path
 from subtext.errors import ConfigError, SubtextError
 from subtext.features.workers import interrupts_ignored
