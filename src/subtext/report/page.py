@@ -87,7 +87,7 @@ def _reading(metrics: Mapping[str, Any], head: str) -> dict[str, Any]:
     """What the intervals of the first subset allow to be said of each control."""
     subset = subsets_to_show(metrics)[0]
     found: dict[str, Any] = {side: [] for side in ("chance", "above", "below", "better", "worse", "unproven", "few")}
-    counts = [metrics["heads"][head]["subsets"][subset][key] for key in ("clips", "positive")]
+    judged = metrics["heads"][head]["subsets"][subset]
     lows: dict[tuple[str, str], float] = {}
     for control, entry in metrics["controls"].items():
         result = entry.get(head, {}).get("subsets", {}).get(subset)
@@ -100,7 +100,7 @@ def _reading(metrics: Mapping[str, Any], head: str) -> dict[str, Any]:
         ):
             if figure["low"] is None or control == "majority":
                 continue
-            if not enough(*counts, figure.get("clusters", {}).values()):
+            if not enough(judged["clips"], judged["positive"], figure.get("clusters", {}).values()):
                 found["few"] = sorted({*found["few"], system_name(control)})
                 continue
             lows[control, what] = figure["low"]
