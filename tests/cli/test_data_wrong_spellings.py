@@ -98,14 +98,14 @@ def test_columns_that_nearly_have_our_names_are_told(
 ) -> None:
     mine.write_text("ID,Speaker,transcript,start,Start\na,x,words,0,1\n")
     assert main(["build", "mine.csv"]) == 2
-    assert [line.split("; ")[1] for line in caplog.messages] == [
-        "if it is that, set corpus.columns.id='ID'",
-        "if it is that, set corpus.columns.speaker='Speaker'",
+    assert [line.split(", but ")[0] for line in caplog.messages] == [
+        "mine.csv: header cell 1 is nearly 'id'",
+        "mine.csv: header cell 2 is nearly 'speaker'",
     ]
     assert "corpus.columns.id=NAME" in capsys.readouterr().err
     caplog.clear()
     assert main(["build", "mine.csv", "corpus.columns.id=ID", "corpus.columns.speaker=Speaker"]) == 0
-    assert "is not read as" not in caplog.text
+    assert "is nearly" not in caplog.text
 
 
 OWN = """

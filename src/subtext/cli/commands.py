@@ -44,6 +44,8 @@ def commands_parser(program: str, description: str, commands: Sequence[ModuleTyp
             allow_abbrev=False,
         )
         command.add_arguments(sub)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+        )
         sub.set_defaults(run=command.run)
     return top

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -36,7 +36,7 @@ one JSON object a line, and so does --out. With --out NAME.csv there is a table
 instead, written when all is done. Any text and file name is taken as it is;
 only one that begins with '-' needs --transcript=-TEXT, or -- before file names.
 The lines repeat words and speakers, as was asked for; messages on the error
-stream never do.
+stream never do: there a manifest's row is a number.
 Exit code: 0 done, 1 some turns or inputs could not be done (their lines say
 why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     parser.add_argument("--version", action="version", version=f"subtext {__version__}")
     return parser
 
@@ -100,7 +102,7 @@ class _OneLine(logging.Formatter):
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests
+    from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests, rows_of
     from subtext.runs.folder import RunFolder
 
     words = Words(
@@ -125,7 +127,8 @@ def _predict(options: argparse.Namespace) -> int:
         trust=options.trust,
     )
     failed = False
-    with _Output(options.out, options.json, by_probability=options.sort == "probability") as output:
+    rows = {name: rows_of(manifests[path]) for name, path in found if path in manifests}
+    with _Output(options.out, options.json, rows, by_probability=options.sort == "probability") as output:
         for line in predictor.predict(found, given, options.encoding, manifests):
             failed |= "error" in line or bool(line["failed"])
             output.write(line)
@@ -137,11 +140,15 @@ class _Output:
 
     The file is left as it was until there is a first line to write. Sorted lines are shown at the end, and an
     interruption is an end; the file has them as they come, so that a process that is killed loses none, and in their
-    order at the end. A table (.csv) has the columns of all lines, and so is written at the end.
+    order at the end. A table (.csv) has the columns of all lines, and so is written at the end. Standard error, which
+    ends in logs, has a manifest's rows by their numbers: ids may be names.
     """
 
-    def __init__(self, out: str | None, json: bool, by_probability: bool) -> None:
+    def __init__(
+        self, out: str | None, json: bool, rows: Mapping[str, Mapping[str, int]], by_probability: bool
+    ) -> None:
         self._path = out
+        self._rows = rows
         self._json = json or (out is None and not sys.stdout.isatty())
         self._shown: str | None = None  # the input that the heading above names
         self._table: list[dict[str, Any]] | None = [] if _is_table(out) else None
@@ -189,7 +196,9 @@ class _Output:
         from subtext.sessions.transcripts import printable
 
         if "error" in line and (self._json or not sys.stdout.isatty()):
-            print(failure(line), file=sys.stderr)
+            row = self._rows.get(line["input"], {}).get(line["id"])
+            place = line["id"] if row is None else f"{line['input']}: row {row}"
+            print(failure(line | {"id": place}), file=sys.stderr)
         with _told(None):
             if self._json:
                 print(to_json(line), flush=True)

@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     return parser
 
 

@@ -12,7 +12,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Count, Dropout, Width
+from subtext.core.schema import Count, Dropout, Width, checked
 from subtext.encoders.augmentation import FaceAugmentation
 from subtext.encoders.encoder import Encoder, read_safetensors
 from subtext.encoders.temporal import TemporalKind, temporal_module
@@ -58,6 +58,7 @@ class VisualEncoder(Encoder):
     _mean: Tensor
     _std: Tensor
 
+    @checked
     def __init__(
         self,
         *,

@@ -172,8 +172,9 @@ def _check(predictions: pd.DataFrame) -> None:
     fold = predictions["fold"].where(validated) if "fold" in predictions else None
     repeated = predictions["id"][predictions[["split", "id"]].assign(fold=fold).duplicated()]
     if len(repeated):
+        rows = ", ".join(map(str, np.flatnonzero((predictions["id"] == repeated.iloc[0]).to_numpy())[:5] + 1))
         raise RunError(
-            f"predictions hold id '{repeated.iloc[0]}' twice ({len(repeated)} such rows); one row a clip is expected"
+            f"predictions hold one id in rows {rows} ({len(repeated)} rows repeat ids); one row a clip is expected"
         )
 
 
@@ -203,10 +204,10 @@ def check_groups(groups: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
     for table in tables:
         for group in groups:
             if group not in table:
-                known = [str(name) for name, kind in table.dtypes.items() if not pd.api.types.is_float_dtype(kind)]
-                near = [name for name in known if not name.startswith(("present_", "pred_")) and name != "id"]
+                ours = ", ".join(name for name in ("speaker", "session", "corpus") if name in table)
                 raise ConfigError(
-                    f"the predictions have no column '{group}' to cluster by; there are: {', '.join(near)}"
+                    f"the predictions have no column '{group}' to cluster by; name one of theirs"
+                    f"{f', such as {ours}' if ours else ''}"
                 )
 
 

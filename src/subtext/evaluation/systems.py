@@ -113,7 +113,8 @@ def _test(run: TrainedRun) -> pd.DataFrame:
     if test.empty:
         raise RunError(f"run {run.label} holds no test rows; give the manifest a test split")
     if test["id"].duplicated().any():
-        raise RunError(f"run {run.label} holds id '{test['id'][test['id'].duplicated()].iloc[0]}' twice")
+        twice = int(test["id"].duplicated().to_numpy().argmax()) + 1
+        raise RunError(f"run {run.label}: test row {twice} of its predictions has the id of one before; train it again")
     return test.set_index("id").sort_index()
 
 
@@ -126,7 +127,8 @@ def _same_clips(
         has, lacks = (first, run) if other[0] in clips.index else (run, first)
         raise RunError(
             f"runs {first.label} and {run.label} were tested on different clips: {len(other)} stand in one of them "
-            f"only, such as '{other[0]}', which {has.label} has and {lacks.label} has not; {remedy}"
+            f"only, such as that of test row {_row(has, other[0])} of {has.label}, which {lacks.label} has not; "
+            f"{remedy}"
         )
     for column in (*BINARY_HEADS, *groups):
         if column not in clips or column not in test:
@@ -140,8 +142,14 @@ def _same_clips(
             clip = clips.index[different[0]]
             raise RunError(
                 f"runs {first.label} and {run.label} were tested on different clips: they differ in '{column}' of "
-                f"{len(different)}, such as '{clip}' ({ours[clip]} and {theirs[clip]}); {remedy}"
+                f"{len(different)}, such as test row {_row(first, clip)} of {first.label}; {remedy}"
             )
+
+
+def _row(run: TrainedRun, clip: object) -> int:
+    """The number of a clip among the test rows of a run's predictions, from 1 on: its id may be a name."""
+    test = run.predictions.loc[run.predictions["split"] == "test", "id"]
+    return int((test == clip).to_numpy().argmax()) + 1
 
 
 def same_encoders(ours: System, theirs: System) -> bool:

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from subtext.core.schema import OneOf
+from subtext.core.schema import OneOf, checked
 from subtext.errors import MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
+from subtext.media.named import pathless
 from subtext.media.segment import Segment
 
 VERSION: Final = 1
@@ -36,6 +37,7 @@ class PrecomputedFeatures(Extractor):
         modality: which array to read.
     """
 
+    @checked
     def __init__(self, modality: Annotated[str, OneOf(MODALITIES)]) -> None:
         self.modality = modality
         self._names: dict[Path, set[str] | MediaError] = {}
@@ -68,7 +70,7 @@ class PrecomputedFeatures(Extractor):
             self._names[source.path] = _names(source.path)
         names = self._names[source.path]
         if isinstance(names, MediaError):
-            return NoSource("failed", str(names).removeprefix(f"{source.path}: "))
+            return NoSource("failed", pathless(names, source.path))
         return source if self.modality in names else NoSource("absent", "the features file has no such array")
 
     def _read(self, path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]:

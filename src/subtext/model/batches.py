@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from subtext.core.schema import Share, checked
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
@@ -213,7 +214,8 @@ class SwappedClips(ClipData):
             others of the same emotion as well; what is not labelled counts as one more label.
     """
 
-    def __init__(self, data: ClipData, probability: float, seed: int, heads: Collection[str] = ()) -> None:
+    @checked
+    def __init__(self, data: ClipData, probability: Share, seed: int, heads: Collection[str] = ()) -> None:
         super().__init__(data.table, data.streams, data.numbers, data.embedded)
         self.probability = probability
         self.seed = seed

@@ -46,10 +46,11 @@ def focus_of_run(
     table = table[table["split"] == split]
     if ids is not None:
         known = set(table["id"])
-        unknown = [place for place, name in enumerate(ids) if name not in known]
+        unknown = [place for place, id_ in enumerate(ids, start=1) if id_ not in known]
         if unknown:
             raise ConfigError(
-                f"ids[{unknown[0]}] is no clip of the split '{split}' that {run.path} predicted; name one that it did"
+                f"ids, entry {unknown[0]}: {run.path} predicted no such clip of the split '{split}'; name one that it "
+                "did"
             )
         table = table[table["id"].isin(ids)]
     if table.empty:

@@ -98,9 +98,7 @@ class LanguageModel:
             if len(prompts) > 1:
                 half = len(prompts) // 2
                 return [*self(prompts[:half]), *self(prompts[half:])]
-            raise RunError(
-                f"not enough memory for one prompt ('{prompts[0].id}'); take a smaller model, --dtype bfloat16 or cpu"
-            ) from None
+            raise RunError("not enough memory for one prompt; take a smaller model, --dtype bfloat16 or cpu") from None
 
     def _replies(self, prompts: Sequence[Prompt]) -> list[str | None]:
         import torch

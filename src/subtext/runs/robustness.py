@@ -332,10 +332,11 @@ class _Trials:
         same = (ours - theirs).abs().le(AGREEMENT) | (ours.isna() & theirs.isna())
         wrong = same.index[~same.all(axis=1)]
         if len(wrong):
+            place = int(same.index.get_loc(wrong[0])) + 1
             raise RunError(
                 f"{self.clips.run.path}: its model now gives other answers than {RunFile.PREDICTIONS} says "
-                f"({len(wrong)} of {len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a "
-                "library changed; bring back what it was trained with, or train it again"
+                f"({len(wrong)} of {len(same)} test clips, the first is test clip {place} there): its corpus, its "
+                "streams or a library changed; bring back what it was trained with, or train it again"
             )
 
     def predict(self, name: str, strength: float) -> pd.DataFrame:

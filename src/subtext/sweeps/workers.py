@@ -29,7 +29,7 @@ import optuna
 from subtext.core.composition import Composition, override
 from subtext.core.located import locate
 from subtext.core.safe_path import safe_path
-from subtext.errors import ConfigError, SubtextError
+from subtext.errors import ConfigError, SubtextError, safe_reason
 from subtext.features.workers import interrupts_ignored
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
@@ -174,9 +174,10 @@ class Worker:
             reason = trial.user_attrs.get(REASON)
             outcome = str(reason or "pruned")
         except Exception as error:
-            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+            reason = safe_reason(error)
             told = self.sweep.fail(claim, reason)
-            outcome = f"failed, {reason}; see {self._write_failure(claim, traceback.format_exc())}" if told else ""
+            where = "".join(traceback.format_tb(error.__traceback__))
+            outcome = f"failed, {reason}; see {self._write_failure(claim, f'{where}{reason}')}" if told else ""
         else:
             told = self.sweep.complete(claim, values)
             outcome = figures_told(self.plan.objectives, values, trial)

@@ -28,6 +28,7 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
+from subtext.manifest.checks import row_number
 from subtext.manifest.splits import fold_as_test
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.prepare import read_corpus
@@ -170,7 +171,8 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     read, reasons = clips.read([name])
     asked = next(scoring.prompts(read[name], ""), None)
     if asked is None:
-        raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
+        row = row_number(manifest.table.index, manifest.table["id"].tolist().index(name))
+        raise ConfigError(f"{manifest.name}: row {row} has neither words nor pictures: {reasons.get(name)}")
     remote = isinstance(scoring.vlm, RemoteVlm)
     encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
@@ -400,7 +402,7 @@ class _Scoring:
 
         if len(batch) == 1:
             raise RunError(
-                f"out of memory on {self.vlm.spec.device} with one prompt of {batch[0].row}; lower frames.count or "
+                f"out of memory on {self.vlm.spec.device} with one prompt; lower frames.count or "
                 "frames.max_side, or take a smaller model. What was answered is kept: the same command goes on"
             )
         if torch.cuda.is_available():

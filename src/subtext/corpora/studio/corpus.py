@@ -18,7 +18,7 @@ import pandas as pd
 from annotated_types import Interval
 
 from subtext.core.safe_path import safe_path, without_script
-from subtext.core.schema import Count, Natural, Seed, Share
+from subtext.core.schema import Count, Natural, Seed, Share, checked
 from subtext.core.writing import UNFINISHED, write_json
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import read_json
@@ -112,6 +112,7 @@ class Studio(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         folder: Path | str,
