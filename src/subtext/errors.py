@@ -5,10 +5,37 @@ A command prints such an error as one line and exits with code 2; see `subtext.c
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_BEGINNING: Final = 1500
+_CUT: Final = " [...] "
+_END: Final = 500
+
+
+def shortened(message: str) -> str:
+    """A message without its middle where it is longer than anybody reads.
+
+    What was wrong stands at the beginning and the remedy at the end; between them stand the words of libraries, which
+    may hold all of a file.
+
+    Example:
+        >>> len(shortened("weights: " + 90_000_000 * "x" + "; fetch them again"))
+        2007
+    """
+    if len(message) <= _BEGINNING + _END + len(_CUT):
+        return message
+    return message[:_BEGINNING] + _CUT + message[-_END:]
 
 
 class SubtextError(Exception):
-    """Anything that went wrong for a reason the user can act on."""
+    """Anything that went wrong for a reason the user can act on.
+
+    Args:
+        message: what was wrong, where, and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
 
 
 class ConfigError(SubtextError):

@@ -120,6 +120,8 @@ def test_nothing_rated_is_an_error_and_so_is_a_file_that_is_not_there(tmp_path, 
         assert "no label has a value" in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
     assert main(["agreement", str(tmp_path / "gone.csv")]) == 2
-    assert "gone.csv: no such file of ratings" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("ConfigError: RATINGS ")
+    assert "gone.csv: it cannot be opened (No such file or directory); name a file of ratings" in told
     assert main(["codebook", "--elan", str(tmp_path / "gone.csv"), "--rater", "a", "--out", str(tmp_path)]) == 2
-    assert "gone.csv: no such table of turns" in capsys.readouterr().err
+    assert "gone.csv: it cannot be opened (No such file or directory); name a table of turns" in capsys.readouterr().err

@@ -177,7 +177,7 @@ def test_a_recording_that_no_manifest_can_hold_is_refused_alone(clip: Path) -> N
 def test_inputs_and_words_that_do_not_fit_are_refused_first(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("id,transcript\na,b\n")
     (tmp_path / "a.srt").write_text("x")
-    with pytest.raises(ConfigError, match=r"no such file or folder: gone\.mp4"):
+    with pytest.raises(ConfigError, match=r"INPUT gone\.mp4: there is no such file or folder; name a recording"):
         find_inputs([str(clip), "gone.mp4"], Words())
     with pytest.raises(ConfigError, match="is a transcript"):
         find_inputs([str(tmp_path / "a.srt")], Words())

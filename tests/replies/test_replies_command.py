@@ -115,7 +115,7 @@ def test_replies_of_one_s_own_are_measured(
         ('{"id": 1, "session": "s", "client": "a", "reply": NaN}\n{"id": 2\n', "r.jsonl", "line 2: not JSON"),
         ("", "r.csv", "is empty"),
         ("x", "r.xlsx", "is no table that can be read"),
-        (None, "gone.csv", "no manifest"),
+        (None, "gone.csv", "name a table of replies"),
     ],
 )
 def test_tables_that_cannot_be_used(

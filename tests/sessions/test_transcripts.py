@@ -140,7 +140,6 @@ def test_tables_of_turns_keep_words_that_look_like_nothing(tmp_path: Path, name:
     ("name", "text", "says"),
     [
         ("a.csv", "start,end,text\n0,1,hi\n", "turn 1 has no transcript; name the columns"),
-        ("a.csv", "start;end;transcript\n0;1;hi\n", "turn 1 has no start, end, transcript; "),
         ("a.csv", "start,end,transcript\n0,1,well, hi\n", "line 2 has more cells"),
         ("a.csv", "start,end,transcript\n0,soon,hi\n", "turn 1, end: not a time"),
         ("a.csv", "start,end,transcript\n0,nan,hi\n", "turn 1, end: not a time"),

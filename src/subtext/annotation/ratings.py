@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.core.natural_order import natural
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
@@ -244,6 +245,8 @@ def table_ratings(
     if repeated:
         raise AnnotationError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
     table = table.rename(columns=lower)
+    if near := misspelt(list(table.columns), (*_ITEM_COLUMNS, "label", "value"), codebook.labels):
+        raise AnnotationError(f"{path}: {did_you_mean(near)}")
     if table.empty:
         raise AnnotationError(f"{path}: no rows; write one row a judgement, or one row a turn and rater")
     items = pd.DataFrame({c: _cells(table[c]) if c in table else None for c in _ITEM_COLUMNS}, index=table.index)

@@ -5,6 +5,7 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
 from subtext.sessions.transcripts import each_seconds, meant
@@ -26,6 +27,8 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise AnnotationError(f"{path}: no such table of turns; correct the path")
     table, numbers = read_numbered_table(path)
+    if near := misspelt(list(table.columns), TURN_COLUMNS):
+        raise AnnotationError(f"{path}: {did_you_mean(near)}")
     for column in ("start", "end"):
         if column not in table:
             raise AnnotationError(

@@ -410,7 +410,7 @@ def _read_faces(
 
 def _place(manifest: Manifest, rows: pd.DataFrame, column: str) -> str:
     """Where the table names the file of some of its rows."""
-    return manifest.place(int(manifest.table.index.get_loc(rows.index[0])), column)
+    return manifest.place(int(manifest.table.index.get_indexer(rows.index[:1])[0]), column)
 
 
 def _seats(rows: pd.DataFrame, by: str, manifest: Manifest) -> dict[str, Side] | None:

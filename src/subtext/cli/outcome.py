@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from subtext.errors import SubtextError
+from subtext.errors import SubtextError, shortened
 
 OK = 0
 SOME_FAILED = 1
@@ -62,4 +62,4 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
 def _tell(error: Exception, message: str) -> None:
     from subtext.sessions.transcripts import printable
 
-    print(printable(f"{type(error).__name__}: {message}"), file=sys.stderr)
+    print(printable(f"{type(error).__name__}: {shortened(message)}"), file=sys.stderr)

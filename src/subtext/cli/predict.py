@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from subtext import __version__
-from subtext.cli.arguments import TRUST, Paragraphs
+from subtext.cli.arguments import TRUST, Input, Paragraphs, check_inputs
 from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
@@ -43,11 +43,17 @@ why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
-    return finish(lambda: _predict(options), debug=options.debug)
+
+    def run() -> int:
+        check_inputs(parser, options)
+        return _predict(options)
+
+    return finish(run, debug=options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,10 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="recording, folder of recordings, or manifest")
     words = parser.add_argument_group("words").add_mutually_exclusive_group()
     words.add_argument("--transcript", metavar="TEXT", help="what is said; each recording is then one turn")
-    words.add_argument("--transcript-file", metavar="FILE", help="plain text file of what is said")
+    words.add_argument(
+        "--transcript-file",
+        metavar="FILE",
+        type=Input("a text file of what is said"),
+        help="plain text file of what is said",
+    )
     words.add_argument(
         "--turns",
         metavar="FILE",
+        type=Input("a file of the recording's turns, such as .srt or .csv"),
         help=".srt, .vtt, .csv, .tsv, .json, .jsonl, .eaf or .rttm file of the one recording; "
         "JSON also as WhisperX, pyannoteAI and Label Studio write it",
     )
@@ -80,8 +92,18 @@ def _parser() -> argparse.ArgumentParser:
         default="time",
         help="time: as spoken, each recording as soon as it is done (default); probability: the most incongruent first",
     )
-    parser.add_argument("--root", metavar="FOLDER", help="where a manifest's files are, if not in its own folder")
-    parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
+    parser.add_argument(
+        "--root",
+        metavar="FOLDER",
+        type=Input("the folder of the manifest's files", folder=True),
+        help="where a manifest's files are, if not in its own folder",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="FOLDER",
+        type=Input("the folder of detector weights", folder=True),
+        help="where detector weights are, if not where the run had them",
+    )
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     parser.add_argument(
@@ -107,14 +129,14 @@ def _predict(options: argparse.Namespace) -> int:
 
     words = Words(
         options.transcript,
-        None if options.transcript_file is None else Path(options.transcript_file),
-        None if options.turns is None else Path(options.turns),
+        options.transcript_file,
+        options.turns,
         options.encoding,
     )
     # Everything that can be wrong with the command line is found before anything expensive begins.
     given = words.read()
     found = find_inputs(options.inputs, words)
-    manifests = read_manifests(found, None if options.root is None else Path(options.root))
+    manifests = read_manifests(found, options.root)
     if options.out is not None:
         _check_out(Path(options.out), files_read(found, words, manifests), RunFolder(options.run))
 
@@ -123,7 +145,7 @@ def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor(
         Path(options.run),
         device=options.device,
-        models=None if options.models is None else Path(options.models),
+        models=options.models,
         trust=options.trust,
     )
     failed = False

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.core.tables import ESCAPED, unescaped
 from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError
@@ -23,6 +24,7 @@ from subtext.manifest.table import TIME_COLUMNS, columns_told, described_root
 from subtext.sessions.transcripts import short_turns, told_short
 
 _log = logging.getLogger(__name__)
+_OURS: Final = (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")
 
 
 def read_manifest(path: str | os.PathLike[str], **settings: Any) -> Manifest:
@@ -94,6 +96,9 @@ class ManifestCorpus(Corpus):
     ) -> None:
         if path is None:
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+        for setting, named in (("columns", columns), ("values", values)):
+            if not isinstance(named, Mapping | None):
+                raise ConfigError(f"corpus.{setting} is a {type(named).__name__}; write what belongs to each column")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
         self.name = None if name is None else str(name)
@@ -126,7 +131,7 @@ class ManifestCorpus(Corpus):
         if beside.get("escaped") == ESCAPED:
             table = unescaped(table)
         name = self.name or str(beside.get("name") or self.path.stem)
-        self._tell_near_misses(table)
+        self._check_header(table)
         table = self._translate(self._rename(table))
         root = self.root
         if root is None:
@@ -205,21 +210,13 @@ class ManifestCorpus(Corpus):
             description = replace(description, labels=f"{description.labels} (changed by {' and '.join(changed)})")
         return description
 
-    def _tell_near_misses(self, table: pd.DataFrame) -> None:
-        """Say which columns only nearly have one of our names: nothing would be made of them."""
-        ours = {_plain(name): name for name in (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")}
-        for number, column in enumerate(map(str, table.columns), start=1):
-            name = ours.get(_plain(column), column)
-            renamed = name in self.columns or column in self.columns.values()
-            if name != column and name not in table and not renamed:
-                _log.warning(
-                    "%s: header cell %d is nearly '%s', but is not read as that; if it is that, write it so, or set "
-                    "corpus.columns.%s to what stands there",
-                    self.path,
-                    number,
-                    name,
-                    name,
-                )
+    def _check_header(self, table: pd.DataFrame) -> None:
+        """Refuse a column that was meant for one of ours: nothing would be made of it."""
+        ours = {theirs: ours for ours, theirs in self.columns.items()}
+        header = [ours.get(str(column), str(column)) for column in table.columns]
+        found = misspelt(header, _OURS, (*(self.groups or ()), *self.disjoint))
+        if found:
+            raise ManifestError(f"{self.path}: {did_you_mean(found)}")
 
     def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
         for ours, meanings in self.values.items():
@@ -250,7 +247,3 @@ class ManifestCorpus(Corpus):
             )
         renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
         return pd.concat([renamed, rest], axis=1)
-
-
-def _plain(column: str) -> str:
-    return "".join(character for character in column.lower() if character.isalnum())

@@ -90,8 +90,8 @@ class RavdessSwap(Corpus):
         citation="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391, doi.org/10.1371/journal.pone.0196391",
         source="voice and face summaries of RAVDESS's audio-visual films; the films: zenodo.org/records/1188976",
         labels="visual_emotion and vocal_emotion: what the actor was asked for in the take of the face and of the "
-        "voice. incongruent: they differ (variant=polarity: their polarities do). It is voice against face, not words "
-        "against face",
+        "voice. incongruent: they differ (corpus.variant=polarity: their polarities do). It is voice against face, not "
+        "words against face",
         layout="one CSV, a row a take: 69 figures of the voice, mean and deviation of 7 expressions, 20 action units "
         "and mouth opening of the face, file, emotion, intensity, actor, gender",
         cautions=(

@@ -55,7 +55,7 @@ class FeatureEncoder(Encoder):
         if sum(sizes) != input_dim:
             raise ConfigError(
                 f"encoder.{modality}.families are {list(sizes)}, of {sum(sizes)} figures in all; make them add up to "
-                f"encoder.{modality}.input_dim={input_dim}"
+                f"encoder.{modality}.input_dim={input_dim}, or set encoder.{modality}.families=null for one"
             )
         super().__init__(
             backbone=FeatureBackbone(sizes, channels, hidden_dropout),

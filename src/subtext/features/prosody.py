@@ -123,7 +123,8 @@ class ProsodyExtractor(Extractor):
         if self.speaker_column not in manifest.table:
             raise ConfigError(
                 f"{manifest.name}: no column '{self.speaker_column}' to normalise the voice by; name the column that "
-                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use normalise=utterance"
+                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use "
+                "encoder.prosody.extractor.normalise=utterance"
             )
         speakers = manifest.table[self.speaker_column].tolist()
         splits = manifest.table["split"].astype(object).where(manifest.table["split"].notna(), None).tolist()

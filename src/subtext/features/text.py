@@ -17,6 +17,7 @@ import pandas as pd
 from subtext.core.hub import COMMIT, hub_folder
 from subtext.core.offline import offline
 from subtext.core.schema import Count, checked
+from subtext.core.weights_file import check_header
 from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
@@ -320,6 +321,8 @@ def _refuse_pickle(folder: Path) -> None:
         raise WeightsError(f"{pickled[0]}: weights as a pickle are not read; save the model again as safetensors")
     if not tensors:
         raise WeightsError(f"{folder}: the model has no weights (*.safetensors); fetch it again")
+    for path in folder.rglob("*.safetensors"):
+        check_header(path)
 
 
 def _refuse_code(folder: Path) -> None:

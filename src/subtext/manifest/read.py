@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from subtext.core.delimited import layout_of, with_decimal_point
+from subtext.core.tables import read_parquet
 from subtext.errors import ManifestError
 from subtext.manifest.checks import REJECT_COLUMNS
 from subtext.manifest.table import TEXT_COLUMNS
@@ -101,7 +102,7 @@ def _read(path: Path, unread: list[Unread] | None) -> tuple[pd.DataFrame, list[i
         raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
     try:
         if kind == "parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
             # A notebook may have made a column, such as the id, the index.
             return (table if table.index.names == [None] else table.reset_index()), []
         content = path.read_bytes()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from subtext.core.tables import write_csv
+from subtext.core.tables import read_parquet, write_csv
 from subtext.core.writing import write_json, write_parquet
 from subtext.errors import ManifestError, TrustError
 from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, IncongruenceRule, derive_labels
@@ -245,7 +245,9 @@ def check_splits(manifest: Manifest, keys: Iterable[str] = ("speaker",)) -> None
             splits = table.loc[table[key] == shared.iloc[0], "split"].dropna().drop_duplicates()
             splits = splits.sort_values(key=lambda split: split.map(SPLITS.index))
             # By a row in each split, not by its value: that may be somebody's name, or what somebody said.
-            rows = ", ".join(str(row_number(table.index, place)) for place in table.index.get_indexer(splits.index))
+            rows = ", ".join(
+                str(row_number(table.index, int(place))) for place in table.index.get_indexer(splits.index)
+            )
             raise ManifestError(
                 f"{manifest.name}: one {key} is in the splits {', '.join(splits)}, in rows {rows} ({len(shared)} such "
                 "values); "
@@ -303,7 +305,7 @@ def read_written_manifest(path: Path, root: Path | None = None) -> Manifest:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         return Manifest(
             table,
             described_root(path, description["root"], table) if root is None else root.resolve(),

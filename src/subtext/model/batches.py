@@ -248,6 +248,17 @@ class SwappedClips(ClipData):
         return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
 
 
+def check_steps(index: FeatureIndex, encoder: Encoder) -> None:
+    """Whether an encoder can read the streams of its modality.
+
+    Raises:
+        ConfigError: they are of another width or form.
+    """
+    rows = index.table[(index.table["modality"] == encoder.modality) & index.table["key"].notna()]
+    for shape in rows["step_shape"].unique():
+        encoder.check_stream([int(side) for side in shape.split("x")])
+
+
 def load_clips(
     table: pd.DataFrame,
     index: FeatureIndex,
@@ -281,9 +292,7 @@ def load_clips(
         if modality in done:
             sequences = [torch.from_numpy(cache.read(key).values) for key in distinct]
         else:
-            rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
-            for shape in rows["step_shape"].unique():
-                encoder.check_stream([int(side) for side in shape.split("x")])
+            check_steps(index, encoder)
             if encoder.trainable:
                 sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
             else:

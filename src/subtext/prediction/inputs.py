@@ -158,14 +158,18 @@ def _is_folder(name: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name).st_mode)
     except FileNotFoundError:
-        raise ConfigError(f"no such file or folder: {name}") from None
+        raise ConfigError(
+            f"INPUT {name}: there is no such file or folder; name a recording, a folder of recordings, or a manifest"
+        ) from None
     except (OSError, ValueError) as error:
         remedy = (
             "check its rights and those of its folder"
             if isinstance(error, PermissionError)
             else "words are given with --transcript"
         )
-        raise ConfigError(f"{name} cannot be opened ({getattr(error, 'strerror', None) or error}); {remedy}") from error
+        raise ConfigError(
+            f"INPUT {name} cannot be opened ({getattr(error, 'strerror', None) or error}); {remedy}"
+        ) from error
 
 
 def _recordings_in(folder: Path) -> list[Path]:

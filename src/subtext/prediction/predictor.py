@@ -3,7 +3,6 @@
 import hashlib
 import heapq
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -102,17 +101,14 @@ class Predictor:
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "
                 f"of {', '.join(self.classifier.modalities)}; train the run again"
             )
-        try:
-            self._max_steps = {m: int(_above_0(int(described["max_steps"][m]))) for m in self.classifier.modalities}
-            self._trained_on = {m: str(described["fingerprints"][m]["extractor"]) for m in self.classifier.modalities}
-            self._calibration = dict(described["calibration"])
-            for chosen in self._calibration.values():
-                _above_0(float(chosen.get("temperature", 1.0)))
-            binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
-            self._thresholds = {label: float(chosen["threshold"]) for label, chosen in binary.items()}
-            self._levels = {label: float(chosen["abstention"]["level"]) for label, chosen in binary.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{folder.file('model.json')} is incomplete ({error!r}); train the run again") from error
+        self._max_steps: dict[str, int] = {m: described["max_steps"][m] for m in self.classifier.modalities}
+        self._trained_on: dict[str, str] = {
+            m: described["fingerprints"][m]["extractor"] for m in self.classifier.modalities
+        }
+        self._calibration: dict[str, Any] = described["calibration"]
+        binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
+        self._thresholds: dict[str, float] = {label: chosen["threshold"] for label, chosen in binary.items()}
+        self._levels: dict[str, float] = {label: chosen["abstention"]["level"] for label, chosen in binary.items()}
         for modality, fingerprint in self._trained_on.items():
             given = PrecomputedFeatures(modality)
             if fingerprint == given.fingerprint():
@@ -357,12 +353,6 @@ def _rule(run: RunFolder) -> IncongruenceRule:
         corpus = None
     counted = corpus.get("count_unvoiced_warmth") if isinstance(corpus, Mapping) else None
     return IncongruenceRule(count_unvoiced_warmth=counted is True)
-
-
-def _above_0(number: float) -> float:
-    if not 0 < number < math.inf:
-        raise ValueError(f"{number} is not above 0")
-    return number
 
 
 def _either(value: float, otherwise: float) -> float:

@@ -112,8 +112,8 @@ class Controls:
         parts = []
         seconds: list[float] = []
         for number, name in enumerate(names, start=1):
-            path = done / f"{name}.parquet"
-            if not (self.resume and path.is_file()):
+            own = f"{RunFile.CONTROL_TABLES}/{name}.parquet"
+            if not (self.resume and self.run.file(own).is_file()):
                 trained = sum(later not in _QUICK for later in names[number - 1 :])
                 each = sum(seconds) / len(seconds) if seconds else self.training
                 log.info("control %d of %d: %s%s", number, len(names), name, time_left(trained * each))
@@ -124,8 +124,8 @@ class Controls:
                 if not shares:
                     continue
                 rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
-                self.run.write_table(f"{RunFile.CONTROL_TABLES}/{name}.parquet", rows)
-            parts.append(pd.read_parquet(path))
+                self.run.write_table(own, rows)
+            parts.append(self.run.table(own))
         if not parts:
             return
         self.run.write_table(RunFile.CONTROLS, pd.concat(parts, ignore_index=True))

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -80,7 +79,7 @@ def train_folds(
         seconds.append(time.perf_counter() - began)
         _check_same_corpus(parts)
     for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
-        tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
+        tables = [_of_fold(part.table(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
         if tables:
             run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
@@ -121,6 +120,6 @@ def _check_same_corpus(parts: Sequence[RunFolder]) -> None:
         )
 
 
-def _of_fold(path: Path, fold: int) -> pd.DataFrame:
+def _of_fold(table: pd.DataFrame, fold: int) -> pd.DataFrame:
     # Validation rows belong to the fold whose threshold they chose, not to the one in which they are tested.
-    return pd.read_parquet(path).assign(fold=pd.array([fold], dtype="Int64")[0])
+    return table.assign(fold=pd.array([fold], dtype="Int64")[0])

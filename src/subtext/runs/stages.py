@@ -53,7 +53,7 @@ def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> N
     if not stage.file(RunFile.ROWS).is_file():
         log.warning("%s does not say which rows it was trained on, so they may be this run's test rows", stage.path)
         return
-    rows = pd.read_parquet(stage.file(RunFile.ROWS))
+    rows = stage.table(RunFile.ROWS)
     theirs, ours = FeatureIndex.load(stage.path), manifest.table
     recorded = [modality for modality in theirs.modalities if modality != "text"]
     for split, seen_in in (("test", ("train", "val")), ("val", ("train",))):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.core.delimited import layout_of, with_decimal_point
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.errors import TranscriptError
 from subtext.sessions.spoken import begin_with_names, spoken
 
@@ -27,6 +28,8 @@ SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
 TABLE_SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl")
 TURN_SUFFIXES: Final = (*SUBTITLE_SUFFIXES, *TABLE_SUFFIXES, ".txt")
 """Every ending that `read_turns` knows, in the order in which a file beside a recording is preferred."""
+_COLUMNS: Final = ("start", "end", "transcript", "speaker", "role", "turn")
+"""Of a table of turns."""
 
 SHORT_TURN: Final = 0.1
 """Seconds below which a turn is suspiciously short: a syllable takes longer."""
@@ -347,6 +350,8 @@ def _table(path: Path, text: str) -> list[Turn]:
     halved = 0
     place = "key" if path.suffix.lower() in (".json", ".jsonl") else "header cell"
     for number, row in enumerate(rows, 1):
+        if number == 1 and (near := misspelt(list(row), _COLUMNS)):
+            raise TranscriptError(f"{path}: {did_you_mean(near)}")
         if all(cell is None or not str(cell).strip() for cell in row.values()):
             continue  # spreadsheets leave such rows at the end
         missing = [column for column in ("start", "end", "transcript") if column not in row]

@@ -19,8 +19,8 @@ from subtext.core.building import build
 from subtext.core.tables import write_csv
 from subtext.corpora.shards import Shard, recordings
 from subtext.errors import ConfigError, RunError
-from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source

@@ -7,21 +7,32 @@ Files to rate in hold the turns' words: keep them where the recordings are.
 import argparse
 from pathlib import Path
 
+from subtext.cli.arguments import Input
+
 NAME = "codebook"
 HELP = "check and print an annotation scheme; templates for ELAN and Label Studio"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a codebook (YAML); default: ours")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Input("a codebook, a .yaml file"),
+        help="a codebook (YAML); default: ours",
+    )
     parser.add_argument("--yaml", action="store_true", help="print the file itself instead of its Markdown")
     parser.add_argument(
-        "--elan", metavar="TURNS", type=Path, help="write an .eaf file a session and rater from a turn table"
+        "--elan",
+        metavar="TURNS",
+        type=Input("a table of turns"),
+        help="write an .eaf file a session and rater from a turn table",
     )
     parser.add_argument(
         "--label-studio",
         metavar="TURNS",
-        type=Path,
+        type=Input("a table of turns"),
         help="write interfaces and tasks, a page a channel, from a turn table",
     )
     parser.add_argument("--rater", metavar="NAME", action="append", default=[], help="for --elan; may be repeated")
