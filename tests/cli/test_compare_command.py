@@ -85,17 +85,17 @@ def test_above_the_posterior_on_constructed_clips_sounds_an_alarm_with_the_audit
 
 def test_a_tie_is_called_a_tie_with_what_could_have_been_found(out: Path) -> None:
     page = (out / "comparison.md").read_text()
-    assert "tied with it: fusion=late (" in page
-    assert "smallest to be found 0." in page
+    assert "no difference shown: fusion=late (" in page
+    assert "minimum detectable difference 0." in page
 
 
 def test_controls_stand_against_their_system(runs: Path, out: Path, tmp_path: Path, no_figures: None) -> None:
     page = (out / "comparison.md").read_text()
-    assert "each less that system (not tested)" in page
+    assert "Their difference is (control - fusion=posterior), and is not tested." in page
     row = next(line for line in page.splitlines() if line.startswith("| control: face alone |"))
     assert row.split("|")[5].strip().startswith("-0.")
     assert "the control" not in page
-    assert page.count("marks an interval that rests on a unit with fewer than 20 clusters.") == ("†" in page)
+    assert page.count("† fewer than 20 clusters of a unit: the interval is rough.") == ("†" in page)
     lost = tmp_path / "lost"
     shutil.copytree(runs / "late" / "seed-0", lost)
     controls = pd.read_parquet(lost / "controls.parquet")
@@ -105,9 +105,9 @@ def test_controls_stand_against_their_system(runs: Path, out: Path, tmp_path: Pa
     controls.to_parquet(lost / "controls.parquet")
     assert main([str(lost), "--out", str(tmp_path / "out"), "--within", "actor", *QUICK]) == 0
     page = (tmp_path / "out" / "comparison.md").read_text()
-    assert "the control face alone is above lost" in page
+    assert "the control face alone is better than lost" in page
     # The few actors stand in one table only, but their mark is explained all the same.
-    assert "† marks an interval" in page
+    assert "† fewer than 20 clusters" in page
 
 
 def test_names_settings_and_notes_of_a_stranger_are_text_on_the_page(out: Path, tmp_path: Path) -> None:

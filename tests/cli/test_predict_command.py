@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from builders.talking_face import write_talking_face
@@ -84,10 +85,27 @@ def test_a_folder_of_recordings_with_words_beside_them(
         ("b.mp4", "one turn"),
         ("c.mp4", None),
     ]
-    shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 4
-    assert shown[0].startswith(f"{folder}/a.mp4#2 0:00.00-0:01.00: words-face ")
-    assert "abstains: no words" in shown[3]
+    shown = capsys.readouterr().out
+    headings = [line for line in shown.splitlines() if not line.startswith(" ")]
+    assert headings == [f"{folder}/{name}.mp4" for name in "abc"]
+    assert shown.splitlines()[1].startswith("  #2 0:00.00-0:01.00: words-face ")
+    assert "abstains: no words" in " ".join(shown.split())
+    assert all(len(line) <= 80 for line in shown.splitlines() if line not in headings)
+
+
+def test_a_table_has_a_row_a_turn_and_no_formula(untrained_run: Path, clip: Path, tmp_path: Path) -> None:
+    turns = tmp_path / "turns.csv"
+    turns.write_text("start,end,transcript\n0,0.7,=1+1\n0.7,1.4,\n")
+    out = tmp_path / "out.csv"
+    given = [str(untrained_run), str(clip), "--turns", str(turns), "--out", str(out)]
+    assert main(given) == 0
+    table = pd.read_csv(out)
+    assert table["transcript"].fillna("").tolist() == ["'=1+1", ""]
+    assert {"prob_incongruent", "incongruence_type", "polarity.visual.label", "agrees.incongruent"} <= set(table)
+    assert main([*given, "--sort", "probability"]) == 0
+    again = pd.read_csv(out)
+    assert len(again) == 2
+    assert again["prob_incongruent"].notna().tolist() == [True, False]
 
 
 def test_sorted_by_probability(untrained_run: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +206,7 @@ def latin(folder: Path) -> Path:
         (["RUN", "BESIDE", "--out", "BESIDE.srt"], "is one of the inputs"),
         (["RUN", "LISTED", "--out", "BESIDE"], "is one of the inputs"),
         (["RUN", "LISTED", "--out", "OLD", "--transcript", "x"], "brings its own words"),
-        (["RUN", "TWICE", "--out", "OLD"], "'a'"),
+        (["RUN", "TWICE", "--out", "OLD"], "one id stands in rows 1, 2"),
         (["RUN", "gone.mp4"], "INPUT gone.mp4: there is no such file or folder"),
         (["gone", "CLIP"], "no run folder gone"),
         (["RUN", "CLIP", "--transcript-file", "gone.txt"], "--transcript-file gone.txt: it cannot be opened"),
@@ -197,6 +215,7 @@ def latin(folder: Path) -> Path:
         (["RUN", "CLIP", "--turns", "LATIN"], "latin.txt: not valid utf-8 at byte 3"),
         (["RUN", "CLIP", "CLIP", "--turns", "TURNS"], "belongs to one recording, but 2 are named"),
         (["RUN", "CLIP", "--out", "no/such/folder.jsonl"], "there is no folder"),
+        (["RUN", "CLIP", "--out", "found.xlsx"], "end its name in .jsonl or .csv"),
         (["RUN", "CLIP", "--out", "CLIP"], "is one of the inputs"),
         (["RUN", "CLIP", "--turns", "TURNS", "--out", "TURNS"], "is one of the inputs"),
         (["RUN", "CLIP", "--device", "warp"], "--device warp cannot be used"),
@@ -294,7 +313,8 @@ def test_ctrl_c_keeps_what_was_done(untrained_run: Path, clip: Path, tmp_path: P
     assert "Traceback" not in told
     lines = parsed(out.read_text())
     assert 2 <= len(lines) < 200
-    assert len(shown.splitlines()) == len(lines)
+    # A heading for each recording, and its entry below.
+    assert len([line for line in shown.splitlines() if not line.startswith(" ")]) == len(lines)
 
 
 @pytest.mark.slow

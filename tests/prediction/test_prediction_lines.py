@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, POLARITY_NAMES
-from subtext.prediction.lines import error_line, prediction_line, readable, sort_value, to_json
+from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, POLARITY_NAMES, IncongruenceRule
+from subtext.prediction.lines import error_line, failure, flat, prediction_line, readable, sort_value, to_json
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def test_without_words_it_abstains_on_both_labels_and_keeps_polarities() -> None
     assert got["incongruent"] is None
     assert got["type"] is None
     assert set(got["polarity"]) == {"visual", "prosody"}
-    assert readable(got).endswith("abstains: no words: no transcript")
-    assert "face positive 0.70" in readable(got)
+    assert readable(got, 200).endswith("abstains: no words: no transcript")
+    assert "face positive 0.70" in readable(got, 200)
 
 
 def test_without_a_face_only_words_and_voice_are_compared() -> None:
@@ -87,7 +87,7 @@ def test_without_a_face_only_words_and_voice_are_compared() -> None:
     assert got["prob_incongruent"] is None
     assert got["abstentions"] == {"incongruent": ["no face: no face found"]}
     assert got["vocal_incongruent"] is False
-    assert "no face: no face found" in readable(got)
+    assert "no face: no face found" in readable(got, 200)
 
 
 @pytest.mark.parametrize(("probability", "answer"), [(0.95, True), (0.05, False), (0.7, None), (0.4, None)])
@@ -121,15 +121,67 @@ def test_nothing_that_json_lacks_is_written() -> None:
         to_json({"a": float("nan")})
 
 
-def test_readable_lines_stay_on_one_line_and_tell_the_time() -> None:
-    text = readable(line())
-    assert text.startswith("a.mp4#1 1:02.50-1:04.00: words-face incongruent (p 0.80), words-voice congruent (p 0.30)")
-    assert "masking 0.50" in text
-    assert "\n" not in text
-    assert readable(error_line("a", "a\n\x1b[2J\udce9.mp4", "x")) == r"a\n\x1b[2J\udce9.mp4: not done: x"
-    failed = error_line("a.mp4", "a.mp4#2", "it broke", start=3600.0)
-    assert readable(failed) == "a.mp4#2 1:00:00.00-end: not done: it broke"
+def test_a_readable_entry_tells_place_time_and_answer_and_no_more_than_its_width() -> None:
+    text = readable(line(speaker="Anna"))
+    assert text.startswith("#1 1:02.50-1:04.00 Anna: words-face incongruent (p 0.80), masking")
+    assert "words-voice congruent (p 0.30)" in " ".join(text.split())
+    assert "n/a" not in text
+    assert max(len(one) for one in text.splitlines()) <= 80
+    assert readable(error_line("a", "a\n\x1b[2J\udce9.mp4", "x")) == r"\n\x1b[2J\udce9.mp4: not done: x"
+    failed = error_line("a.mp4", "a.mp4#2", "it broke", start=3600.0, speaker="Anna")
+    assert readable(failed) == "#2 1:00:00.00-end Anna: not done: it broke"
+    assert failure(failed) == "a.mp4#2 1:00:00.00-end: not done: it broke"
     assert json.loads(to_json(failed))["error"] == "it broke"
+    assert failure(error_line("a.mp4", "a.mp4", "a.mp4: cut off")) == "a.mp4: not done: cut off"
+
+
+def test_the_type_is_the_most_probable_one_that_fits_the_answer() -> None:
+    assert line()["incongruence_type"] == "masking"
+    likely = {"prob_type_congruent": 0.6, "prob_type_masking": 0.3}
+    assert line(**likely)["incongruence_type"] == "masking"
+    assert line(**likely, prob_incongruent=0.2)["incongruence_type"] == "congruent"
+    warm = {"prob_type_unvoiced_warmth": 0.9}
+    assert line(**warm)["incongruence_type"] == "masking"
+    assert line(**warm, prob_incongruent=0.2)["incongruence_type"] == "congruent"
+    assert line(levels={"incongruent": 0.9})["incongruence_type"] is None
+    assert line(missing={"visual": "no face found"})["incongruence_type"] is None
+    assert line(prob_type_leakage=float("nan"))["type"] is None
+    counted = prediction_line(
+        row(**warm),
+        input_="a.mp4",
+        labels=["incongruent"],
+        missing={},
+        thresholds={},
+        levels={},
+        provenance={},
+        warnings=[],
+        rule=IncongruenceRule(count_unvoiced_warmth=True),
+    )
+    assert counted["incongruence_type"] == "unvoiced_warmth"
+
+
+def test_polarities_that_make_another_answer_are_named() -> None:
+    positive = line()  # words, face and voice
+    assert positive["rule"] == {"incongruent": "congruent", "vocal_incongruent": "congruent"}
+    assert positive["agrees"] == {"incongruent": False, "vocal_incongruent": True}
+    assert "(but the polarities of words and face make it congruent)" in " ".join(readable(positive).split())
+    negative = {f"prob_verbal_polarity_{name}": p for name, p in zip(POLARITY_NAMES, (0.7, 0.2, 0.1), strict=True)}
+    agreed = line(**negative)
+    assert agreed["rule"]["incongruent"] == "masking"
+    assert agreed["agrees"] == {"incongruent": True, "vocal_incongruent": False}
+    other = line(**negative, prob_type_leakage=0.9)
+    assert (other["incongruence_type"], other["agrees"]["incongruent"]) == ("leakage", False)
+    assert line(missing={"text": "none"})["rule"] == {"incongruent": None, "vocal_incongruent": None}
+
+
+def test_a_row_of_a_table_holds_the_same() -> None:
+    got = flat(line(missing={"visual": "no face found"}))
+    assert got["polarity.text.label"] == "positive"
+    assert got["abstentions.incongruent"] == "no face: no face found"
+    assert got["missing.visual"] == "no face found"
+    assert not any(isinstance(value, (dict, list)) for value in got.values())
+    assert "type" not in got
+    assert flat(line())["type.masking"] == 0.5
 
 
 def test_names_that_are_no_unicode_become_escapes() -> None:
@@ -157,7 +209,7 @@ def test_sorting_puts_the_most_probable_first_and_failures_last() -> None:
 )
 def test_times_before_the_beginning_have_one_sign(start: float, end: float, shown: str) -> None:
     said = readable(error_line("a.mp4", "a.mp4#1", "it starts too early", start=start, end=end))
-    assert said == f"a.mp4#1 {shown}: not done: it starts too early"
+    assert said == f"#1 {shown}: not done: it starts too early"
 
 
 def test_what_is_heard_beside_words_has_a_field() -> None:

@@ -70,7 +70,7 @@ def test_reading_says_what_the_intervals_allow_and_no_more(tmp_path: Path) -> No
     (above,) = [line for line in said if "lies above 0.5" in line]
     assert "words + face" in above
     assert "majority" not in above
-    (unproven,) = [line for line in said if "not shown to be better" in line]
+    (unproven,) = [line for line in said if "no difference shown" in line]
     assert "words + face" in unproven
     assert "face alone" not in unproven
     assert any("model of shuffled pairs is one draw" in line for line in said)
@@ -101,7 +101,7 @@ def test_what_is_missing_is_on_the_page(tmp_path: Path) -> None:
 def test_what_the_labels_are_stands_at_the_top(metrics: dict, tmp_path: Path) -> None:
     page = write_page(tmp_path / "r.md", metrics | {"labels": "sarcasm, a proxy"}, title="x")
     text = page.read_text()
-    assert text.index("What the labels of this corpus are: sarcasm, a proxy.") < text.index("## Reading")
+    assert text.index("What the labels of this corpus are: sarcasm, a proxy.") < text.index("## What the figures say")
 
 
 def test_a_page_of_folds_tells_each_fold_s_figures_and_what_pooling_does(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_counts_of_clusters_stand_beside_the_intervals(metrics: dict) -> None:
     shown = " ".join(printed(metrics, 120).split())
     assert clusters_text(metrics) in shown
     assert "actor (5 clusters)" in shown
-    assert "fewer than 20 clusters" in shown
+    assert "† fewer than 20 clusters of a unit: the interval is rough." in shown
 
 
 def test_notes_are_printed_as_they_are(metrics: dict) -> None:
@@ -56,8 +56,10 @@ def test_a_run_without_controls_or_heads_still_prints() -> None:
         [c for c in predictions if not c.startswith(("prob_inc", "prob_vocal_inc", "prob_type", "logit"))]
     ]
     shown = printed(evaluate(stage, groups=("speaker",), n_bootstrap=10), 80)
-    assert "polarity" in shown
-    assert "n/a" in shown
+    assert "polarity of the face" in shown
+    # A question that the model does not answer has no row.
+    assert "n/a" not in shown
+    assert "AUROC" not in shown
 
 
 @pytest.mark.parametrize(

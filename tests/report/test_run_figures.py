@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from builders.prediction_tables import run_tables
 from subtext.evaluation.evaluate import evaluate
 from subtext.report import figures
 from subtext.report.figures import confusion, curves, forest, reliability, run_figures, training_curves
+from subtext.report.terminal import interval_text
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,13 @@ def test_every_axis_says_what_it_shows(tables, drawn: list[Figure], tmp_path: Pa
 
 
 def test_curves_show_the_fused_model_and_the_single_modalities(tables, drawn: list[Figure]) -> None:
-    curves(*tables, "incongruent", Path("roc.png"))
+    metrics = evaluate(*tables, ("speaker",), n_bootstrap=10)
+    curves(*tables, "incongruent", Path("roc.png"), metrics)
     left, right = drawn[0].axes
     names = [text.get_text() for text in left.get_legend().get_texts()]
-    assert [name.split(" (")[0] for name in names] == [
+    area = metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]
+    assert names[0] == f"fused {interval_text(area, digits=2)}"
+    assert [re.sub(r" [0-9.]+ \[.*", "", name) for name in names] == [
         "fused",
         "face alone",
         "words alone",
@@ -124,13 +129,13 @@ def test_training_curves_join_rows_that_each_hold_some_figures(drawn: list[Figur
     lines = {line.get_label(): list(line.get_ydata()) for line in left.lines}
     assert lines["train/loss"] == [1.0, 0.5]
     assert lines["val/loss"] == [1.1, 0.9]
-    assert [line.get_label() for line in right.lines] == ["incongruent auroc", "epoch kept"]
+    assert [line.get_label() for line in right.lines] == ["AUROC, incongruent", "epoch kept"]
 
 
 def test_what_cannot_be_drawn_is_left_out(tables, drawn: list[Figure]) -> None:
     predictions, controls = tables
     one_class = predictions.assign(incongruent=True)
-    assert curves(one_class, controls, "incongruent", Path("x.png")) is None
+    assert curves(one_class, controls, "incongruent", Path("x.png"), {}) is None
     assert reliability(predictions.head(0), "incongruent", Path("x.png")) is None
     assert confusion({"empty": {"classes": ["a"], "confusion": [[0]]}}, Path("x.png")) is None
     assert training_curves(pd.DataFrame({"epoch": [0], "lr": [0.1]}), Path("x.png")) is None

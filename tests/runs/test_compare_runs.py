@@ -107,7 +107,7 @@ def test_tables_of_other_clips_or_of_another_training_are_refused(tmp_path: Path
     fewer = TrainedRun(own.label, 0, own.predictions.iloc[1:], None, own.folder)
     with pytest.raises(RunError, match="other clips"):
         robustness_of([System("one", (fewer,))], [], ["incongruent"])
-    told = ["missing and noisy streams: no run has been through subtext-robustness"]
+    told = ["missing and degraded streams: subtext-robustness was run on none of these runs"]
     assert robustness_of([System("one", (run(tmp_path / "bare", 0, None),))], [], ["incongruent"]) == ({}, told)
 
 

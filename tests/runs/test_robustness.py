@@ -241,7 +241,7 @@ def test_runs_that_cannot_be_tried(run: RunFolder, place: Path, tmp_path: Path) 
     run.write_json("model.json", described)
     with pytest.raises(RunError, match="made with another model; add --overwrite"):
         measure_robustness(run.path, ["drop:text"])
-    with pytest.raises(RunError, match=r"answers otherwise than predictions.parquet says"):
+    with pytest.raises(RunError, match=r"gives other answers than predictions.parquet says"):
         measure_robustness(run.path, ["drop:text"], overwrite=True)
     with pytest.raises(ConfigError, match="there is no condition 'typo'"):
         measure_robustness(run.path, ["typo"], overwrite=True)

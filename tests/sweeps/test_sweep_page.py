@@ -37,7 +37,7 @@ def test_page_counts_each_point_once_and_names_the_best(tmp_path: Path) -> None:
         assert f"| {row} |" in page
     assert "1 point that the sampler drew again" in page
     assert "1 trial whose process ended" in page
-    assert "Trial 2: selection (validation) 0.800." in page
+    assert "Trial 2: score (validation) 0.800." in page
     assert "subtext-train fusion=crossmodal encoder.dim=" in page
     assert "validation split" in page
 
@@ -82,7 +82,7 @@ def test_several_objectives_get_the_table_of_their_front(tmp_path: Path) -> None
     assert "| 0 | late | 0.800 | 9,000,000 |" in front
     assert "| 1 | late | 0.700 | 5,000,000 |" in front
     assert "| 2 |" not in front
-    assert "Trial 0: selection (validation) 0.800, FLOPs a clip 9,000,000." in page
+    assert "Trial 0: score (validation) 0.800, FLOPs a clip 9,000,000." in page
 
 
 def test_of_equal_first_objectives_the_best_is_the_one_on_the_front(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_an_empty_or_failed_sweep_says_what_is_missing(objectives: dict[str, str
     page = (tmp_path / "sweep.md").read_text()
     assert "Missing: no trial was begun." in page
     assert "Missing: no trial completed." in page
-    assert "Missing: history; it takes a trial that completed." in page
-    assert ("Missing: pareto" in page) == (objectives is not None)
+    assert "No figure of history: it takes a trial that completed." in page
+    assert ("No figure of pareto" in page) == (objectives is not None)
     assert list(pd.read_csv(tmp_path / "trials.csv")) == ["number", "counted", "state"]
     study.add_trial(trial("late", state=TrialState.FAIL, reason="no memory"))
     report_sweep(tmp_path, study)

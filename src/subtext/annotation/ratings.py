@@ -20,6 +20,7 @@ import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
 from subtext.core.headers import did_you_mean, meant, misspelt
+from subtext.core.natural_order import natural
 from subtext.errors import AnnotationError
 from subtext.manifest.read import read_numbered_table
 from subtext.sessions.transcripts import each_seconds
@@ -186,6 +187,7 @@ def rating_matrix(table: pd.DataFrame, label: Label) -> tuple[npt.NDArray[np.flo
     numbers = own["value"].map(places if label.scale in ("nominal", "binary") else label.number)
     keyed = own.assign(session=own["session"].fillna(""), turn=own["turn"].fillna(""), number=numbers)
     wide = keyed.pivot(index=["session", "turn"], columns="rater", values="number").sort_index()
+    wide = wide[sorted(wide.columns, key=natural)]
     units = wide.index.to_frame(index=False).astype(object)
     return wide.to_numpy(dtype=np.float64), units.where(units != "", None), [str(rater) for rater in wide.columns]
 
@@ -199,7 +201,7 @@ def coverage(table: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
     """
     keys = table.assign(session=table["session"].fillna(""), turn=table["turn"].fillna(""))
     rows = []
-    for rater, own in keys.groupby("rater", sort=True):
+    for rater, own in sorted(keys.groupby("rater"), key=lambda part: natural(part[0])):
         mine = keys[keys["session"].isin(own["session"].unique())]
         for label in codebook.labels.values():
             answered = mine[(mine["label"] == label.name) & mine["value"].notna()]

@@ -75,8 +75,8 @@ def unit_overlap(
                     "overlap",
                     column,
                     alarm,
-                    f"{row['units']} {_plural(column, row['units'])} stand on several sides of '{division.column}': "
-                    f"{row['rows']} of {row['judged']} judged rows ({row['share']:.1%}) have one that is trained on",
+                    f"{row['units']} {_plural(column, row['units'])} shared across splits ('{division.column}'): "
+                    f"{row['rows']} of {row['judged']} judged rows ({row['share']:.1%}) have one seen in training",
                     f"divide by {column} (subtext-data split), or report the result as one for known "
                     f"{_plural(column, 2)} only, beside its lookup"
                     if alarm

@@ -25,6 +25,7 @@ from subtext.behaviour.turns import (
     talk_share,
 )
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
+from subtext.core.natural_order import natural
 from subtext.errors import ManifestError, MediaError, unforeseen_as
 from subtext.manifest import Manifest
 from subtext.manifest.checks import row_number
@@ -122,7 +123,7 @@ def measure_session(
     out["backchannel"] = is_backchannel if together else pd.Series(pd.NA, index=out.index, dtype="boolean")
     _measure_voices(out, turns, timed, voices or {})
     _measure_turn_faces(out, turns, faces or {}, settings.facing)
-    people = sorted(turns["person"].dropna().unique())
+    people = sorted(turns["person"].dropna().unique(), key=natural)
     session = dict.fromkeys(names("session"), float("nan"))
     if len(timed):
         session["duration"] = float(timed["end"].max() - timed["start"].min())
@@ -383,7 +384,7 @@ def _read_faces(
     """The faces of the session's recordings, by file and person."""
     faces = {}
     for file, own in rows.groupby("video", sort=False):
-        people = sorted(own[by].dropna().unique())
+        people = sorted(own[by].dropna().unique(), key=natural)
         path, place = manifest.path(str(file)), _place(manifest, own, "video")
         seats = sides or _seats(own, by, manifest)
         if seats is None and len(people) != 1:

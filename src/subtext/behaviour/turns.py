@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from subtext.core.natural_order import natural
 from subtext.sessions.session import union
 
 BACKCHANNEL_WORDS: Final = (
@@ -91,7 +92,7 @@ def speaking_time(turns: pd.DataFrame) -> pd.Series:
     return pd.Series(
         {
             person: float(np.diff(merged(_spans(own)), axis=1).sum())
-            for person, own in timed.groupby("person", sort=True)
+            for person, own in sorted(timed.groupby("person"), key=lambda part: natural(part[0]))
         },
         dtype="float64",
     )

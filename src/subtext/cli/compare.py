@@ -36,7 +36,7 @@ def _compare(options: argparse.Namespace) -> None:
     )
     print_comparison(found, Console())
     # Plain print, because a console would fold a long path.
-    print(f"Written: {options.out / PAGE}, {options.out / COMPARISON}, tables (*.csv) and figures beside them")
+    print(f"Written to {options.out}: {PAGE}, {COMPARISON}, tables (*.csv), figures")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         "correction, controls, calibration, types, speakers, robustness and cost. Runs that differ in their seed only "
         "form one system, which is named by what sets it apart from the others, such as fusion=late.",
         epilog="Runs may be folders that subtext-train wrote, folders that hold such runs as seed-*, and sweep "
-        "folders, whose refitted winner is taken. Curves of missing and noisy streams are there where "
-        "subtext-robustness was run on the runs before.",
+        "folders, whose refitted winner is taken. Curves of missing and degraded streams are included "
+        "where subtext-robustness was run on the runs before.",
     )
     parser.add_argument("runs", metavar="[NAME=]RUN", nargs="+", help="run folder, with a name for its system if given")
     parser.add_argument(
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="NAME",
-        help="hold the others against this system (default: the posterior strategy if it is there, else the first)",
+        help="compare the others with this system (default: the posterior strategy if it is there, else the first)",
     )
     parser.add_argument(
         "--alpha", type=_probability, default=0.05, help="family-wise error of the tests (default 0.05)"

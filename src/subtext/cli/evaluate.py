@@ -27,7 +27,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     (print_pooled if "seeds" in found else print_results)(found, Console(markup=False))
     folder = options.runs[0] if options.out is None else options.out
     # Plain print, because a console would fold a long path.
-    print(f"Written: {folder / 'metrics.json'}, {folder / 'report.md'}")
+    print(f"Written to {folder}: metrics.json, report.md")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -100,6 +100,7 @@ def run(
     config_name: str = CONFIG_NAME,
     has_run_folder: bool = True,
     run_folder: str | None = None,
+    callbacks: Mapping[str, str] | None = None,
 ) -> NoReturn:
     """Compose the configuration from the command line, check it, do the task, exit.
 
@@ -110,6 +111,7 @@ def run(
         config_name: the file that the configuration begins with.
         has_run_folder: whether there is a folder of this run for Hydra to make and to keep the log in.
         run_folder: where that folder is; None leaves it to the configuration.
+        callbacks: further callbacks of Hydra, by a name of theirs: dotted names of classes.
     """
     ready_hydra()
     # What goes wrong in composing comes to us as it is, and ends in one line.
@@ -135,6 +137,7 @@ def run(
     ]
     if not has_run_folder:
         own += ["hydra.run.dir=.", "hydra/job_logging=console"]
+    own += [f"++hydra.callbacks.{key}._target_={target}" for key, target in (callbacks or {}).items()]
     if run_folder is not None:
         own.append(f"hydra.run.dir={run_folder}")
     given = [argument for argument in sys.argv[1:] if _is_override(argument)]

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,11 +31,12 @@ option. Subtext does not transcribe; without words it abstains and still tells
 the polarity of face and voice."""
 
 EPILOG: Final = """\
-On a terminal you see one readable line a turn; a pipe gets one JSON object a
-line, and so does --out. Any text and file name is taken as it is; only one that
-begins with '-' needs --transcript=-TEXT, or -- before file names. The lines
-repeat words and speakers, as was asked for; messages on the error stream never
-do: there a manifest's row is a number.
+On a terminal you see an entry a turn, below the name of its input; a pipe gets
+one JSON object a line, and so does --out. With --out NAME.csv there is a table
+instead, written when all is done. Any text and file name is taken as it is;
+only one that begins with '-' needs --transcript=-TEXT, or -- before file names.
+The lines repeat words and speakers, as was asked for; messages on the error
+stream never do: there a manifest's row is a number.
 Exit code: 0 done, 1 some turns or inputs could not be done (their lines say
 why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
@@ -82,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="of text files, such as latin-1 (default utf-8)"
     )
-    parser.add_argument("--out", metavar="FILE.jsonl", help="write the JSON lines here")
+    parser.add_argument("--out", metavar="FILE", help="write the lines here: .jsonl, or .csv for a table")
     parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal too")
     parser.add_argument(
         "--sort",
@@ -156,11 +158,12 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 class _Output:
-    """Where lines go: JSON to a file or a pipe, readable lines to a terminal; failures to stderr as well.
+    """Where lines go: JSON to a file or a pipe, readable entries to a terminal; failures to stderr as well.
 
     The file is left as it was until there is a first line to write. Sorted lines are shown at the end, and an
     interruption is an end; the file has them as they come, so that a process that is killed loses none, and in their
-    order at the end. Standard error, which ends in logs, has a manifest's rows by their numbers: ids may be names.
+    order at the end. A table (.csv) has the columns of all lines, and so is written at the end. Standard error, which
+    ends in logs, has a manifest's rows by their numbers: ids may be names.
     """
 
     def __init__(
@@ -169,13 +172,15 @@ class _Output:
         self._path = out
         self._rows = rows
         self._json = json or (out is None and not sys.stdout.isatty())
+        self._shown: str | None = None  # the input that the heading above names
+        self._table: list[dict[str, Any]] | None = [] if _is_table(out) else None
         self._file: TextIO | None = None
         self._kept: list[dict[str, Any]] | None = [] if by_probability else None
         self._again = False  # whether what is in the file can be written over
         self._began = False
 
     def __enter__(self) -> "_Output":
-        if self._path is not None:
+        if self._path is not None and self._table is None:
             with _told(self._path):
                 self._file = open(self._path, "w", encoding="utf-8", opener=_open_untouched)
                 self._again = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
@@ -197,6 +202,8 @@ class _Output:
     def _write_file(self, lines: Sequence[dict[str, Any]]) -> None:
         from subtext.prediction.lines import to_json
 
+        if self._table is not None:
+            self._table += lines
         if self._file is None:
             return
         with _told(self._path):
@@ -207,14 +214,31 @@ class _Output:
             self._file.flush()
 
     def _show(self, line: dict[str, Any]) -> None:
-        from subtext.prediction.lines import readable, to_json
+        from subtext.prediction.lines import failure, readable, to_json
+        from subtext.sessions.transcripts import printable
 
         if "error" in line and (self._json or not sys.stdout.isatty()):
             row = self._rows.get(line["input"], {}).get(line["id"])
             place = line["id"] if row is None else f"{line['input']}: row {row}"
-            print(readable(line | {"speaker": None, "id": place}), file=sys.stderr)
+            print(failure(line | {"id": place}), file=sys.stderr)
         with _told(None):
-            print(to_json(line) if self._json else readable(line), flush=True)
+            if self._json:
+                print(to_json(line), flush=True)
+                return
+            if line["input"] != self._shown:
+                self._shown = line["input"]
+                print(printable(str(self._shown)))
+            print(f"  {readable(line, shutil.get_terminal_size().columns - 2)}".replace("\n", "\n  "), flush=True)
+
+    def _write_table(self) -> None:
+        import pandas as pd
+
+        from subtext.core.tables import write_csv
+        from subtext.prediction.lines import flat
+
+        if self._path is not None and self._table:
+            with _told(self._path):
+                write_csv(pd.DataFrame([flat(line) for line in self._table]), Path(self._path))
 
     def _end(self) -> None:
         from subtext.prediction.lines import sort_value
@@ -230,10 +254,15 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         try:
             self._end()
+            self._write_table()
         finally:
             if self._file is not None:
                 with contextlib.suppress(OSError):  # a full disk was reported when the line was written
                     self._file.close()
+
+
+def _is_table(out: str | None) -> bool:
+    return out is not None and Path(out).suffix.lower() == ".csv"
 
 
 def _open_untouched(path: str, flags: int) -> int:
@@ -266,6 +295,9 @@ def _check_out(out: Path, read: Iterable[Path], run: "RunFolder") -> None:
             raise ConfigError(f"--out {out} is a file of the run and would be overwritten; choose another name")
         if out.exists() and any(path.exists() and os.path.samefile(out, path) for path in read):
             raise ConfigError(f"--out {out} is one of the inputs and would be overwritten; choose another name")
+        # A device or a pipe has no ending.
+        if out.suffix.lower() not in ("", ".jsonl", ".ndjson", ".json", ".csv"):
+            raise ConfigError(f"--out {out}: lines are written as JSON or CSV; end its name in .jsonl or .csv")
     except OSError as error:
         raise ConfigError(f"cannot write {out} ({error.strerror}); write to another place") from error
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = """\
 Try a run's model on its test clips with every set of streams missing, and with
-streams spoiled before anything is extracted from them: faces out of focus or
-covered, noise in the sound, words gone wrong. Writes robustness.parquet into
-the run's folder (a row a clip, condition and strength), and from it
+streams degraded before anything is extracted from them: faces blurred or
+occluded, noise in the sound, word errors. Writes robustness.parquet into the
+run's folder (a row a clip, condition and strength), and from it
 robustness.csv, robustness_areas.csv and figures/robustness_*.png. The run's own
 predictions are left as they are. What is there already is not done again."""
 
@@ -27,11 +27,11 @@ EPILOG: Final = """\
 Conditions and their strengths by default:
   drop              every set of streams that leaves one; drop:visual,
                     drop:visual+text ... for single ones
-  visual:blur       sd of a Gaussian blur by the height of the face:
+  visual:blur       sd of a Gaussian blur / height of the face:
                     0.01, 0.02, 0.04, 0.08
   visual:occlusion  share of the face's box under a grey rectangle:
                     0.1, 0.2, 0.3, 0.5
-  prosody:noise     white noise, dB that the speech is louder: 20, 10, 5, 0
+  prosody:noise     white noise, signal-to-noise ratio in dB: 20, 10, 5, 0
   prosody:pink      pink noise, likewise
   text:word_error   word error rate: 0.1, 0.25, 0.5, 0.75
   visual:feature_noise, text:feature_noise, prosody:feature_noise
@@ -75,7 +75,7 @@ def _measure(options: argparse.Namespace) -> None:
     for question, found in curves.items():
         _print(found, question, Console(markup=False))
     # Plain print, because a console would fold a long path.
-    print(f"Written: {', '.join(map(str, written))}")
+    print("Written:", *written, sep="\n  ")
 
 
 def _print(curves: "RobustnessCurves", question: str, console: "Console") -> None:
@@ -83,7 +83,7 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
 
     from subtext.evaluation.conditions import CLEAN, CONDITIONS
     from subtext.evaluation.robustness import records
-    from subtext.report.terminal import FEW_MARK, interval_text
+    from subtext.report.terminal import FEW_LEGEND, interval_text
 
     shown = Table(title=f"AUROC, {question}, {len(curves.clips)} test clips", title_justify="left")
     for column in ("condition", "strength", "AUROC", "judged", "found"):
@@ -96,12 +96,12 @@ def _print(curves: "RobustnessCurves", question: str, console: "Console") -> Non
         shown.add_row(str(row["condition"]), strength, value, *shares, end_section=row["condition"] == CLEAN)
     console.print(shown)
     console.print(
-        "judged: clips of which anything is left to judge by, the others share one probability. found: clips in which "
-        "the spoiled stream is still found.",
+        "judged: clips of which anything is left to judge by; the others share one probability. found: clips in which "
+        "the degraded stream is still found.",
         style="dim",
     )
     if any(row["few"] for row in points):
-        console.print(f"{FEW_MARK} rests on a unit with few clusters; it is less certain than it looks.", style="dim")
+        console.print(FEW_LEGEND, style="dim")
     areas = curves.area_table()
     if len(areas):
         shown = Table(title=f"Area under the curve, {question}", title_justify="left")

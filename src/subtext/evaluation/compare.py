@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.natural_order import natural
 from subtext.errors import ConfigError
 from subtext.evaluation.decisions import has_folds, temperature
 from subtext.evaluation.evaluate import describe_groups, subsets_of
-from subtext.evaluation.intervals import Interval, Units
+from subtext.evaluation.intervals import FEWEST_CLUSTERS, Interval, Units
 from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
     ECE_BINS,
@@ -49,7 +50,7 @@ POSTERIOR: Final = "posterior"
 """The strategy that learns nothing in the fusion: the reference for all."""
 LEAST_CLIPS: Final = 10
 """Clips that a speaker must have to be named as the worst."""
-LEAST_OF_A_LABEL: Final = 5
+LEAST_OF_A_LABEL: Final = FEWEST_CLUSTERS
 """Clips of each label that a speaker must have to be named as the worst by AUROC, which one clip would decide else."""
 
 
@@ -211,7 +212,7 @@ class _Question(Question):
         values = self.clips[unit]
         own = {
             str(speaker): (values == speaker).fillna(False).to_numpy(dtype=bool)
-            for speaker in sorted(values.dropna().unique(), key=str)
+            for speaker in sorted(values.dropna().unique(), key=natural)
         }
         rows = {
             name: [self._speaker(answers, mask, speaker) for speaker, mask in own.items()]
@@ -240,7 +241,7 @@ class _Question(Question):
         candidates = ranked or enough
         if not candidates:
             return {"reason": f"no {unit} has {LEAST_CLIPS} judged clips"}
-        row = min(candidates, key=lambda row: (row[name], row["speaker"]))
+        row = min(candidates, key=lambda row: (row[name], natural(row["speaker"])))
         found = {**row, "figure": name, "value": row[name], "low": None, "high": None, "of": len(candidates)}
         if row["clips"] < FEW_CLIPS:
             return found | {"reason": f"{row['clips']} clips: too few for an interval"}
@@ -480,4 +481,4 @@ def _folds_differ(systems: Sequence[System]) -> list[str]:
 
 
 def _plain(series: pd.Series) -> dict[str, float | None]:
-    return {str(key): None if pd.isna(value) else float(value) for key, value in series.items()}
+    return {str(key): None if pd.isna(series[key]) else float(series[key]) for key in sorted(series.index, key=natural)}

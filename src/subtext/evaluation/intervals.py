@@ -22,7 +22,7 @@ A clip whose unit is unknown counts as a cluster of its own.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,7 +36,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEW_CLUSTERS: Final = 20
+FEWEST_CLUSTERS: Final = 6
+"""Clusters, and clips of each label, below which nothing is concluded: five differences have one and the same sign by
+chance once in sixteen times, whatever the figures."""
 LEVEL: Final = 0.95
+
+
+def enough(clips: int, positive: int, clusters: Iterable[int] = ()) -> bool:
+    """Whether there is enough to conclude anything from figures on some clips; see `FEWEST_CLUSTERS`.
+
+    Args:
+        clips: all of them.
+        positive: those with the label.
+        clusters: how many each unit has.
+    """
+    return min(positive, clips - positive, *clusters) >= FEWEST_CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -314,11 +328,13 @@ def _symmetric(
     value: float, variance: float, clusters: Mapping[str, int], method: str, low: float, high: float
 ) -> Interval:
     if variance == 0 and value in (low, high):
-        reason = "no clip is misranked, so nothing tells how the figure would vary"
-        return Interval(value, units=tuple(clusters), clusters=clusters, reason=reason)
+        return Interval(value, units=tuple(clusters), clusters=clusters, reason=_AT_ITS_END)
     half = _t(min(clusters.values()) - 1) * np.sqrt(variance)
     ends = max(low, float(value - half)), min(high, float(value + half))
     return Interval(value, *ends, method, tuple(clusters), clusters)
+
+
+_AT_ITS_END: Final = "as good or as bad as can be on every clip, so nothing tells how the figure would vary"
 
 
 def _correction(clusters: int) -> float:
@@ -342,6 +358,8 @@ def _percentile(
             reason=f"undefined in {1 - len(defined) / len(draws):.0%} of the resamples",
         )
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if low == high and statistic.value in (statistic.low, statistic.high):
+        return Interval(statistic.value, units=units, clusters=clusters, reason=_AT_ITS_END)
     method = "cluster bootstrap, percentile"
     if statistic.nonnegative_bias:
         # Resampling adds the same upward bias once more: reflecting the draws takes it off again. The value itself,
@@ -370,6 +388,8 @@ def _few(value: float, figures: Sequence[float], unit: str, clusters: int, low: 
             reason=f"{len(figures)} of {clusters} clusters of '{unit}' have a figure of their own; 2 are needed",
         )
     half = float(_t(len(figures) - 1) * np.std(figures, ddof=1) / np.sqrt(len(figures)))
+    if half == 0 and value in (low, high):
+        return Interval(value, units=(unit,), clusters={unit: clusters}, reason=_AT_ITS_END)
     return Interval(
         value,
         max(low, value - half),

@@ -12,8 +12,17 @@ VERDICTS: Final[Mapping[Verdict, str]] = {
     "worse": "significantly worse",
     "tie": "no significant difference, and smaller than this comparison would reliably find",
     "undecided": "significant by itself, but no longer after the correction for several tests",
-    "untested": "no test",
+    "untested": "no test: too few clips or clusters, or nothing to compare",
 }
+"""Verdict, as JSON and CSV hold it -> what it means."""
+VERDICT_WORDS: Final[Mapping[Verdict, str]] = {
+    "better": "better",
+    "worse": "worse",
+    "tie": "no difference shown",
+    "undecided": "undecided",
+    "untested": "too few to tell",
+}
+"""The same as pages, figures and terminals say it."""
 
 
 def holm(p: Mapping[str, float | None], alpha: float = ALPHA) -> dict[str, float | None]:

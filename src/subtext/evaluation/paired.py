@@ -38,7 +38,8 @@ sign-flip test, which needs no normality.
 for both systems.
 
 No p is given where it could not fall below alpha whatever the data: flipping the signs of k clusters gives none below
-2 / 2^k, so 5 clusters or fewer have no test at 5 %.
+2 / 2^k, so 5 clusters or fewer have no test at 5 %. Nor is there one at any alpha with fewer than `FEWEST_CLUSTERS`
+clusters, or clips of either label: six clips tell nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.evaluation.intervals import LEVEL, Units, clustered_variance, count_interval, mean_of, mean_of_counts
+from subtext.evaluation.intervals import (
+    FEWEST_CLUSTERS,
+    LEVEL,
+    Units,
+    clustered_variance,
+    count_interval,
+    mean_of,
+    mean_of_counts,
+)
 from subtext.evaluation.metrics import Bools, CountStatistic, Floats, Linearised, UndefinedMetricError, auroc
 
 ALPHA: Final = 0.05
@@ -169,7 +178,8 @@ def paired_auroc(
     for system in [[x - y for x, y in zip(a, b, strict=True)]] if together else [a, b]:
         deviations = [estimate - mean_of(system) for estimate in system]
         seeds.append(([e.value for e in system], [_between_clips(d, units).variance for d in deviations]))
-    return _conclude(found, _between_clips(difference, units), seeds, alpha)
+    of_each = {"clips with the label": int(labels.sum()), "clips without it": int((~labels).sum())}
+    return _conclude(found, _between_clips(difference, units), seeds, alpha, of_each)
 
 
 def paired_within(
@@ -381,8 +391,17 @@ def _conclude(
     sampling: _Error,
     trainings: Sequence[tuple[Sequence[float], Sequence[float]]],
     alpha: float,
+    counts: Mapping[str, int] | None = None,
 ) -> PairedDifference:
-    """Fill in interval, test and minimal detectable difference."""
+    """Fill in interval, test and minimal detectable difference.
+
+    Args:
+        found: so far.
+        sampling: error from the choice of clips and units.
+        trainings: see `_between_seeds`.
+        alpha: level of the test.
+        counts: what else there must be enough of for a test, besides clusters.
+    """
     from scipy.stats import t
 
     reasons = [found.reason] if found.reason else []
@@ -409,9 +428,14 @@ def _conclude(
     half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error
     found = replace(found, low=max(-1.0, value - half), high=min(1.0, value + half), degrees=degrees)
     smallest = found.smallest_p or 0.0
+    size = min(clusters.values(), default=FEWEST_CLUSTERS)
+    few = [f"{count} {what}" for what, count in (counts or {}).items() if count < FEWEST_CLUSTERS]
     if smallest > alpha:
-        size = min(clusters.values())
         reasons.append(f"no test: {size} clusters give no p below {smallest:.3g}, and alpha is {alpha:g}")
+        return replace(found, reason="; ".join(reasons))
+    if few or size < FEWEST_CLUSTERS:
+        what = few[0] if few else f"{size} clusters"
+        reasons.append(f"no test: {what}, and {FEWEST_CLUSTERS} are needed")
         return replace(found, reason="; ".join(reasons))
     return replace(
         found,

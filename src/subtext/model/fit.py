@@ -31,7 +31,7 @@ from subtext.model.heads import HeadName
 from subtext.model.losses import visible_targets
 from subtext.model.predict import raw_answers
 from subtext.model.synced import SyncedBatchNorm
-from subtext.model.task import IncongruenceTask
+from subtext.model.task import IncongruenceTask, selection_name
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,10 @@ class Fitter:
         if folder is not None:
             epochs = len(checkpoints.history)
             log.info(
-                "best of %d epochs: %d, with %.3f on the validation split (%.0f s, %.0f clips/s)",
-                epochs,
+                "epoch %d of %d kept: validation %s %.3f (%.0f s, %.0f clips/s)",
                 checkpoints.best_epoch + 1,
+                epochs,
+                selection_name(classifier.heads.specs),
                 checkpoints.best_score,
                 took,
                 epochs * len(training) / took if checkpoint is None else float("nan"),

@@ -242,6 +242,14 @@ def selection(specs: Iterable[HeadSpec], figures: Mapping[str, float]) -> float:
     raise ConfigError("no validation row carries a label of any head; give the manifest a labelled 'val' split")
 
 
+def selection_name(specs: Iterable[HeadSpec]) -> str:
+    """What `SELECTION` is of a model with these heads, in words."""
+    kinds = {spec.kind: spec.name for spec in reversed(list(specs))}
+    if "binary" in kinds:
+        return f"AUROC of {kinds['binary']}"
+    return "mean macro-F1" if "choice" in kinds else "mean absolute error, negative"
+
+
 def _metric(spec: HeadSpec) -> Metric:
     if spec.kind == "binary":
         return BinaryAUROC()

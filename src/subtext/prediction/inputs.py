@@ -10,6 +10,7 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.natural_order import natural
 from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError, unforeseen_as
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
 from subtext.manifest.checks import row_number
@@ -181,7 +182,7 @@ def _recordings_in(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(inside, name) for name in files if not name.startswith("."))
         found += [path for path in paths if path.suffix.lower() in RECORDING_SUFFIXES]
-    return sorted(found)
+    return sorted(found, key=natural)
 
 
 def read_manifests(found: Sequence[tuple[str, Path]], root: Path | None = None) -> dict[Path, Manifest]:

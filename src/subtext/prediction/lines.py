@@ -1,11 +1,20 @@
-"""How one prediction is written: as a line of JSON, and as a line for people."""
+"""How one prediction is written: as a line of JSON, as a row of CSV, and as an entry for people."""
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from subtext.labels import INCONGRUENCE_TYPES, MODALITIES, POLARITY_COLUMN, POLARITY_NAMES
+from subtext.labels import (
+    INCONGRUENCE_TYPES,
+    MODALITIES,
+    POLARITIES,
+    POLARITY_COLUMN,
+    POLARITY_NAMES,
+    IncongruenceRule,
+    incongruence_type,
+)
 from subtext.sessions.transcripts import is_unicode, printable
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
@@ -29,8 +38,13 @@ def prediction_line(
     levels: Mapping[str, float],
     provenance: Mapping[str, Any],
     warnings: list[str],
+    rule: IncongruenceRule | None = None,
 ) -> dict[str, Any]:
     """One turn's prediction.
+
+    The answer is that of the binary head, by its threshold. The type is the most probable one among those that fit it,
+    so that the two never contradict each other. Polarities come from heads of their own: where the most probable ones
+    would make another answer by the rule, `agrees` is false.
 
     Args:
         row: of the predictions table, probabilities calibrated, without the columns of heads that the model lacks.
@@ -42,11 +56,14 @@ def prediction_line(
         levels: by label: the confidence below which the model abstains.
         provenance: fingerprints and version.
         warnings: what is odd about the input.
+        rule: by which the run's labels were made of polarities.
 
     Returns:
         Plain types, no NaN. `prob_LABEL` is null where its pair is not there, `LABEL` is null where the model abstains,
         `abstentions` has the reasons for each such label, and `abstain` is true where the model abstains on all.
+        `rule` and `agrees` are null where a polarity is not there, `agrees` where the model abstains too.
     """
+    rule = rule or IncongruenceRule()
     present = [m for m in MODALITIES if m not in missing]
     line: dict[str, Any] = {"input": input_, "id": row["id"]}
     line |= {name: _plain(row.get(name)) for name in ("start", "end", "speaker", "role", "transcript", "events")}
@@ -58,10 +75,13 @@ def prediction_line(
         line[label] = None if why else probability >= thresholds.get(label, 0.5)
         if why:
             abstentions[label] = why
-    line["type"] = None
-    if "prob_type_congruent" in row and not set(PAIRS["incongruent"]) & set(missing):
-        line["type"] = {name: _plain(row[f"prob_type_{name}"]) for name in INCONGRUENCE_TYPES}
-    line["polarity"] = {m: _polarity(row, POLARITY_COLUMN[m]) for m in present if _has_polarity(row, m)}
+    types = {name: _plain(row.get(f"prob_type_{name}")) for name in INCONGRUENCE_TYPES}
+    known = None not in types.values() and not set(PAIRS["incongruent"]) & set(missing)
+    line["incongruence_type"] = _type(types, line.get("incongruent"), rule) if known else None
+    line["type"] = types if known else None
+    line["polarity"] = {m: found for m in present if (found := _polarity(row, POLARITY_COLUMN[m])) is not None}
+    line["rule"] = {label: _by_rule(label, line["polarity"]) for label in labels}
+    line["agrees"] = {label: _agrees(label, line, rule) for label in labels}
     line["engagement"] = _plain(row.get("pred_engagement"))
     line["evidence"] = {m: _plain(row.get(f"evidence_{m}")) for m in present}
     people = _plain(row.get("n_people"))
@@ -96,30 +116,64 @@ def to_json(line: Mapping[str, Any]) -> str:
     return written if is_unicode(written) else json.dumps(line, allow_nan=False)
 
 
-def readable(line: Mapping[str, Any]) -> str:
-    """The same for people, on one line; what a terminal would take for a command is written as an escape."""
-    return printable(_told(line))
+def flat(line: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The same for one row of a table: nested fields by their path (`polarity.text.label`), lists as one text."""
+    out: dict[str, Any] = {}
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{name}.")
+        elif name != "type" or value is not None:  # elsewhere the six types have a column each
+            out[f"{prefix}{name}"] = "; ".join(map(str, value)) if isinstance(value, list) else value
+    return out
+
+
+def readable(line: Mapping[str, Any], width: int = 80) -> str:
+    """The same for people, below a heading that names the input; as many lines as the width takes.
+
+    What a terminal would take for a command is written as an escape. Only a name that is longer than the width makes a
+    line longer.
+    """
+    own = str(line["id"]).removeprefix(str(line["input"]))
+    text = printable(" ".join(part for part in (own, _times(line), line.get("speaker") or "") if part))
+    text = f"{text}: {printable(_told(line))}".removeprefix(": ")
+    return textwrap.fill(text, max(width, 20), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def failure(line: Mapping[str, Any]) -> str:
+    """The line of a turn or input that failed, for the error stream: without what is said and by whom."""
+    where = " ".join(part for part in (str(line["id"]), _times(line)) if part)
+    return printable(f"{where}: {_told(line)}")
 
 
 def _told(line: Mapping[str, Any]) -> str:
-    where = " ".join(part for part in (str(line["id"]), _times(line), line.get("speaker") or "") if part)
     if "error" in line:
-        return f"{where}: not done: {line['error']}"
-    parts = []
-    for label, (said, shown) in PAIRS.items():
-        if line.get(f"prob_{label}") is not None:
-            called = {True: "incongruent", False: "congruent", None: "uncertain"}[line[label]]
-            parts.append(f"{CHANNELS[said]}-{CHANNELS[shown]} {called} (p {line[f'prob_{label}']:.2f})")
-    if line["type"] and line.get("incongruent"):
-        kind = max((name for name in line["type"] if name != "congruent"), key=lambda name: line["type"][name])
-        parts.append(f"{kind.replace('_', ' ')} {line['type'][kind]:.2f}")
-    parts += [f"{CHANNELS[m]} {p['label']} {p[p['label']]:.2f}" for m, p in line["polarity"].items()]
+        own = f"{line['input']}: "  # which the heading, or the id, has said
+        return f"not done: {str(line['error']).removeprefix(own)}"
+    parts = [_answer(label, line) for label in PAIRS if line.get(f"prob_{label}") is not None]
+    parts += [", ".join(f"{CHANNELS[m]} {p['label']} {p[p['label']]:.2f}" for m, p in line["polarity"].items())]
     if line["abstain"]:
         why = dict.fromkeys(reason for reasons in line["abstentions"].values() for reason in reasons)
         parts.append(f"abstains: {'; '.join(why) or 'the model answers neither question'}")
     elif line["missing"]:
-        parts.append("; ".join(f"no {CHANNELS[m]}: {why}" for m, why in line["missing"].items()))
-    return f"{where}: {', '.join(parts)}"
+        parts += [f"no {CHANNELS[m]}: {why}" for m, why in line["missing"].items()]
+    return "; ".join(filter(None, parts))
+
+
+def _answer(label: str, line: Mapping[str, Any]) -> str:
+    """What the model says of one pair, and where the polarities that stand beside it would say something else."""
+    pair = "-".join(CHANNELS[modality] for modality in PAIRS[label])
+    called = {True: "incongruent", False: "congruent", None: "uncertain"}[line[label]]
+    text = f"{pair} {called} (p {line[f'prob_{label}']:.2f})"
+    if label == "incongruent" and line[label] and line["incongruence_type"]:
+        text += f", {_named(line['incongruence_type'])}"
+    if line["agrees"][label] is False:
+        text += f" (but the polarities of {' and '.join(CHANNELS[m] for m in PAIRS[label])} make it "
+        text += f"{_named(line['rule'][label])})"
+    return text
+
+
+def _named(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 def sort_value(line: Mapping[str, Any]) -> tuple[float, float]:
@@ -144,13 +198,46 @@ def _why_not(
     return []
 
 
-def _has_polarity(row: Mapping[str, Any], modality: str) -> bool:
-    return _plain(row.get(f"prob_{POLARITY_COLUMN[modality]}_{POLARITY_NAMES[0]}")) is not None
-
-
-def _polarity(row: Mapping[str, Any], column: str) -> dict[str, Any]:
-    probabilities = {name: _plain(row[f"prob_{column}_{name}"]) for name in POLARITY_NAMES}
+def _polarity(row: Mapping[str, Any], column: str) -> dict[str, Any] | None:
+    probabilities = {name: _plain(row.get(f"prob_{column}_{name}")) for name in POLARITY_NAMES}
+    if None in probabilities.values():
+        return None
     return {"label": max(probabilities, key=lambda name: probabilities[name])} | probabilities
+
+
+def _type(types: Mapping[str, float], answer: bool | None, rule: IncongruenceRule) -> str | None:
+    """The most probable type that fits the answer."""
+    if answer is None:
+        return None
+    if not answer:
+        return "congruent"
+    return max(_counted(rule), key=lambda name: types[name])
+
+
+def _counted(rule: IncongruenceRule) -> list[str]:
+    """The types that a rule counts as incongruent."""
+    pairs = [(said, shown) for said in POLARITIES for shown in POLARITIES if rule.is_incongruent(said, shown)]
+    found = {incongruence_type(*pair) for pair in pairs}
+    return [name for name in INCONGRUENCE_TYPES if name in found]
+
+
+def _by_rule(label: str, polarity: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The type that the most probable polarities of a pair make."""
+    if not set(PAIRS[label]) <= polarity.keys():
+        return None
+    said, shown = (POLARITIES[POLARITY_NAMES.index(polarity[modality]["label"])] for modality in PAIRS[label])
+    return incongruence_type(said, shown)
+
+
+def _agrees(label: str, line: Mapping[str, Any], rule: IncongruenceRule) -> bool | None:
+    """Whether the polarities make, by the rule, the answer that is given, and of words and face its type."""
+    made, answer = line["rule"][label], line[label]
+    if made is None or answer is None:
+        return None
+    counted = made in _counted(rule)
+    if counted != answer or not counted or label != "incongruent":
+        return bool(counted == answer)
+    return line["incongruence_type"] in (made, None)
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ from subtext.features.index import FeatureIndex
 from subtext.features.precomputed import PrecomputedFeatures
 from subtext.features.stream import Stream, StreamInfo
 from subtext.features.workers import Job, Outcome, do_job
-from subtext.labels import MODALITIES
+from subtext.labels import MODALITIES, IncongruenceRule
 from subtext.manifest import Manifest
 from subtext.model.batches import load_clips, shorten
 from subtext.model.predict import predict_table
@@ -115,6 +115,7 @@ class Predictor:
                 # Trained on streams that another tool made: media would give something else under the same name.
                 self.extractors[modality] = given
         features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
+        self._rule = _rule(folder)
         self._labels = [label for label in PAIRS if label in self.classifier.heads.names]
         self._provenance = {
             "model": _digest(folder.file(RunFile.MODEL), folder.file(RunFile.WEIGHTS)),
@@ -321,6 +322,7 @@ class Predictor:
             levels=self._levels,
             provenance=self._provenance,
             warnings=warnings,
+            rule=self._rule,
         )
 
     def _turn_warnings(self, row: Mapping[Any, Any], whole: bool, steps: Mapping[str, int]) -> Iterator[str]:
@@ -341,6 +343,16 @@ class Predictor:
         unknown = row.get("unknown_share", 0.0)
         if "text" in steps and unknown >= MANY_UNKNOWN:
             yield f"words: the text model does not know {unknown:.0%} of them; its reading is not to be relied on"
+
+
+def _rule(run: RunFolder) -> IncongruenceRule:
+    """The rule that made the labels which the run learned; the usual one where its configuration is not there."""
+    try:
+        corpus = run.settings().get("corpus") if run.is_begun else None
+    except RunError:  # prediction goes by model.json, and needs no more of the configuration than this
+        corpus = None
+    counted = corpus.get("count_unvoiced_warmth") if isinstance(corpus, Mapping) else None
+    return IncongruenceRule(count_unvoiced_warmth=counted is True)
 
 
 def _either(value: float, otherwise: float) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from subtext.core.templates import one_line
+from subtext.evaluation.multiple import VERDICT_WORDS
 from subtext.replies.measures import CLAIMS, MEASURES
 from subtext.report.markdown import markdown
 from subtext.report.terminal import interval_text, number_text
@@ -91,7 +92,7 @@ def comparison_table(content: Mapping[str, Any]) -> pd.DataFrame:
 
 def comparison_markdown(content: Mapping[str, Any]) -> str:
     """The whole page."""
-    return markdown("replies/templates/comparison.md.j2", content=content)
+    return markdown("replies/templates/comparison.md.j2", content=content, words=VERDICT_WORDS)
 
 
 def comparison_overview(content: Mapping[str, Any]) -> "list[Table]":
@@ -102,9 +103,11 @@ def comparison_overview(content: Mapping[str, Any]) -> "list[Table]":
         rows = [row for row in content[kind] if kind == "claims" or row["verdict"] in ("better", "worse")]
         if not rows:
             continue
-        table = _table(f"{title}, less {reference}", "system", kind.removesuffix("s"), "difference", "verdict")
+        what = f"{title}, difference (system - {reference})"
+        table = _table(what, "system", kind.removesuffix("s"), "difference", "verdict")
         for row in rows:
-            table.add_row(_shown(row["system"]), row["name"], _short(row["difference"], signed=True), row["verdict"])
+            figure, told = _short(row["difference"], signed=True), VERDICT_WORDS[row["verdict"]]
+            table.add_row(_shown(row["system"]), row["name"], figure, told)
         out.append(table)
     return out
 

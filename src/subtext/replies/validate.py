@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import ManifestError
-from subtext.evaluation.intervals import Interval, Units, ranking_interval
+from subtext.evaluation.intervals import FEWEST_CLUSTERS, Interval, Units, ranking_interval
 from subtext.evaluation.metrics import Bools, UndefinedMetricError, auroc
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.paired import PairedDifference, paired_auroc
@@ -33,7 +33,7 @@ from subtext.replies.measures import BY_NAME, CLAIMS, MEASURES, Measure
 
 Floats = npt.NDArray[np.float64]
 Codes = Literal["", "human", "predicted"]
-Verdict = Literal["holds", "includes 0.5", "against its claim", "no figure"]
+Verdict = Literal["holds", "includes 0.5", "against its claim", "too few to tell", "no figure"]
 
 LENGTH: Final = "counsellor_turns"
 _FEWEST: Final = 20
@@ -288,6 +288,8 @@ def _validate(
 def _verdict(area: Interval) -> Verdict:
     if area.low is None or area.high is None:
         return "no figure"
+    if min((area.clusters or {}).values(), default=FEWEST_CLUSTERS) < FEWEST_CLUSTERS:
+        return "too few to tell"
     return "holds" if area.low > 0.5 else "against its claim" if area.high < 0.5 else "includes 0.5"
 
 

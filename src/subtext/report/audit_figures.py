@@ -1,4 +1,4 @@
-"""The pictures of an audit: what stands on several sides, what tells the label, classes by speaker."""
+"""The pictures of an audit: what is shared across splits, what predicts the label, classes by speaker."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ _MOST: Final = 25
 
 
 def sides(overlap: pd.DataFrame, path: Path) -> Path | None:
-    """Share of judged rows whose unit or content stands on another side too; None where there is no division.
+    """Share of judged rows whose unit or content is in training too; None where there is no division.
 
     Args:
         overlap: columns `division`, `unit`, `share`.
@@ -34,7 +34,7 @@ def sides(overlap: pd.DataFrame, path: Path) -> Path | None:
             xlim=(0, 115),
             ylim=(-0.6, len(rows) - 0.4),
             xlabel="judged rows, %",
-            title=f"on several sides of {division}",
+            title=f"shared across splits ({division})",
         )
         ax.set_xticks([0, 25, 50, 75, 100])
     return save(figure, path)
@@ -68,7 +68,12 @@ def predictability(tested: pd.DataFrame, path: Path) -> Path | None:
             for row in rows.itertuples()
         ]
         ax.set_yticks(np.arange(len(rows)), names, fontsize=8)
-        ax.set(xlabel="AUROC (diamond: alarm)", title=label, ylim=(-0.6, len(rows) - 0.4), xlim=(0.2, 1.02))
+        ax.set(
+            xlabel="AUROC with 95 % interval (diamond: alarm)",
+            title=label,
+            ylim=(-0.6, len(rows) - 0.4),
+            xlim=(0.2, 1.02),
+        )
     return save(figure, path)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from subtext.evaluation.multiple import Verdict
+from subtext.evaluation.intervals import FEW_CLUSTERS
+from subtext.evaluation.multiple import VERDICT_WORDS, Verdict
 from subtext.evaluation.robustness import AREA_COLUMNS, POINT_COLUMNS
 from subtext.report.drawing import (
     BLUE,
@@ -29,6 +30,7 @@ from subtext.report.terminal import (
     FEW_MARK,
     MODALITY_NAMES,
     SUBSET_NAMES,
+    few_legend,
     head_name,
     interval_text,
     rests_on_few,
@@ -47,13 +49,6 @@ VERDICT_COLOURS: Final[Mapping[Verdict, str]] = {
     "tie": GREY,
     "undecided": ORANGE,
     "untested": "0.8",
-}
-VERDICT_WORDS: Final[Mapping[Verdict, str]] = {
-    "better": "better",
-    "worse": "worse",
-    "tie": "a tie",
-    "undecided": "undecided",
-    "untested": "not tested",
 }
 
 
@@ -123,7 +118,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
         interval(ax, figure, place, colour, marker, size=6, width=1.8)
     named_rows(ax, [plain(name) for name, *_ in rows], [interval_text(figure) for _, figure, *_ in rows])
     lows = [end for _, f, *_ in rows for end in (f["low"], *f.get("per_seed", [f["value"]])) if end is not None]
-    few = f"\n{FEW_MARK}: by a unit with few clusters" if any(rests_on_few(f) for _, f, *_ in rows) else ""
+    few = few_legend([found for _, found, *_ in rows])
     ax.set(
         xlabel=f"AUROC with 95 % interval, {SUBSET_NAMES[subset]} ({entry['clips']}); ticks: single seeds{few}",
         xlim=(min(0.4, min(lows) - 0.02), 1.01),
@@ -158,16 +153,18 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
             if row.get("minimal_detectable") is not None:
                 size = row["minimal_detectable"]
                 ax.fill_betweenx([place - 0.34, place + 0.34], -size, size, color="0.93", linewidth=0)
-            interval(ax, row, place, colour, size=6, width=2)
-        ax.set(xlabel=f"AUROC less that of {plain(comparison['reference'])}", title=title)
+            interval(ax, row, place, colour, size=6, width=2, marked=True)
+        ax.set(xlabel=f"difference in AUROC (system - {plain(comparison['reference'])})", title=title)
     axes[0].set_yticks(range(len(order)), [plain(name) for name in order])
     axes[0].set_ylim(len(order) - 0.4, -0.6)
     for verdict in VERDICT_COLOURS:
         if verdict in seen:
-            axes[0].plot([], [], "o-", color=VERDICT_COLOURS[verdict], label=f"{VERDICT_WORDS[verdict]} (Holm)")
-    axes[0].fill_between([], [], [], color="0.88", label="too small to be found with power 0.8")
+            axes[0].plot([], [], "o-", color=VERDICT_COLOURS[verdict], label=VERDICT_WORDS[verdict])
+    axes[0].fill_between([], [], [], color="0.88", label="below the minimum detectable difference (power 0.8)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
-    figure.suptitle(f"Paired differences, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}", fontsize=11)
+    few = few_legend([row for _, rows in shown for row in rows])
+    what = f"{head_name(comparison, head)}, {SUBSET_NAMES[subset]}"
+    figure.suptitle(f"Paired differences, {what}\nverdicts after Holm's correction{few}", fontsize=11)
     return save(figure, path)
 
 
@@ -179,11 +176,12 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
     if len(names) < 3 or not rows:
         return None
     values = np.full((len(names), len(names)), np.nan)
-    real = np.zeros_like(values, dtype=bool)
+    real, rough = np.zeros_like(values, dtype=bool), np.zeros_like(values, dtype=bool)
     for row in rows:
         one, other = names.index(row["system"]), names.index(row["other"])
         values[one, other], values[other, one] = row["value"], -row["value"]
         real[one, other] = real[other, one] = row["verdict"] in ("better", "worse")
+        rough[one, other] = rough[other, one] = rests_on_few(row)
     side = 2.6 + 0.72 * len(names)
     figure = sheet(side + 1.2, side)
     ax = figure.subplots()
@@ -194,7 +192,7 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
         ax.text(
             other,
             one,
-            f"{values[one, other]:+.3f}{'*' if real[one, other] else ''}",
+            f"{values[one, other]:+.3f}{'*' if real[one, other] else ''}{FEW_MARK if rough[one, other] else ''}",
             ha="center",
             va="center",
             fontsize=8,
@@ -211,10 +209,12 @@ def difference_matrix(comparison: Mapping[str, Any], head: str, subset: str, pat
         fontsize=8,
     )
     alpha = comparison["settings"]["alpha"]
-    ax.set_title(
-        f"AUROC of row less column, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}\n"
-        f"* significant at {alpha:g} after Holm's correction over {len(rows)} pairs",
-        fontsize=10,
+    tested = sum(row["p"] is not None for row in rows)
+    told = f"* significant at {alpha:g} after Holm's correction over {tested} pairs" if tested else "too few to tell"
+    figure.suptitle(
+        f"Difference in AUROC (row - column)\n{head_name(comparison, head)}, {SUBSET_NAMES[subset]}\n"
+        f"{told}{few_legend(rows)}",
+        fontsize=9,
     )
     figure.colorbar(image, ax=ax, shrink=0.7)
     return save(figure, path)
@@ -237,8 +237,9 @@ def within_strips(comparison: Mapping[str, Any], head: str, subset: str, path: P
         ax.plot(each, [place + 0.2] * len(each), "o", color=SKY, markersize=4, alpha=0.6)
         interval(ax, within["systems"][name], place - 0.1, BLUE, "D", size=6, width=2)
     named_rows(ax, [plain(name) for name in names], [interval_text(within["systems"][name]) for name in names])
+    few = few_legend([within["systems"][name] for name in names])
     ax.set(
-        xlabel=f"AUROC inside each {within['unit']} (points), mean with 95 % t interval",
+        xlabel=f"AUROC inside each {within['unit']} (points), mean with 95 % t interval{few}",
         title=f"Inside each {within['unit']}, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}",
     )
     return save(figure, path)
@@ -259,10 +260,15 @@ def reliability(comparison: Mapping[str, Any], head: str, path: Path) -> Path | 
                 continue
             error = entry[when]["ece"]["value"]
             label = f"{plain(name)} ({'n/a' if error is None else f'{error:.3f}'})"
-            x, y = ([b[key] for b in bins] for key in ("probability", "positive"))
+            x, y, clips = ([b[key] for b in bins] for key in ("probability", "positive", "clips"))
             ax.plot(x, y, label=label, markersize=4, linewidth=1.3, **style)
+            # A bin of few clips is a rough share.
+            rough = [place for place, number in enumerate(clips) if number < FEW_CLUSTERS]
+            hollow = {"color": style["color"], "marker": style["marker"], "linestyle": "", "markerfacecolor": "white"}
+            ax.plot([x[place] for place in rough], [y[place] for place in rough], markersize=4, zorder=3, **hollow)
         title = f"{head_name(comparison, head).capitalize()}, {when} temperature scaling"
-        ax.set(xlabel="predicted probability", title=title, xlim=(0, 1), ylim=(-0.02, 1.02))
+        label = f"predicted probability (hollow: fewer than {FEW_CLUSTERS} clips)"
+        ax.set(xlabel=label, title=title, xlim=(0, 1), ylim=(-0.02, 1.02))
         if ax.get_legend_handles_labels()[0]:
             ax.legend(title="ECE", fontsize=7, title_fontsize=8, loc="lower right")
     axes[0].set_ylabel("share of positive clips, all test clips")
@@ -284,19 +290,23 @@ def types(comparison: Mapping[str, Any], head: str, path: Path) -> Path | None:
     rows = [(name, False) for name in names] + alone
     figure = sheet(2.4 + 2.5 * len(kinds), 1.8 + 0.34 * len(rows))
     axes = panels(figure, len(kinds), len(kinds), sharey=True, sharex=True)
+    areas: list[Mapping[str, Any]] = []
     for ax, kind in zip(axes, kinds, strict=True):
         ax.axvline(0.5, color="0.75", linewidth=1)
         for place, (name, is_control) in enumerate(rows):
             source = found[kind]["controls"][whose] if is_control else found[kind]["systems"]
             colour, marker = (GREY, "s") if is_control else (BLUE, "o")
-            interval(ax, source[name].get("auroc", {"value": None}), place, colour, marker, width=1.5)
+            area = source[name].get("auroc", {"value": None})
+            areas.append(area)
+            interval(ax, area, place, colour, marker, width=1.5, marked=True)
         ax.set_title(f"{kind.replace('_', ' ')}\n({found[kind]['clips']} clips)", fontsize=9)
         ax.set_xlabel("AUROC", fontsize=8)
         ax.grid(axis="x", color="0.92")
     labels = [f"control: {system_name(name)}" if is_control else plain(name) for name, is_control in rows]
     axes[0].set_yticks(range(len(rows)), labels, fontsize=8)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
-    figure.suptitle(f"Each type against congruent clips, {head_name(comparison, head)}", fontsize=11)
+    what = f"Each type against congruent clips, {head_name(comparison, head)}"
+    figure.suptitle(f"{what}, 95 % intervals{few_legend(areas)}", fontsize=11)
     return save(figure, path)
 
 
@@ -330,11 +340,13 @@ def cost(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> P
         if area["low"] is not None:
             ax.plot([flops] * 2, [area["low"], area["high"]], color=style["color"], linewidth=1.3, alpha=0.7)
         ax.plot(flops, area["value"], style["marker"], color=style["color"], markersize=8, label=plain(name))
+        if rests_on_few(area) and area["low"] is not None:
+            ax.annotate(FEW_MARK, (flops, area["value"]), xytext=(7, 0), textcoords="offset points", fontsize=9)
     ax.set_xscale("log")
     ax.margins(x=0.12)
     _few_log_ticks(ax)
     ax.set(
-        xlabel="floating-point operations a clip (log scale)",
+        xlabel=f"floating-point operations a clip (log scale){few_legend([area for _, area in points.values()])}",
         ylabel="AUROC with 95 % interval",
         title=f"What a clip costs, {head_name(comparison, head)}, {SUBSET_NAMES[subset]}",
     )

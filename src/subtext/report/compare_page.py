@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from subtext.core.writing import write_text
 from subtext.evaluation.compare import LEAST_CLIPS, LEAST_OF_A_LABEL
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, dropped
-from subtext.evaluation.intervals import FEW_CLUSTERS
-from subtext.evaluation.multiple import VERDICTS
+from subtext.evaluation.intervals import enough
+from subtext.evaluation.multiple import VERDICT_WORDS, VERDICTS
 from subtext.report.compare_figures import headline, ranked, shown_controls
 from subtext.report.compare_tables import TABLES, flat_cost, mean_temperature
 from subtext.report.markdown import markdown
 from subtext.report.terminal import (
-    FEW_MARK,
+    FEW_LEGEND,
     METRIC_NAMES,
     SUBSET_NAMES,
     any_few,
@@ -27,6 +27,7 @@ from subtext.report.terminal import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 METRICS: Final = {**METRIC_NAMES, "log_loss": "log loss"}
 CAPTIONS: Final[Mapping[str, str]] = {
@@ -36,10 +37,9 @@ CAPTIONS: Final[Mapping[str, str]] = {
     "within": "AUROC inside each unit",
     "reliability": "Predicted probability against the share of positive clips",
     "types": "Each type against congruent clips",
-    "robustness": "Missing and spoiled streams",
+    "robustness": "Missing and degraded streams",
     "cost": "AUROC against operations a clip",
 }
-FEW_LEGEND: Final = f"{FEW_MARK} marks an interval that rests on a unit with fewer than {FEW_CLUSTERS} clusters."
 BUSY: Final = 0.9
 """Share of the time with a core below which measured times are those of a machine with other work."""
 
@@ -53,6 +53,7 @@ def write_comparison_page(path: Path, comparison: Mapping[str, Any], *, figures:
         alarms=list(_alarms(comparison)),
         clusters=clusters_text(comparison),
         few_legend=FEW_LEGEND,
+        words=VERDICT_WORDS,
         metrics=METRICS,
         other_metrics={name: words for name, words in METRICS.items() if name != "auroc"},
         least_clips=LEAST_CLIPS,
@@ -97,14 +98,23 @@ def print_comparison(comparison: Mapping[str, Any], console: "Console | None" = 
     if comparison.get("labels"):
         console.print(f"Labels: {escape(str(comparison['labels']))}")
     for head in comparison["heads"]:
-        console.print(_terminal_table(comparison, head, headline(comparison, head), 3 if console.width >= 100 else 2))
+        for table in _terminal_tables(comparison, head, headline(comparison, head), 3 if console.width >= 100 else 2):
+            console.print(table)
         for sentence in head_reading(comparison, head):
             console.print(escape(sentence))
     console.print(f"95 % intervals clustered by {escape(clusters_text(comparison))}.", style="dim")
-    if any_few(comparison):
+    if any_few([_on_terminal(comparison, head) for head in comparison["heads"]]):
         console.print(FEW_LEGEND, style="dim")
     for note in comparison["notes"]:
         console.print(f"Note: {escape(note)}", style="yellow")
+
+
+def _on_terminal(comparison: Mapping[str, Any], head: str) -> list[Any]:
+    """The intervals of a question that stand in the tables of the terminal."""
+    entry = comparison["heads"][head]["subsets"][headline(comparison, head)]
+    controls = entry["controls"].get(shown_controls(comparison, entry) or "", {})
+    areas = [found["metrics"]["auroc"] for found in (*entry["systems"].values(), *controls.values())]
+    return [areas, entry["differences"]["reference"]]
 
 
 def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
@@ -115,14 +125,19 @@ def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
     where = f"{head_name(comparison, head).capitalize()}, {SUBSET_NAMES[subset]}"
     alpha = comparison["settings"]["alpha"]
     if not rows:
-        yield f"{where}: one system, so there is nothing to compare it with."
+        yield f"{where}: there is one system, and nothing to compare it with."
     else:
         tested = sum(row["p"] is not None for row in rows)
-        yield f"{where}, against {comparison['reference']} (Holm over {tested}, {alpha:g}): {_sorted_out(rows)}."
+        how = f" (Holm over {tested} test{'s' if tested > 1 else ''}, alpha {alpha:g})" if tested else ""
+        yield f"{where}, AUROC against {comparison['reference']}{how}: {_sorted_out(rows)}."
     pairs = entry["differences"]["all_pairs"]
     if len(pairs) > 1:
-        real = [row for row in pairs if row["verdict"] in ("better", "worse")]
-        yield f"{where}: {len(real)} of {len(pairs)} pairs differ significantly (Holm over all pairs)."
+        real = sum(row["verdict"] in ("better", "worse") for row in pairs)
+        tested = sum(row["p"] is not None for row in pairs)
+        if tested:
+            yield f"{where}: {real} of {tested} pairs differ significantly (Holm over all pairs)."
+        else:
+            yield f"{where}: too few to tell whether any pair differs."
     if "within" in entry and entry["within"]["differences"]["reference"]:
         unit = entry["within"]["unit"]
         yield f"{where}, inside each {unit}: {_sorted_out(entry['within']['differences']['reference'])}."
@@ -130,21 +145,16 @@ def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
 
 def _sorted_out(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = []
-    for verdict, words in (
-        ("better", "better"),
-        ("worse", "worse"),
-        ("tie", "tied with it"),
-        ("undecided", "undecided"),
-        ("untested", "not tested"),
-    ):
+    for verdict, words in VERDICT_WORDS.items():
         own = [row for row in rows if row["verdict"] == verdict]
         if not own:
             continue
         shown = []
         for row in own:
             size = row.get("minimal_detectable")
-            # A tie says little without what it could have seen.
-            told = "" if size is None or verdict in ("better", "worse") else f", smallest to be found {size:.3f}"
+            # That no difference was shown says little without what could have been.
+            known = size is not None and verdict not in ("better", "worse")
+            told = f", minimum detectable difference {size:.3f}" if known else ""
             if verdict == "untested" and row.get("reason"):
                 told = f"; {row['reason']}"
             shown.append(f"{row['system']} ({_signed(row['value'])}{told})")
@@ -168,14 +178,14 @@ def _alarms(comparison: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "",
         "Parts that were put together are independent given their labels, so calibrated posteriors are near "
-        "optimal there: what is above them has found a leak, or has better-calibrated posteriors, and is no better "
+        "optimal there. A system above them has found a leak, or has better-calibrated posteriors. It is no better "
         "fusion. Audit the corpus before using the result: `subtext-data audit "
         f"{comparison.get('corpus') or 'CORPUS'} --media`.",
     )
     found = [entry["text"] for entry in comparison["audits"] if entry["alarm"]]
     notes = [entry["text"] for entry in comparison["audits"] if not entry["alarm"]]
     if not comparison["audits"]:
-        yield "", "The runs hold no findings of an audit."
+        yield "", "The runs have not been audited."
     for text in found:
         yield "", f"The audit before training raised an alarm: {text}."
     if not found and notes:
@@ -196,7 +206,8 @@ def _above_all(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
     best = next((name for name in ranked(entry) if name in entry["controls"]), "")
     for control, found in entry["controls"].get(best, {}).items():
         less = _turned(found.get("system_minus_control"))
-        if less is not None and less["low"] is not None and less["low"] > 0:
+        sure = less is not None and enough(entry["clips"], entry["positive"], (less.get("clusters") or {}).values())
+        if less is not None and sure and less["low"] is not None and less["low"] > 0:
             yield best, control, less
 
 
@@ -255,33 +266,43 @@ def _methods(comparison: Mapping[str, Any]) -> dict[str, None]:
     )
 
 
-def _terminal_table(comparison: Mapping[str, Any], head: str, subset: str, digits: int) -> Any:
+def _terminal_tables(comparison: Mapping[str, Any], head: str, subset: str, digits: int) -> "Iterator[Table]":
+    """Systems and controls, then the differences against the reference: together they are wider than a terminal."""
     from rich.markup import escape
 
     from subtext.report.terminal import _table
 
     entry = comparison["heads"][head]["subsets"][subset]
-    table = _table(f"{head_name(comparison, head)} ({head}), {SUBSET_NAMES[subset]} ({entry['clips']}): AUROC")
-    for heading in ("", "mean over seeds", "seed sd", f"less {comparison['reference']}", "p (Holm)", "verdict"):
-        table.add_column(escape(heading))
-    differences = {row["system"]: row for row in entry["differences"]["reference"]}
+    where = f"{head_name(comparison, head)} ({head}), {SUBSET_NAMES[subset]} ({entry['clips']})"
     names = ranked(entry)
+    table = _table(escape(f"{where}: AUROC"))
+    table.add_column("", overflow="fold")
+    for heading in ("mean over seeds", "seed sd"):
+        table.add_column(heading, no_wrap=True)
+
+    def add(name: str, figure: Mapping[str, Any], **looks: Any) -> None:
+        spread = figure.get("seed_sd")
+        cells = [name, interval_text(figure, digits=digits), "" if spread is None else number_text(spread)]
+        table.add_row(*map(escape, cells), **looks)
+
     for name in names:
-        figure = entry["systems"][name]["metrics"]["auroc"]
-        row = differences.get(name)
-        cells = [interval_text(figure, digits=digits), number_text(figure.get("seed_sd"))]
-        if row is not None:
-            cells += [interval_text(row, signed=True, digits=digits), p_text(row["p_holm"]), row["verdict"]]
-        table.add_row(escape(name), *map(escape, cells), style="bold", end_section=name == names[-1])
-    whose = shown_controls(comparison, entry)
-    for control, found in entry["controls"].get(whose or "", {}).items():
-        figure = found["metrics"]["auroc"]
-        table.add_row(
-            escape(system_name(control)),
-            escape(interval_text(figure, digits=digits)),
-            number_text(figure.get("seed_sd")),
-        )
-    return table
+        add(name, entry["systems"][name]["metrics"]["auroc"], style="bold", end_section=name == names[-1])
+    for control, found in entry["controls"].get(shown_controls(comparison, entry) or "", {}).items():
+        add(system_name(control), found["metrics"]["auroc"])
+    yield table
+    differences = {row["system"]: row for row in entry["differences"]["reference"]}
+    if not differences:
+        return
+    table = _table(escape(f"{where}: difference in AUROC (system - {comparison['reference']})"))
+    table.add_column("", overflow="fold")
+    for heading in ("difference", "p (Holm)", "verdict"):
+        table.add_column(heading, no_wrap=True)
+    for name in (name for name in names if name in differences):
+        row = differences[name]
+        p = "" if row["p_holm"] is None else p_text(row["p_holm"])
+        cells = [name, interval_text(row, signed=True, digits=digits), p, VERDICT_WORDS[row["verdict"]]]
+        table.add_row(*map(escape, cells))
+    yield table
 
 
 def _signed(value: float | None) -> str:

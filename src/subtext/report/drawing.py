@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from subtext.report.terminal import FEW_MARK, rests_on_few
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -71,13 +73,21 @@ def interval(
     size: float = 5,
     width: float = 1.6,
     label: str | None = None,
+    marked: bool = False,
 ) -> None:
-    """A figure of `metrics.json` as a point, and its interval as a line; nothing where it has no value."""
+    """A figure of `metrics.json` as a point, and its interval as a line; nothing where it has no value.
+
+    With `marked`, an interval that rests on few clusters bears `FEW_MARK`, for figures without a column of numbers.
+    """
     if found["value"] is None:
         return
     if found["low"] is not None:
         ax.plot([found["low"], found["high"]], [place] * 2, color=colour, linewidth=width)
     ax.plot(found["value"], place, marker=marker, color=colour, markersize=size, linestyle="", label=label)
+    if marked and found.get("low") is not None and rests_on_few(found):
+        ax.annotate(
+            FEW_MARK, (found["value"], place), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8
+        )
 
 
 def named_rows(ax: "Axes", names: Sequence[str], figures: Sequence[str], heading: str = "") -> None:

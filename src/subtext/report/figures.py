@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.evaluation.intervals import FEW_CLUSTERS
 from subtext.evaluation.metrics import ECE_BINS, probability_bin
 from subtext.report.drawing import (
     BLUE,
@@ -22,12 +23,16 @@ from subtext.report.drawing import (
     sheet,
 )
 from subtext.report.terminal import (
+    FEW_MARK,
     HEAD_NAMES,
+    METRIC_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,
+    few_legend,
+    figure_at,
     head_name,
     interval_text,
-    subsets_to_show,
+    subsets_apart,
     system_name,
 )
 
@@ -46,10 +51,18 @@ CURVES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def curves(
-    predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, path: Path, *, question: str | None = None
+    predictions: pd.DataFrame, controls: pd.DataFrame | None, head: str, path: Path, metrics: Mapping[str, Any]
 ) -> Path | None:
-    """ROC and precision-recall curves of the test clips; None where the head has one class only."""
-    from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+    """ROC and precision-recall curves of the test clips; None where the head has one class only.
+
+    Args:
+        predictions: predictions table.
+        controls: controls table.
+        head: the question.
+        path: the PNG to write.
+        metrics: what `evaluate` gave; the areas stand in the legends, with their intervals.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
 
     labels, scores = _test_scores(predictions, head)
     if len(np.unique(labels)) < 2:
@@ -66,24 +79,30 @@ def curves(
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     right.axhline(labels.mean(), color="0.8", linewidth=1)
+    shown = []
     for name, (truth, values, colour, dash, width) in systems.items():
         style = {"color": colour, "linestyle": dash, "linewidth": width}
         false_positive, true_positive, _ = roc_curve(truth, values)
-        label = f"{system_name(name)} ({roc_auc_score(truth, values):.2f})"
+        own = metrics["heads"] if name == "fused" else metrics["controls"].get(name, {})
+        areas = [figure_at(own, head, "subsets", "all", "metrics", metric) for metric in ("auroc", "auprc")]
+        shown += areas
+        label, other_label = (f"{system_name(name)} {interval_text(area, digits=2)}" for area in areas)
         left.plot(false_positive, true_positive, label=label, **style)
         precision, recall, thresholds = precision_recall_curve(truth, values)
         # The precision of a handful of clips is noise. Steps, because it is no straight line between two thresholds.
         enough = (values[:, None] >= thresholds).sum(axis=0) >= FEWEST_FOR_PRECISION
-        right.step(recall[:-1][enough], precision[:-1][enough], where="post", label=system_name(name), **style)
-    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC, {question or HEAD_NAMES[head]}")
+        right.step(recall[:-1][enough], precision[:-1][enough], where="post", label=other_label, **style)
+    question = head_name(metrics, head)
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC, {question}")
     right.set(
-        xlabel="recall",
-        ylabel="precision",
-        title=f"Precision and recall, {question or HEAD_NAMES[head]}",
-        ylim=(0, 1.02),
+        xlabel="recall", ylabel="precision", title=f"Precision and recall, {question}", xlim=(0, 1.02), ylim=(0, 1.02)
     )
+    if len(labels) < FEWEST_FOR_PRECISION:
+        right.text(0.5, 0.6, f"a curve takes {FEWEST_FOR_PRECISION} clips", ha="center", color="0.4")
     left.set_aspect("equal")
-    left.legend(title="AUROC, all test clips", loc="lower right", fontsize=8, title_fontsize=8)
+    left.legend(title="AUROC [95 % interval]", loc="lower right", fontsize=7, title_fontsize=7)
+    right.legend(title="AUPRC [95 % interval]", loc="lower right", fontsize=7, title_fontsize=7)
+    figure.suptitle(f"All {len(labels)} test clips with a label{few_legend(shown)}", fontsize=9)
     return save(figure, path)
 
 
@@ -109,8 +128,12 @@ def confusion(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | No
 
 
 def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: str | None = None) -> Path | None:
-    """How often clips of each predicted probability are positive, before and after calibration; None without clips."""
+    """How often clips of each predicted probability are positive, before and after calibration; None without clips.
+
+    The bars are Wilson's 95 % intervals of the share in a bin. They take clips for independent.
+    """
     from scipy.special import expit
+    from statsmodels.stats.proportion import proportion_confint
 
     labels, calibrated = _test_scores(predictions, head)
     if not len(labels):
@@ -120,7 +143,7 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: s
     test = test.loc[test[f"prob_{head}"].notna()]
     if f"logit_{head}" in test and test[f"logit_{head}"].notna().all():
         raw = expit(test[f"logit_{head}"].to_numpy(dtype=np.float64))
-        series.insert(0, ("before", raw, ORANGE, "s", "--"))
+        series.insert(0, ("before calibration", raw, ORANGE, "s", "--"))
     figure = sheet(5.4, 6.0)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color="0.8", linewidth=1)
@@ -130,15 +153,18 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: s
         counts = np.bincount(bins, minlength=ECE_BINS)
         filled = counts > 0
         mean = np.bincount(bins, weights=values, minlength=ECE_BINS)[filled] / counts[filled]
-        share = np.bincount(bins, weights=labels, minlength=ECE_BINS)[filled] / counts[filled]
+        positive = np.bincount(bins, weights=labels, minlength=ECE_BINS)[filled]
+        share = positive / counts[filled]
+        ends = proportion_confint(positive, counts[filled], method="wilson")
+        top.vlines(mean, *ends, color=colour, linewidth=1, alpha=0.6)
         error = np.abs(share - mean) @ counts[filled] / counts.sum()
         label = f"{name} (ECE {error:.3f})"
         top.plot(mean, share, color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4, label=label)
         centres = (np.arange(ECE_BINS) + 0.5) / ECE_BINS + (index - (len(series) - 1) / 2) * width
         bottom.bar(centres, counts, width=width, color=colour)
     top.set(
-        ylabel="share of positive clips",
-        title=f"Reliability, {question or HEAD_NAMES[head]}",
+        ylabel="share of positive clips, 95 % interval",
+        title=f"Reliability, {question or HEAD_NAMES[head]} ({len(labels)} clips)",
         ylim=(-0.02, 1.02),
         xlim=(0, 1),
     )
@@ -147,13 +173,16 @@ def reliability(predictions: pd.DataFrame, head: str, path: Path, *, question: s
     return save(figure, path)
 
 
-def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None) -> Path | None:
+def training_curves(
+    history: pd.DataFrame, path: Path, best_epoch: int | None = None, clips: int | None = None
+) -> Path | None:
     """Loss and validation figures by epoch; None where the history holds neither.
 
     Args:
         history: columns `epoch` and any of `train/...`, `val/...`; rows may each hold some of them.
         path: the PNG to write.
         best_epoch: the epoch whose weights were kept, counted from 0.
+        clips: of the validation split.
     """
     if "epoch" not in history:
         return None
@@ -176,7 +205,7 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
     styles = [(c, d) for d in ("-", "--", ":") for c in (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)]
     for name, (colour, dash) in zip(figures, styles, strict=False):
         values = by_epoch[name].dropna()
-        label = name.removeprefix("val/").replace("_", " ")
+        label = _validation_name(name)
         right.plot(values.index, values, color=colour, linestyle=dash, marker="o", markersize=3, label=label)
     for ax in (left, right):
         if best_epoch is not None:
@@ -185,7 +214,8 @@ def training_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = 
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=8)
     left.set(xlabel="epoch", ylabel="loss", title="Training and validation loss")
-    right.set(xlabel="epoch", ylabel="value", title="Validation figures")
+    of = "" if clips is None else f", {clips} clips, no intervals"
+    right.set(xlabel="epoch", ylabel="value", title=f"Validation figures{of}")
     return save(figure, path)
 
 
@@ -198,7 +228,7 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
     rows = [(name, found) for name, found in rows if any(f["value"] is not None for f in found.values())]
     if not rows:
         return None
-    subsets = subsets_to_show(metrics)
+    subsets = subsets_apart(metrics)
     figure = sheet(8.4, 1.6 + 0.42 * len(rows))
     ax = figure.subplots()
     ax.axvline(0.5, color="0.75", linewidth=1)
@@ -209,11 +239,12 @@ def forest(metrics: Mapping[str, Any], head: str, path: Path) -> Path | None:
         for position, (_, found) in enumerate(rows):
             interval(ax, found.get(subset, {"value": None}), position + shift, colour, marker, label=label)
             label = None
+    figures = [found.get(subset) for _, found in rows for subset in subsets]
     texts = [interval_text(found.get(subsets[0]), digits=2) for _, found in rows]
     named_rows(ax, [system_name(name) for name, _ in rows], texts, f"AUROC, {SUBSET_NAMES[subsets[0]]}")
     low = min((f["low"] for _, found in rows for f in found.values() if f["low"] is not None), default=0.4)
     ax.set(
-        xlabel="AUROC with 95 % interval",
+        xlabel=f"AUROC with 95 % interval{few_legend(figures)}",
         xlim=(min(0.4, low - 0.02), 1.01),
         title=f"Fused model and controls, {head_name(metrics, head)}",
     )
@@ -249,14 +280,24 @@ def run_figures(
     for head in metrics["heads"]:
         written.append(forest(metrics, head, folder / f"controls_{head}.png"))
         asked = head_name(metrics, head)
-        written.append(curves(predictions, controls, head, folder / f"roc_pr_{head}.png", question=asked))
+        written.append(curves(predictions, controls, head, folder / f"roc_pr_{head}.png", metrics))
         written.append(reliability(predictions, head, folder / f"reliability_{head}.png", question=asked))
     written.append(confusion({"Incongruence type, all clips": metrics["type"]["all"]}, folder / "confusion_type.png"))
     polarity = {f"Polarity of the {MODALITY_NAMES[m]}": entry for m, entry in metrics["polarity"].items()}
     written.append(confusion(polarity, folder / "confusion_polarity.png"))
     if history is not None:
-        written.append(training_curves(history, folder / "training.png", best_epoch))
+        clips = metrics["clips"].get("val")
+        written.append(training_curves(history, folder / "training.png", best_epoch, clips))
     return [path for path in written if path is not None]
+
+
+def _validation_name(column: str) -> str:
+    """A column of the history for people: `val/incongruent_auroc` is the AUROC of incongruent."""
+    what = column.removeprefix("val/")
+    for metric, name in METRIC_NAMES.items():
+        if what.endswith(f"_{metric}"):
+            return f"{name}, {what.removesuffix(f'_{metric}').replace('_', ' ')}"
+    return "score" if what == "selection" else what.replace("_", " ")
 
 
 def _confusion_panel(ax: "Axes", counts: np.ndarray, names: Sequence[str], title: str) -> None:
@@ -268,10 +309,16 @@ def _confusion_panel(ax: "Axes", counts: np.ndarray, names: Sequence[str], title
             text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
             colour = "white" if shares[row, column] > 0.55 else "black"
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    labels = [f"{name}\n(n = {int(total)})" for name, total in zip(names, totals[:, 0], strict=True)]
+    few = {True: FEW_MARK, False: ""}
+    labels = [
+        f"{name}\n(n = {int(total)}){few[0 < total < FEW_CLUSTERS]}"
+        for name, total in zip(names, totals[:, 0], strict=True)
+    ]
     ax.set_yticks(range(len(names)), labels, fontsize=8)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
-    ax.set(xlabel="predicted", ylabel="label", title=title)
+    # Where few clips bear a label, its shares are rough.
+    mark = f"\n{FEW_MARK} fewer than {FEW_CLUSTERS} clips" if ((totals > 0) & (totals < FEW_CLUSTERS)).any() else ""
+    ax.set(xlabel=f"predicted{mark}", ylabel="label", title=title)
 
 
 def _aurocs(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from subtext.core.templates import marked, render
 from subtext.report.terminal import (
+    DIFFERENCE,
     FEW_MARK,
     METRIC_NAMES,
     MODALITY_NAMES,
@@ -29,6 +30,7 @@ def markdown(template: str, /, **values: Any) -> "Markup":
         system_name=system_name,
         head_name=head_name,
         few_mark=FEW_MARK,
+        difference=DIFFERENCE,
         metric_names=METRIC_NAMES,
         modality_names=MODALITY_NAMES,
         subset_names=SUBSET_NAMES,

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from subtext.core.writing import write_text
+from subtext.evaluation.intervals import FEWEST_CLUSTERS, enough
 from subtext.report.markdown import markdown
 from subtext.report.terminal import (
+    FEW_LEGEND,
     HEAD_NAMES,
     MODALITY_NAMES,
     SUBSET_NAMES,
@@ -55,6 +57,8 @@ def write_page(
         provenance=provenance or {},
         clusters=clusters_text(metrics),
         few=any_few(metrics),
+        few_legend=FEW_LEGEND,
+        fewest=FEWEST_CLUSTERS,
         shown=subsets_to_show(metrics),
         readings={head: _reading(metrics, head) for head in metrics["heads"]},
         polarity={modality: figure for modality, figure in polarity.items() if figure is not None},
@@ -82,7 +86,8 @@ def write_page(
 def _reading(metrics: Mapping[str, Any], head: str) -> dict[str, Any]:
     """What the intervals of the first subset allow to be said of each control."""
     subset = subsets_to_show(metrics)[0]
-    found: dict[str, Any] = {side: [] for side in ("chance", "above", "below", "better", "worse", "unproven")}
+    found: dict[str, Any] = {side: [] for side in ("chance", "above", "below", "better", "worse", "unproven", "few")}
+    judged = metrics["heads"][head]["subsets"][subset]
     lows: dict[tuple[str, str], float] = {}
     for control, entry in metrics["controls"].items():
         result = entry.get(head, {}).get("subsets", {}).get(subset)
@@ -93,11 +98,15 @@ def _reading(metrics: Mapping[str, Any], head: str) -> dict[str, Any]:
             ("auroc", result["metrics"]["auroc"], 0.5, ("above", "below", "chance")),
             ("difference", difference, 0, ("better", "worse", "unproven")),
         ):
-            if figure["low"] is not None:
-                lows[control, what] = figure["low"]
-                if control != "majority":
-                    side = sides[0 if figure["low"] > middle else 1 if figure["high"] < middle else 2]
-                    found[side].append(system_name(control))
+            if figure["low"] is None or control == "majority":
+                continue
+            if not enough(judged["clips"], judged["positive"], figure.get("clusters", {}).values()):
+                found["few"] = sorted({*found["few"], system_name(control)})
+                continue
+            lows[control, what] = figure["low"]
+            found[sides[0 if figure["low"] > middle else 1 if figure["high"] < middle else 2]].append(
+                system_name(control)
+            )
     leak = lows.get(("permuted", "auroc"), 0.5) > 0.5
     beats_product = lows.get(("posterior_product", "difference"), 0) > 0
     return {**found, "subset": subset, "leak": leak, "beats_product": beats_product}

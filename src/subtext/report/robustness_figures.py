@@ -21,16 +21,16 @@ _STYLES: Final = [
     for colour in (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 ]
 _TITLES: Final[Mapping[str, str]] = {
-    "blur": "out of focus",
-    "occlusion": "something in front",
+    "blur": "blur",
+    "occlusion": "occlusion",
     "noise": "white noise",
     "pink": "pink noise",
-    "word_error": "words gone wrong",
-    "feature_noise": "noise on the figures",
+    "word_error": "word errors",
+    "feature_noise": "feature noise",
 }
 _AXES: Final[Mapping[str, str]] = {
-    "blur": "blur (sd by the face's height)",
-    "occlusion": "covered share of the face",
+    "blur": "sd of the blur / height of the face",
+    "occlusion": "occluded share of the face",
     "word_error": "word error rate",
 }
 
@@ -75,7 +75,7 @@ def robustness_figure(
         ax.set_ylabel("AUROC")
     # A single panel is too narrow for it in one line.
     between = ": " if columns > 1 else ":\n"
-    figure.suptitle(f"Missing and spoiled streams{between + question if question else ''}, with 95 % intervals")
+    figure.suptitle(f"Missing and degraded streams{between + question if question else ''}, with 95 % intervals")
     if len(systems) > 1:
         # Drawn nowhere, so that every system has its sign, whichever panels it is in.
         handles = [
@@ -137,7 +137,7 @@ def _drop_panel(
     told = ["nothing", *(" +\n".join(MODALITY_NAMES[m] for m in dropped(name)) for name in drops)]
     ax.set_xticks(range(len(names)), told, fontsize=8)
     ax.set_xlabel("missing", fontsize=9)
-    ax.set_title("Streams that are not there", fontsize=10)
+    ax.set_title("Missing streams", fontsize=10)
 
 
 def _drop_order(name: str) -> tuple[int, list[int]]:

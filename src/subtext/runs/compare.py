@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 import pandas as pd
 
+from subtext.core.natural_order import natural
 from subtext.core.targets import CORPORA
 from subtext.core.writing import write_json
 from subtext.errors import RunError, SubtextError
@@ -243,9 +244,9 @@ def robustness_of(
         if found:
             tables[system.name] = found
     if not tables:
-        return {}, ["missing and noisy streams: no run has been through subtext-robustness"]
+        return {}, ["missing and degraded streams: subtext-robustness was run on none of these runs"]
     notes = [
-        f"missing and noisy streams: {len(tables.get(system.name, []))} of {len(system.runs)} runs of {system.name}"
+        f"missing and degraded streams: {len(tables.get(system.name, []))} of {len(system.runs)} runs of {system.name}"
         for system in systems
         if len(tables.get(system.name, [])) < len(system.runs)
     ]
@@ -255,9 +256,9 @@ def robustness_of(
         curves = {name: RobustnessCurves(each, groups, head) for name, each in able.items()}
         shared, unequal = _shared_strengths(curves)
         notes += [
-            f"missing and noisy streams: {text}"
+            f"missing and degraded streams: {text}"
             for text in unequal
-            if f"missing and noisy streams: {text}" not in notes
+            if f"missing and degraded streams: {text}" not in notes
         ]
         for name, found_ in curves.items():
             out.setdefault(head, {})[name] = {
@@ -350,5 +351,5 @@ def _description(run: TrainedRun) -> "Description | None":
 def _audit_files(run: TrainedRun) -> list[Path]:
     if run.folder is None:
         return []
-    places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"))]
+    places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"), key=natural)]
     return [place / "audit.json" for place in places if (place / "audit.json").is_file()]

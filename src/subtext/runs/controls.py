@@ -6,10 +6,11 @@ models trained in the same way on fewer modalities or on shuffled pairs.
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.prepare import Prepared
 
 log = logging.getLogger(__name__)
+
+_QUICK: Final = ("majority", "metadata", "speaker", "posterior_product", "permuted")
+"""Controls that train no model like the main one, and so take next to no time."""
 
 
 def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
@@ -51,6 +55,15 @@ def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
     return [name for name in known if name in setting]
 
 
+def time_left(seconds: float) -> str:
+    """What a line of progress says of the time that is left; nothing where that is not worth a word."""
+    if seconds < 2:
+        return ""
+    if seconds < 90:
+        return f", about {seconds:.0f} s left"
+    return f", about {seconds / 60:.0f} min left" if seconds < 5400 else f", about {seconds / 3600:.1f} h left"
+
+
 @dataclass(frozen=True)
 class Controls:
     """The controls of one run.
@@ -61,6 +74,7 @@ class Controls:
         resume: leave controls that are there already as they are.
         fit: as the main one is fitted.
         predict: predictions of validation and test rows, calibrated as the last argument says.
+        training: seconds that the main model's training took, by which the time that is left is told at first.
     """
 
     prepared: Prepared
@@ -68,6 +82,7 @@ class Controls:
     resume: bool
     fit: Callable[[IncongruenceClassifier, ClipData], Fitted]
     predict: Callable[[IncongruenceClassifier, ClipData, Mapping[str, Mapping[str, Any]]], pd.DataFrame]
+    training: float = 0.0
 
     @property
     def seed(self) -> int:
@@ -95,11 +110,17 @@ class Controls:
         with self.run.writing():
             done.mkdir(exist_ok=True)
         parts = []
-        for name in names:
+        seconds: list[float] = []
+        for number, name in enumerate(names, start=1):
             own = f"{RunFile.CONTROL_TABLES}/{name}.parquet"
             if not (self.resume and self.run.file(own).is_file()):
-                log.info("control: %s", name)
+                trained = sum(later not in _QUICK for later in names[number - 1 :])
+                each = sum(seconds) / len(seconds) if seconds else self.training
+                log.info("control %d of %d: %s%s", number, len(names), name, time_left(trained * each))
+                began = time.perf_counter()
                 shares = self._control(name, classifier, predictions, binary)
+                if name not in _QUICK:
+                    seconds.append(time.perf_counter() - began)
                 if not shares:
                     continue
                 rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})

@@ -61,7 +61,11 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
             run.file(RunFile.FIGURES), metrics, predictions, controls, _history(run), _best_epoch(run)
         )
         write_page(
-            run.file(RunFile.REPORT), metrics, title=run.path.name, provenance=_provenance(run, facts), figures=figures
+            run.file(RunFile.REPORT),
+            metrics,
+            title=f"Results of run {run.path.name}",
+            provenance=_provenance(run, facts),
+            figures=figures,
         )
     run.write_json(RunFile.METRICS, metrics)
     return metrics

@@ -1,6 +1,7 @@
 """Train every fold of a corpus as a run of its own, and judge the pooled predictions."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.manifest import Manifest
 from subtext.manifest.splits import fold_as_test, with_folds
 from subtext.model.heads import head_specs
+from subtext.runs.controls import time_left
 from subtext.runs.evaluate import evaluate_run
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.one_run import train_one
@@ -48,10 +50,6 @@ def train_folds(
         RunError: an encoder stage is not there, or the corpus changed between two folds.
         TrustError: a fold to go on with has a part that is not trusted.
     """
-    from rich.console import Console
-
-    from subtext.report.terminal import print_results
-
     folds = settings["cv"]
     trainer = settings["trainer"]
     if trainer.get("strategy", "auto") != "auto" or trainer.get("devices", 1) not in (1, "auto"):
@@ -63,18 +61,22 @@ def train_folds(
     if not resume:
         run.begin(dict(settings), overwrite=bool(settings["overwrite"]))
     parts = []
+    seconds: list[float] = []
     for fold in range(folds):
         part = fold_of(run, fold)
         parts.append(part)
         if resume and part.is_finished:
             continue
-        log.info("fold %d of %d", fold + 1, folds)
+        left = (folds - fold) * sum(seconds) / len(seconds) if seconds else 0.0
+        log.info("fold %d of %d%s", fold + 1, folds, time_left(left))
+        began = time.perf_counter()
         own = {**(settings if of_fold is None else of_fold(fold)), "fold": fold}
         again = resume and part.is_begun
         if again:
             own = part.settings()
             check_targets(own, part.file(RunFile.CONFIG), run.trust)
         train_one(own, part, resume=again)
+        seconds.append(time.perf_counter() - began)
         _check_same_corpus(parts)
     for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
         tables = [_of_fold(part.table(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
@@ -82,7 +84,7 @@ def train_folds(
             run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
     run.add_facts({key: facts[key] for key in ("groups", "labels", "question", "nature", "metadata") if key in facts})
-    print_results(evaluate_run(run.path, seed=int(settings["seed"])), Console(markup=False))
+    evaluate_run(run.path, seed=int(settings["seed"]))
     return run
 
 

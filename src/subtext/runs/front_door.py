@@ -4,6 +4,7 @@ Overrides are those of the command line, and configurations are composed as ther
 `subtext.errors.SubtextError`.
 """
 
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from subtext.runs.folder import RunFile, RunFolder
 if TYPE_CHECKING:
     from subtext.core.composition import Composition
     from subtext.features.index import FeatureIndex
+
+log = logging.getLogger(__name__)
 
 _WHERE = ("resume", "trust", "debug")
 """Settings that may stand beside `resume`."""
@@ -59,7 +62,12 @@ def train(
 
 
 def train_composed(
-    settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], trust: Collection[str] = ()
+    settings: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str],
+    trust: Collection[str] = (),
+    *,
+    print_table: bool = True,
 ) -> RunFolder:
     """Train what was composed; with `resume`, as the interrupted run was configured. See `train`.
 
@@ -68,7 +76,18 @@ def train_composed(
         folder: the run folder.
         overrides: what it was composed from.
         trust: as `trust` in `settings`.
+        print_table: print the run's figures; not where it is one of many, which are printed together.
     """
+    from subtext.model.fit import is_main_process
+    from subtext.report.terminal import print_results
+
+    run = _trained(settings, folder, overrides, trust)
+    if print_table and is_main_process():
+        print_results(run.metrics())
+    return run
+
+
+def _trained(settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], trust: Collection[str]) -> RunFolder:
     from subtext.runs.train import train as train_run
 
     asked = settings["trust"] or ()
@@ -83,6 +102,8 @@ def train_composed(
     if others:
         raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
     run = RunFolder(settings["resume"])
+    if run.is_finished:
+        log.info("%s was finished already: nothing is trained, and its figures are computed again", run.path)
     return train_run(run.settings(), run.path, resume=True, trust=trust)
 
 

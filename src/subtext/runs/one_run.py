@@ -155,12 +155,12 @@ class _Run:
         streams = typical_clip(self.prepared.index, classifier.modalities, self.task_settings["max_steps"])
         flops = classifier.flops(streams)
         log.info(
-            "model: %.2f M trainable parameters, %.2f M frozen, %.3f GFLOPs a clip of %s steps%s",
+            "model: %.2f M trainable parameters, %.2f M frozen; %.3f GFLOPs for a clip of %s steps%s",
             counts["trainable"] / 1e6,
             counts["frozen"] / 1e6,
             flops / 1e9,
             " + ".join(f"{tokens.mask.shape[1]} {modality}" for modality, tokens in streams.items()),
-            "; the sentence model behind the text streams is not counted" if "text" in streams else "",
+            ", without the sentence model" if "text" in streams else "",
         )
         fitted = self.fitter.fit(classifier, self.data, self.run.path)
         if is_main_process():
@@ -230,17 +230,15 @@ class _Run:
             resume=self.resume,
             fit=lambda classifier, data: self.fitter.fit(classifier, data, None),
             predict=self._predict,
+            training=self.seconds.get("training", 0.0),
         ).all(fitted.classifier, predictions)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
-        from rich.console import Console
-
-        from subtext.report.terminal import print_results
         from subtext.runs.evaluate import evaluate_run
 
-        print_results(evaluate_run(self.run.path, seed=self.seed), Console(markup=False))
+        evaluate_run(self.run.path, seed=self.seed)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

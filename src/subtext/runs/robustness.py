@@ -334,7 +334,7 @@ class _Trials:
         if len(wrong):
             place = int(same.index.get_indexer(wrong[:1])[0]) + 1
             raise RunError(
-                f"{self.clips.run.path}: its model now answers otherwise than {RunFile.PREDICTIONS} says "
+                f"{self.clips.run.path}: its model now gives other answers than {RunFile.PREDICTIONS} says "
                 f"({len(wrong)} of {len(same)} test clips, the first is test clip {place} there): its corpus, its "
                 "streams or a library changed; bring back what it was trained with, or train it again"
             )

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from subtext.core.writing import replacing
 from subtext.report.figures import BLUE, GREEN, GREY, ORANGE, VERMILION
-from subtext.sweeps.study import best_first, completed_trials, counted_trials, front
+from subtext.sweeps.study import SCORE_NAME, best_first, completed_trials, counted_trials, front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,10 +44,10 @@ MOST_IMPORTANT: Final = 15
 FEWEST_FOR_BOX: Final = 5
 """With fewer trials a box would hide how few there are; the points alone are drawn."""
 _OBJECTIVE_NAMES: Final[Mapping[str, str]] = {
-    "selection": "selection (validation)",
     "flops_per_clip": "FLOPs a clip",
     "parameters": "trained parameters",
 }
+_NO_INTERVALS: Final = "single trials on the validation split, without intervals: small differences mean nothing"
 _SEED: Final = 0
 
 
@@ -79,8 +79,11 @@ def objective_names(study: Study) -> list[str]:
     return [f"value {number}" for number in range(len(study.directions))]
 
 
-def objective_label(name: str) -> str:
-    """An objective's name for people."""
+def objective_label(study: Study, name: str) -> str:
+    """An objective's name for people: of the score, the metric that it is."""
+    if name == "selection":
+        told = (trial.user_attrs.get(SCORE_NAME) for trial in study.get_trials(deepcopy=False))
+        return f"{next(filter(None, told), 'score')} (validation)"
     return _OBJECTIVE_NAMES.get(name, name.replace("_", " "))
 
 
@@ -187,7 +190,7 @@ def history(study: Study, path: Path) -> Path | None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="trial", ylabel="\n(".join(_with_way(study, index).rsplit(" (", 1)))
         _grid(ax, "y")
-    return _save(figure, path, "History of the sweep", columns=4)
+    return _save(figure, path, f"History of the sweep\n({_NO_INTERVALS})", columns=4)
 
 
 def strategies(study: Study, path: Path) -> Path | None:
@@ -211,7 +214,7 @@ def strategies(study: Study, path: Path) -> Path | None:
                     setp(box[lines], color=colour, linewidth=1.5)
             shift = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
             ax.plot(values, place + shift, "o", color=BLUE, markersize=4, alpha=0.7, markeredgewidth=0)
-        ax.set_xlabel(objective_label(objectives[index]))
+        ax.set_xlabel(objective_label(study, objectives[index]))
         _grid(ax, "x")
     tried = Counter(map(strategy_of, counted))
     labels = [f"{name}\n{len(trials)} of {tried[name]} completed" for name, trials in groups.items()]
@@ -219,7 +222,7 @@ def strategies(study: Study, path: Path) -> Path | None:
     figure.axes[0].set_ylim(len(groups) - 0.5, -0.5)
     title = (
         "Completed trials by fusion strategy, the best trial's first\n"
-        f"(box: quartiles and median, from {FEWEST_FOR_BOX} trials on; pruned trials have no value)"
+        f"(box: quartiles and median, from {FEWEST_FOR_BOX} trials on; pruned trials have no value)\n({_NO_INTERVALS})"
     )
     return _save(figure, path, title)
 
@@ -235,7 +238,7 @@ def importance(study: Study, path: Path) -> Path | None:
     axes = iter(_axes(figure, len(names), 2))
     titles = (
         "fANOVA: share of the variance,\nsettings that every trial has",
-        "PED-ANOVA: what parts the best trials from the rest,\nall settings",
+        "PED-ANOVA: what sets the best trials apart,\nall settings",
     )
     for both, name in zip(found, names, strict=True):
         for whole, title, colour in zip(both, titles, (BLUE, GREEN), strict=True):
@@ -251,7 +254,7 @@ def importance(study: Study, path: Path) -> Path | None:
             ax.bar_label(bars, fmt=" %.2f", fontsize=8)
             ax.set_yticks(range(len(part)), list(part), fontsize=8.5)
             ax.set(ylim=(most - 0.5, -0.5), xlim=(0, 1.13 * max(part.values())))
-            ax.set_xlabel(f"importance for {objective_label(name)}", fontsize=9)
+            ax.set_xlabel(f"importance for {objective_label(study, name)}", fontsize=9)
             _grid(ax, "x")
     count = len(completed_trials(study))
     return _save(figure, path, f"Importance of the settings, from {count} completed trials: a hint, not a test")
@@ -285,7 +288,7 @@ def pareto(study: Study, path: Path) -> Path | None:
         ax.margins(x=0.16, y=0.1)
         ax.set(xlabel=_with_way(study, index), ylabel=_with_way(study, 0))
         _grid(ax, "both")
-    return _save(figure, path, "Trade-off between the objectives", columns=2)
+    return _save(figure, path, f"Trade-off between the objectives\n({_NO_INTERVALS})", columns=2)
 
 
 # -- looks -------------------------------------------------------------------------------------------------------------
@@ -294,7 +297,7 @@ def pareto(study: Study, path: Path) -> Path | None:
 def _with_way(study: Study, index: int) -> str:
     """An objective's name for people, and which end of it is the good one."""
     way = "higher" if study.directions[index] == StudyDirection.MAXIMIZE else "lower"
-    return f"{objective_label(objective_names(study)[index])} ({way} is better)"
+    return f"{objective_label(study, objective_names(study)[index])} ({way} is better)"
 
 
 def _log_scale(axis: "Axis", values: Sequence[float]) -> None:

@@ -12,9 +12,10 @@ from subtext.errors import ConfigError, NotFiniteError
 from subtext.model.batches import typical_clip
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, Fitter, quiet_lightning
-from subtext.model.task import SELECTION
+from subtext.model.task import SELECTION, selection_name
 from subtext.runs.prepare import Prepared
 from subtext.runs.settings import check_folds
+from subtext.sweeps.study import SCORE_NAME
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Objective:
                 classifier = prepared.classifier()
                 if not figures:
                     figures = self._costs(prepared, classifier)
+                    trial.set_user_attr(SCORE_NAME, selection_name(classifier.heads.specs))
                     for name, value in figures.items():
                         trial.set_user_attr(name, value)
                 progress.begin(seed, list(scores.values()), place * self.epochs)

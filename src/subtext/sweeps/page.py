@@ -91,7 +91,7 @@ def write_sweep_page(path: Path, study: Study, *, title: str, figures: Sequence[
         figures: PNG files under the page's folder, named as in `sweep_figures.FIGURES`.
     """
     every, trials, done = study.get_trials(deepcopy=False), counted_trials(study), completed_trials(study)
-    names = [objective_label(name) for name in objective_names(study)]
+    names = [objective_label(study, name) for name in objective_names(study)]
     counts = Counter(trial.state for trial in trials)
     states = {_STATE_NAMES[state]: counts[state] for state in _STATE_NAMES if counts[state]}
     written = {figure.stem: figure.relative_to(path.parent).as_posix() for figure in figures}

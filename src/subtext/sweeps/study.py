@@ -1,7 +1,7 @@
 """A sweep's study: what is searched and how, the next trial to run, and what became of it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -30,6 +30,9 @@ REASON: Final = "reason"
 INTERRUPTED: Final = "interrupted"
 """On a trial whose process was ended on purpose, which says nothing against its point."""
 
+SCORE_NAME: Final = "score"
+"""On a trial: what its figure `selection` is, in words, such as "AUROC of incongruent"."""
+
 _DEFINITION: Final = "definition"
 _RUNG: Final = "completed_rung_"
 _MOST_DEATHS: Final = 3
@@ -48,6 +51,18 @@ class Claim:
 
     trial: optuna.Trial
     point: dict[str, Any]
+
+
+def figure_name(figure: str, trial: optuna.Trial | FrozenTrial) -> str:
+    """A figure of a trial for people: its score by the name of the metric, where the trial says it."""
+    if figure != "selection":
+        return figure.replace("_", " ")
+    return f"validation {trial.user_attrs.get(SCORE_NAME, 'score')}"
+
+
+def figures_told(figures: Iterable[str], values: Iterable[float], trial: optuna.Trial | FrozenTrial) -> str:
+    """A trial's figures with their names, for people."""
+    return ", ".join(f"{figure_name(name, trial)} {value:.4g}" for name, value in zip(figures, values, strict=True))
 
 
 Nothing = Literal["done", "exhausted", "failures"]

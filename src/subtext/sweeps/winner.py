@@ -7,6 +7,7 @@ alone, `subtext-train --config-dir SWEEP/conf experiment=winner seed=N`, gives t
 import itertools
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,14 @@ from optuna.trial import FrozenTrial
 from subtext.core.composition import Composition
 from subtext.core.writing import write_json, write_text
 from subtext.errors import ConfigError, RunError
+from subtext.report.terminal import headline, print_pooled
+from subtext.runs.controls import time_left
 from subtext.runs.evaluate import evaluate_seeds
 from subtext.runs.folder import RunFolder, writing_into
 from subtext.runs.train import train
 from subtext.sweeps.composition import NOT_COMPARED, unresolved
 from subtext.sweeps.storage import is_alive, own_lease, signs_of_life
-from subtext.sweeps.study import Search, Sweep, front
+from subtext.sweeps.study import Search, Sweep, figures_told, front
 from subtext.sweeps.workers import Plan
 
 log = logging.getLogger(__name__)
@@ -93,17 +96,39 @@ class Winner:
 def refit(train_with: Callable[[int, RunFolder], Any], folder: Path, seeds: Sequence[int]) -> None:
     """Train with fresh seeds, and pool what the runs say; finished runs are left as they are.
 
+    Says a line a run and prints the pooled table; what the trainings themselves have to say is in their folders.
+
     Args:
         train_with: trains with a seed into a run folder, and goes on with one that is begun.
         folder: the runs go into `seed-N` below it, what they say together beside them.
         seeds: at least one, none of which a trial has used.
     """
     runs = {seed: RunFolder(folder / f"seed-{seed}") for seed in seeds}
-    for seed, run in runs.items():
-        if not run.is_finished:
-            log.info("%s: seed %d", WINNER, seed)
-            train_with(seed, run)
-    evaluate_seeds([run.path for run in runs.values()], folder)
+    left = [seed for seed, run in runs.items() if not run.is_finished]
+    if left:
+        log.info("Refit: training the winner with %d fresh seeds, each with its controls, for the test", len(left))
+    began = time.perf_counter()
+    for number, seed in enumerate(left, start=1):
+        with _warnings_only():
+            train_with(seed, runs[seed])
+        each = (time.perf_counter() - began) / number
+        told = headline(runs[seed].metrics())
+        log.info(
+            "Refit %d of %d, seed %d: test %s%s", number, len(left), seed, told, time_left(each * (len(left) - number))
+        )
+    print_pooled(evaluate_seeds([run.path for run in runs.values()], folder))
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    """Leave out what a training says of its progress."""
+    package = logging.getLogger("subtext")
+    level = package.level
+    package.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
 
 
 def facts_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -112,8 +137,8 @@ def facts_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def figures_of(search: Search, trial: FrozenTrial) -> str:
-    """A trial's figures with their names, for people."""
-    return ", ".join(f"{figure} {value:.4g}" for figure, value in zip(search.objectives, trial.values, strict=True))
+    """The figures of a trial of a search with their names, for people."""
+    return figures_told(search.objectives, trial.values, trial)
 
 
 def experiment_place(folder: Path, name: str) -> Path:

@@ -35,7 +35,7 @@ from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.space import Point
 from subtext.sweeps.storage import open_storage, quiet_optuna, signs_of_life
-from subtext.sweeps.study import REASON, Claim, Nothing, Search, Sweep
+from subtext.sweeps.study import REASON, Claim, Nothing, Search, Sweep, figures_told
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Worker:
         except optuna.TrialPruned:
             told = self.sweep.prune(claim)
             reason = trial.user_attrs.get(REASON)
-            outcome = f"pruned, {reason}" if reason else "pruned"
+            outcome = str(reason or "pruned")
         except Exception as error:
             reason = safe_reason(error)
             told = self.sweep.fail(claim, reason)
@@ -180,7 +180,7 @@ class Worker:
             outcome = f"failed, {reason}; see {self._write_failure(claim, f'{where}{reason}')}" if told else ""
         else:
             told = self.sweep.complete(claim, values)
-            outcome = ", ".join(f"{k} {v:.4g}" for k, v in zip(self.plan.objectives, values, strict=True))
+            outcome = figures_told(self.plan.objectives, values, trial)
         return outcome if told else "given up: another process took this one for dead, and has taken it over"
 
     def _write_failure(self, claim: Claim, text: str) -> Path:
