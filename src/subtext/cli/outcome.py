@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from subtext.core.threads import ready_threads
 from subtext.errors import SubtextError
 
 OK = 0
@@ -23,6 +24,7 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
         0, or what the command gave; 2 for an error that the user can act on, as one about a file or folder is even
         where nothing foresaw it; 130 after Ctrl-C.
     """
+    ready_threads()
     try:
         return command() or OK
     except SubtextError as error:
