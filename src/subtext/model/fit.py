@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
 from subtext.core.building import build
+from subtext.core.threads import share_cores
 from subtext.errors import ConfigError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.model.batches import ClipData, SwappedClips, loader
@@ -100,6 +101,8 @@ class Fitter:
         )
         checkpoints = Checkpoints(folder, on_epoch)
         trainer = self._trainer(checkpoints, folder)
+        if trainer.num_devices > 1:
+            share_cores(trainer.num_devices)
         checkpoint = resumable(folder) if folder is not None and self.resume else None
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
@@ -133,7 +136,7 @@ class Fitter:
                 checkpoints.best_epoch + 1,
                 checkpoints.best_score,
                 took,
-                epochs * len(training) / took if checkpoint is None else float("nan"),
+                (epochs - checkpoints.resumed_from) * len(training) / took,
             )
         return Fitted(classifier, checkpoints.best_epoch, checkpoints.best_score, pd.DataFrame(checkpoints.history))
 
@@ -290,4 +293,5 @@ _REMARKS: Final = (
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*No positive samples in targets.*",
     ".*No negative samples in targets.*",
+    ".*`srun` command is available.*",  # one process trains as well without it
 )

@@ -4,8 +4,11 @@ Overrides are those of the command line, and configurations are composed as ther
 `subtext.errors.SubtextError`.
 """
 
+import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,8 @@ from subtext.runs.folder import RunFile, RunFolder
 if TYPE_CHECKING:
     from subtext.core.composition import Composition
     from subtext.features.index import FeatureIndex
+
+log = logging.getLogger(__name__)
 
 _WHERE = ("resume", "trust", "debug")
 """Settings that may stand beside `resume`."""
@@ -78,12 +83,14 @@ def train_composed(
     if settings["resume"] is None:
         run = RunFolder(folder)
         run.check_links()
-        return train_run(settings, run.path, trust=trust)
+        with _saying_how_to_go_on(run):
+            return train_run(settings, run.path, trust=trust)
     others = [text for text in overrides if text.split("=")[0] not in _WHERE]
     if others:
         raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
     run = RunFolder(settings["resume"])
-    return train_run(run.settings(), run.path, resume=True, trust=trust)
+    with _saying_how_to_go_on(run):
+        return train_run(run.settings(), run.path, resume=True, trust=trust)
 
 
 def extract(*overrides: str, config_dirs: Sequence[str | os.PathLike[str]] = ()) -> "FeatureIndex":
@@ -266,6 +273,21 @@ def load_run(folder: str | os.PathLike[str], trust: Collection[str] = ()) -> Run
     run = RunFolder(folder, trust)
     run.metrics()  # says what is missing, and what to do
     return run
+
+
+@contextmanager
+def _saying_how_to_go_on(run: RunFolder) -> Iterator[None]:
+    """Where somebody interrupts a training."""
+    from subtext.core.composition import override
+    from subtext.model.fit import is_main_process
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.is_begun and is_main_process():
+            how = shlex.quote(override("resume", os.fspath(run.path)))
+            log.warning("What was done is kept; go on with it by: subtext-train %s", how)
+        raise
 
 
 def _composed(overrides: Sequence[str], config_dirs: Sequence[str | os.PathLike[str]]) -> "Composition":

@@ -26,6 +26,7 @@ from subtext.core.building import locate
 from subtext.core.composition import Composition, override
 from subtext.core.processes import begin_work, how_it_ended, starting_workers
 from subtext.core.threads import share_of
+from subtext.core.writing import write_text
 from subtext.errors import ConfigError, SubtextError
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
@@ -181,9 +182,8 @@ class Worker:
     def _write_failure(self, claim: Claim, text: str) -> Path:
         place = self.plan.folder / "failures" / f"trial-{claim.trial.number:04d}.txt"
         with suppress(OSError):  # a full disk may be what it failed of
-            place.parent.mkdir(parents=True, exist_ok=True)
             command = " ".join(claim.trial.user_attrs.get("overrides", []))
-            place.write_text(f"subtext-train {command}\n\n{text}", encoding="utf-8")
+            write_text(place, f"subtext-train {command}\n\n{text}")
         return place
 
 
