@@ -6,7 +6,6 @@ Overrides are those of the command line, and configurations are composed as ther
 
 import logging
 import os
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -278,15 +277,13 @@ def load_run(folder: str | os.PathLike[str], trust: Collection[str] = ()) -> Run
 @contextmanager
 def _saying_how_to_go_on(run: RunFolder) -> Iterator[None]:
     """Where somebody interrupts a training."""
-    from subtext.core.composition import override
     from subtext.model.fit import is_main_process
 
     try:
         yield
     except KeyboardInterrupt:
         if run.is_begun and is_main_process():
-            how = shlex.quote(override("resume", os.fspath(run.path)))
-            log.warning("What was done is kept; go on with it by: subtext-train %s", how)
+            log.warning("What was done is kept; go on with it by resume=%s", run.path)
         raise
 
 
