@@ -16,10 +16,15 @@ SOURCE = Path(writing.__file__).parents[1]
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     path = write_text(tmp_path / "new" / "rows.csv", "id\n")
-    with pytest.raises(ValueError, match="half"), replacing(path) as place:
-        assert (place.parent, place.suffix) == (path.parent, ".csv")
-        place.write_text("i")
-        raise ValueError("half")
+
+    def fails() -> None:
+        with replacing(path) as place:
+            assert (place.parent, place.suffix) == (path.parent, ".csv")
+            place.write_text("i")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        fails()
     assert content(tmp_path) == {"new/rows.csv": b"id\n"}
 
 
