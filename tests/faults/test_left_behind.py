@@ -1,10 +1,9 @@
-"""What is left when a process is killed or a disk is full: no process, no half file, and words that say what happened."""
+"""What is left when a process is killed or a disk is full: no process, no half file, and words that say why."""
 
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +46,6 @@ if __name__ == "__main__":
 """
 OF_STUDIO = """
 import sys
-sys.path.insert(0, {tests!r})
 from functools import partial
 from builders.slow_work import note_and_wait
 from subtext.corpora.studio.corpus import _render_apart
@@ -55,27 +53,25 @@ _render_apart(2, [partial(note_and_wait, sys.argv[1])] * 4)
 """
 OF_FEATURES = """
 import sys
-sys.path.insert(0, {tests!r})
 from pathlib import Path
 from builders.slow_work import SlowExtractor
 from subtext.features.cache import FeatureCache
 from subtext.features.extractor import Source
 from subtext.features.workers import Job, do_jobs
 from subtext.media.segment import Segment
-jobs = [Job("slow", ((f"key{{n}}", Source(path=Path("none"), segment=Segment())),)) for n in range(4)]
-list(do_jobs(jobs, {{"slow": SlowExtractor(sys.argv[1])}}, FeatureCache(Path(sys.argv[1]) / "cache"), 2))
+jobs = [Job("slow", ((f"key{n}", Source(path=Path("none"), segment=Segment())),)) for n in range(4)]
+list(do_jobs(jobs, {"slow": SlowExtractor(sys.argv[1])}, FeatureCache(Path(sys.argv[1]) / "cache"), 2))
 """
 
 
 def workers_of(program: str, folder: Path, number: int) -> tuple["subprocess.Popen[bytes]", list[int]]:
     """A parent, and the numbers of its workers once they are at work."""
     script = folder / "parent.py"
-    script.write_text(
-        textwrap.dedent(program).replace("{tests!r}", repr(str(TESTS))).replace("{{", "{").replace("}}", "}")
-    )
+    script.write_text(program)
     notes = folder / "notes"
     notes.mkdir()
-    parent = subprocess.Popen([sys.executable, str(script), str(notes)], start_new_session=True)
+    paths = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    parent = subprocess.Popen([sys.executable, str(script), str(notes)], env=os.environ | {"PYTHONPATH": paths})
     deadline = time.monotonic() + 120
     while len(pids := [int(note.name) for note in notes.iterdir() if note.name.isdecimal()]) < number:
         assert parent.poll() is None
@@ -249,7 +245,7 @@ def write_export(folder: Path) -> None:
 
 WRITERS: dict[str, tuple[Callable[[Path], None], type[Exception]]] = {
     "a stream of the feature cache": (write_stream, CacheError),
-    "the table of extraction results": (write_index, OSError),
+    "the table of extraction results": (write_index, CacheError),
     "last.ckpt": (write_checkpoint, RunError),
     "best.safetensors": (write_weights, RunError),
     "trials.csv": (write_trials, OSError),
@@ -313,11 +309,15 @@ def test_a_failure_s_notes_are_no_reason_to_fail_on_a_full_disk(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_sweep_s_workers_end_with_it(tmp_path: Path, how: signal.Signals) -> None:
-    from builders.sweep_commands import Commands, wait_for
+    from builders.sweep_commands import Commands
 
     commands = Commands(tmp_path)
     process = commands.start("workers=2", "trials=4", env={"FAKE_SLEEP": "600"})
-    wait_for(lambda: len(commands.runs()) == 2)
+    deadline = time.monotonic() + 300
+    while len(commands.runs()) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     process.send_signal(how)
     process.communicate(timeout=60)
     assert gone([run["pid"] for run in commands.runs()])
