@@ -44,6 +44,17 @@ if __name__ == "__main__":
             context.Process(target=work, args=(sys.argv[1], 1)).start()
     time.sleep(600)
 """
+OF_DDP = """
+import os, subprocess, sys, time
+from pathlib import Path
+from subtext.core.processes import end_with_starter
+end_with_starter()
+if "LOCAL_RANK" not in os.environ:
+    subprocess.Popen([sys.executable, *sys.argv], env=os.environ | {"LOCAL_RANK": "1"})
+else:
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+time.sleep(600)
+"""
 OF_STUDIO = """
 import sys
 from functools import partial
@@ -80,13 +91,16 @@ def workers_of(program: str, folder: Path, number: int) -> tuple["subprocess.Pop
     return parent, pids
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("program", "number"),
+    ("program", "number", "how"),
     [
-        pytest.param(OF_CORE, 4, id="any"),
-        pytest.param(OF_STUDIO, 2, id="studio"),
-        pytest.param(OF_FEATURES, 2, id="features"),
+        pytest.param(OF_CORE, 4, signal.SIGKILL, id="any, killed"),
+        pytest.param(OF_CORE, 4, signal.SIGTERM, id="any, ended"),
+        pytest.param(OF_DDP, 1, signal.SIGKILL, id="copies of a command, killed"),
+        pytest.param(OF_STUDIO, 2, signal.SIGKILL, id="studio, killed"),
+        pytest.param(OF_STUDIO, 2, signal.SIGTERM, id="studio, ended", marks=pytest.mark.slow),
+        pytest.param(OF_FEATURES, 2, signal.SIGKILL, id="features, killed"),
+        pytest.param(OF_FEATURES, 2, signal.SIGTERM, id="features, ended", marks=pytest.mark.slow),
     ],
 )
 def test_workers_end_with_their_parent(tmp_path: Path, program: str, number: int, how: signal.Signals) -> None:

@@ -6,14 +6,18 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Final
 
 from subtext.core.safe_path import safe_path
 from subtext.core.threads import threads_of_children
+
+_STARTER: Final = "SUBTEXT_STARTED_BY"
 
 
 @contextmanager
@@ -44,6 +48,20 @@ def begin_work() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def end_with_starter() -> None:
+    """Before a command starts copies of itself (`trainer=ddp`), and in each of them: they end when it does."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ[_STARTER] = str(os.getpid())
+    elif starter := os.environ.get(_STARTER):
+
+        def watch() -> None:
+            while str(os.getppid()) == starter:
+                time.sleep(1)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def how_it_ended(code: int | None) -> str:

@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
 from subtext.core.building import build
+from subtext.core.processes import end_with_starter
 from subtext.core.threads import share_cores
 from subtext.errors import ConfigError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
@@ -103,6 +104,7 @@ class Fitter:
         trainer = self._trainer(checkpoints, folder)
         if trainer.num_devices > 1:
             share_cores(trainer.num_devices)
+            end_with_starter()
         checkpoint = resumable(folder) if folder is not None and self.resume else None
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
