@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from builders.dead_processes import left_by_the_dead
-from subtext.core.building import build, locate
+from subtext.core.building import build
+from subtext.core.located import locate
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.index import _DESCRIBED, _FOR_PEOPLE, _TABLE

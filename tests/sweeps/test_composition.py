@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from subtext.core.building import locate
 from subtext.core.composition import Composition, conf_folder, override, quoted
+from subtext.core.located import locate
 from subtext.errors import ConfigError
 from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.samplers import build_pruner, build_sampler

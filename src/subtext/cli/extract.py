@@ -2,15 +2,21 @@
 
 from typing import NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from subtext.cli.hydra_app import run
 from subtext.cli.outcome import OK, SOME_FAILED
+from subtext.core.composition import resolved
 
 
 def main() -> NoReturn:
     """Run the command."""
-    run(extract_corpus, "subtext-extract", has_run_folder=False)
+    run(
+        extract_corpus,
+        "subtext-extract",
+        form="subtext.runs.settings.TrainingSettings",
+        has_run_folder=False,
+    )
 
 
 def extract_corpus(config: DictConfig) -> int:
@@ -18,7 +24,7 @@ def extract_corpus(config: DictConfig) -> int:
     from subtext.features.index import summarise
     from subtext.runs.front_door import extract_composed
 
-    index, folder = extract_composed(OmegaConf.to_container(config, resolve=True))
+    index, folder = extract_composed(resolved(config))
     print(summarise(index, folder.name))
     print(f"Every row's result: {folder / 'extraction.csv'}")
     return SOME_FAILED if index.n_failed else OK

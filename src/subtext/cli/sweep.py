@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command."""
-    run(sweep_run, "subtext-sweep", config_name="study", run_folder="${paths.runs}/sweeps/${name}")
+    run(
+        sweep_run,
+        "subtext-sweep",
+        form="subtext.sweeps.settings.SweepSettings",
+        config_name="study",
+        run_folder="${paths.runs}/sweeps/${name}",
+    )
 
 
 def sweep_run(config: DictConfig) -> None:

@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from subtext.cli.hydra_app import run
+from subtext.core.composition import resolved
 
 
 def main() -> NoReturn:
     """Run the command."""
-    run(train_run, "subtext-train")
+    run(
+        train_run,
+        "subtext-train",
+        form="subtext.runs.settings.TrainingSettings",
+    )
 
 
 def train_run(config: DictConfig) -> None:
@@ -21,7 +26,7 @@ def train_run(config: DictConfig) -> None:
     from subtext.runs.front_door import train_composed
 
     hydra = HydraConfig.get()
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = resolved(config)
     done = train_composed(settings, Path(hydra.runtime.output_dir), hydra.overrides.task)
     if is_main_process():
         print(f"Run folder: {done.path}")

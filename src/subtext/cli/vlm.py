@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from subtext.cli.hydra_app import run
 from subtext.cli.outcome import UNUSABLE
+from subtext.core.composition import resolved
 
 USAGE: Final = """\
 usage: subtext-vlm MODE vlm=FAMILY vlm.path=FOLDER [--dry-run] [KEY=VALUE ...]
@@ -38,7 +39,14 @@ def main() -> NoReturn:
     sys.argv[1:] = ["dry_run=true" if a == "--dry-run" else a for a in sys.argv[2:]]
     register_resolvers()
     task, folder = MODES[mode]
-    run(task, "subtext-vlm", config_name="vlm_run", has_run_folder=folder is not None, run_folder=folder)
+    run(
+        task,
+        "subtext-vlm",
+        form="subtext.vlm.settings.VlmSettings",
+        config_name="vlm_run",
+        has_run_folder=folder is not None,
+        run_folder=folder,
+    )
 
 
 def score_run(config: DictConfig) -> None:
@@ -50,7 +58,7 @@ def score_run(config: DictConfig) -> None:
     from subtext.vlm.score import dry_run, score
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = resolved(config)
     if config.dry_run:
         text, picture = dry_run(settings, folder)
         Console().print("\n".join(map(printable, text.split("\n"))), markup=False, highlight=False)
@@ -69,7 +77,7 @@ def tune_run(config: DictConfig) -> None:
     from subtext.vlm.tune import tune
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    tune(OmegaConf.to_container(config, resolve=True), folder)
+    tune(resolved(config), folder)
     print(f"Adapter: {folder / RunFile.ADAPTER}")
 
 
@@ -77,7 +85,7 @@ def write_reply(config: DictConfig) -> None:
     """Write replies as configured."""
     from subtext.vlm.reply import reply
 
-    path, made = reply(OmegaConf.to_container(config, resolve=True))
+    path, made = reply(resolved(config))
     print(f"{made} replies made. Written: {path}")
 
 

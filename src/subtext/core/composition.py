@@ -7,12 +7,15 @@ takes a fraction of the time.
 import copy
 import difflib
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -117,18 +120,14 @@ class Composition:
         if key not in self._composed:
             path = f"hydra.searchpath=[{','.join(quoted(place) for place in self.search_path)}]"
             overrides = [*self.overrides, *(override(group, choice) for group, choice in groups.items())]
-            check_chosen(overrides)
+            check_overrides(overrides)
             with _hydra(self.folder):
                 try:
                     composed = compose(CONFIG_NAME, [path, *overrides], return_hydra_config=True)
                     self._composed[key] = _Composed.of(composed)
-                except (HydraException, OmegaConfBaseException, YAMLError) as error:
+                except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
                     chosen = " ".join(override(group, choice) for group, choice in groups.items())
-                    hints = "".join(f"; {hint}" for hint in misspelt(overrides, config_dirs=self.search_path))
-                    raise ConfigError(
-                        f"the configuration cannot be composed with {chosen or 'these settings'}: {_reason(error)}"
-                        f"{hints}"
-                    ) from error
+                    raise uncomposable(error, overrides, CONFIG_NAME, self.search_path, chosen) from error
         return self._composed[key]
 
     def settings(self, values: Mapping[str, Value], groups: Collection[str]) -> dict[str, Any]:
@@ -144,14 +143,10 @@ class Composition:
         composed = self._compose({key: value for key, value in values.items() if key in groups})
         config = copy.deepcopy(composed.bare)
         with composed.current():
-            try:
-                for key, value in values.items():
-                    if key not in groups:
-                        OmegaConf.update(config, key, value)
-                settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            except OmegaConfBaseException as error:
-                raise ConfigError(f"the configuration cannot be used: {_reason(error)}") from error
-        return {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
+            for key, value in values.items():
+                if key not in groups:
+                    OmegaConf.update(config, key, value)
+            return resolved(config, throw_on_missing=True)
 
     def run_folder(self) -> Path:
         """Where subtext-train would put the run.
@@ -192,6 +187,28 @@ class Composition:
         return max((value for value in values if value is not None), default=None)
 
 
+def resolved(config: DictConfig, *, throw_on_missing: bool = False) -> dict[str, Any]:
+    """A configuration as plain values, without Hydra's own node, with what `${...}` stands for.
+
+    Args:
+        config: as composed.
+        throw_on_missing: refuse a `???` that nothing has taken the place of.
+
+    Raises:
+        ConfigError: naming the setting that cannot be resolved.
+    """
+    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=throw_on_missing)
+    except RecursionError as error:
+        raise ConfigError("the configuration refers to itself in a circle by ${...}; write one value out") from error
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if error.full_key else ""
+        plain = r"; for the characters ${ themselves write \${" if "nterpolation" in _reason(error) else ""
+        raise ConfigError(f"{where}{_reason(error)}; correct it in the configuration{plain}") from error
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
 @contextmanager
 def _hydra(folder: Path) -> Iterator[None]:
     """Hydra on a folder of configuration; inside a Hydra command, its own state is there again afterwards."""
@@ -225,19 +242,77 @@ def quoted(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return QuotedString(text, Quote.single).with_quotes()
+    return _in_quotes(text)
 
 
-def check_chosen(overrides: Iterable[str]) -> None:
-    """Refuse a group that is set to null, which Hydra meets with a traceback.
+def _in_quotes(text: str) -> str:
+    # Quotes keep a ${ from the grammar, and the backslash keeps it from being looked up afterwards.
+    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse an override that Hydra cannot read, and a group that is set to null, which it meets with a traceback.
 
     Raises:
-        ConfigError: naming the group.
+        ConfigError: naming the setting, and how to quote a value.
     """
+    parser = OverridesParser.create()
     for text in overrides:
         key, equals, value = text.lstrip("+").partition("=")
+        try:
+            parser.parse_override(text)
+        except HydraException as error:
+            if not equals:
+                raise ConfigError(f"{text!r} is no setting; write KEY=VALUE, or ~KEY to leave one out") from error
+            whole = f"{key}={_in_quotes(str(Path(value).expanduser()))}"
+            shown = shlex.quote(whole) if re.search(r"[\"$`\\!]", whole) else f'"{whole}"'
+            raise ConfigError(f"{key}: its value has characters that need quotes; write {shown}") from error
         if equals and value.lower() == "null" and any(conf_folder().joinpath(key).glob("*.yaml")):
             raise ConfigError(f"{key}=null: a group has a choice; ~{key} leaves it out")
+
+
+def uncomposable(
+    error: Exception,
+    overrides: Sequence[str],
+    config_name: str = CONFIG_NAME,
+    config_dirs: Iterable[str | Path] = (),
+    chosen: str = "",
+) -> ConfigError:
+    """What to tell of a configuration that cannot be composed, with the nearest names to those that do not exist."""
+    hints = [*misspelt(overrides, config_name, config_dirs)]
+    reason = _reason(error)
+    if isinstance(error, UnicodeError):
+        files = [path for folder in config_dirs for path in Path(folder).rglob("*.yaml") if not _is_text(path)]
+        reason = f"{files[0] if files else 'a file'} is no UTF-8 text; save it as such"
+    elif reason.startswith("Ambiguous value"):
+        hints.append("in brackets, KEY=[A,B], it is a list; with -m a grid over its values")
+    elif reason.startswith("Error parsing override"):
+        hints.append("write KEY=VALUE")
+    about = f"the configuration cannot be composed{f' with {chosen}' if chosen else ''}"
+    return ConfigError("; ".join([f"{about}: {reason}", *hints]))
+
+
+def check_config_dirs(folders: Iterable[str | Path]) -> None:
+    """Whether folders of further configuration are there.
+
+    Raises:
+        ConfigError: naming one that is not.
+    """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--config-dir {folder} is no folder; name the one that holds GROUP/NAME.yaml")
+        for path in Path(folder).rglob("*.yaml"):
+            with suppress(YAMLError, UnicodeError):  # which composing says, where the file is used
+                if not isinstance(yaml.safe_load(path.read_text("utf-8")), (dict, NoneType)):
+                    raise ConfigError(f"{path} holds no settings; write KEY: VALUE lines")
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        path.read_text("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def misspelt(
@@ -308,4 +383,5 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     if isinstance(error, YAMLError):  # the place in the file comes last
         return f"a file is no YAML ({' '.join(text.split())}), correct it"
-    return text.splitlines()[0] if text else type(error).__name__
+    first, *more = text.splitlines() or [type(error).__name__]
+    return f"{first} {more[0].strip()}" if first.endswith(":") and more else first

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from subtext.core.building import MOVED, locate
+from subtext.core.located import MOVED, locate
 from subtext.core.plugins import check_place, plugins
 from subtext.errors import ConfigError, TrustError
 

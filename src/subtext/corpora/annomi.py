@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.schema import Natural
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, recode
-from subtext.errors import ConfigError, ManifestError
+from subtext.errors import ManifestError
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
 from subtext.sessions.transcripts import each_seconds
@@ -79,13 +80,11 @@ class AnnoMI(Corpus):
     )
 
     def __init__(
-        self, *, data: str | Path, context_turns: int | None = None, groups: Sequence[str] = ("source",)
+        self, *, data: str | Path, context_turns: Natural | None = None, groups: Sequence[str] = ("source",)
     ) -> None:
         self.data = Path(data)
         self.context_turns = context_turns
         self.groups = tuple(groups)
-        if context_turns is not None and context_turns < 0:
-            raise ConfigError(f"corpus.context_turns is {context_turns}; use 0 or more, or null")
 
     def build(self) -> Manifest:
         """Read the file and bring the annotators' rows of an utterance together.

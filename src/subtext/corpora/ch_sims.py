@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import pandas as pd
+from annotated_types import Interval
 
+from subtext.core.schema import Dropout
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, numbers, official_table, present, recode
-from subtext.errors import ConfigError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
@@ -63,8 +64,8 @@ class ChSims(Corpus):
         *,
         data: str | Path,
         rule: Rule = "sign",
-        distance: float = 0.8,
-        neutral_band: float = 0.1,
+        distance: Annotated[float, Interval(gt=0, le=2)] = 0.8,
+        neutral_band: Dropout = 0.1,
         count_unvoiced_warmth: bool = False,
         groups: Sequence[str] = ("source",),
         disjoint: Sequence[str] = (),
@@ -76,12 +77,6 @@ class ChSims(Corpus):
         self.polarity_rule = IncongruenceRule(count_unvoiced_warmth)
         self.groups = tuple(groups)
         self.disjoint = tuple(disjoint)
-        if rule not in get_args(Rule):
-            raise ConfigError(f"corpus.rule is {rule!r}; use one of {', '.join(get_args(Rule))}")
-        if not 0 < distance <= 2:
-            raise ConfigError(f"corpus.distance is {distance}; scores go from -1 to 1, use above 0 and at most 2")
-        if not 0 <= neutral_band < 1:
-            raise ConfigError(f"corpus.neutral_band is {neutral_band}; use 0 or more and below 1")
 
     def build(self) -> Manifest:
         """Read the labels and look for the films.

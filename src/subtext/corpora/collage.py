@@ -10,12 +10,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from annotated_types import Interval
 
+from subtext.core.schema import Natural, Seed
 from subtext.core.tables import write_csv
 from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
@@ -91,13 +93,13 @@ class Collage(Corpus):
         *,
         data: str | Path,
         folder: str | Path,
-        seed: int = 0,
-        n_train: int = 6000,
-        n_val: int = 1000,
-        n_test: int = 1000,
+        seed: Seed = 0,
+        n_train: Natural = 6000,
+        n_val: Natural = 1000,
+        n_test: Natural = 1000,
         count_unvoiced_warmth: bool = False,
-        image_size: int = 192,
-        jpeg_quality: int = 90,
+        image_size: Annotated[int, Interval(ge=16, le=4096)] = 192,
+        jpeg_quality: Annotated[int, Interval(ge=1, le=100)] = 90,
         groups: Sequence[str] = GROUPS,
     ) -> None:
         self.data = Path(data)
@@ -108,16 +110,8 @@ class Collage(Corpus):
         self.image_size = image_size
         self.jpeg_quality = jpeg_quality
         self.groups = tuple(groups)
-        if seed < 0:
-            raise ConfigError(f"corpus.seed is {seed}; use 0 or more")
-        if min(self.sizes.values()) < 0 or not any(self.sizes.values()):
-            raise ConfigError(
-                f"corpus.n_train, n_val, n_test are {n_train}, {n_val}, {n_test}; use 0 or more, not all 0"
-            )
-        if not 16 <= image_size <= 4096:
-            raise ConfigError(f"corpus.image_size is {image_size}; use 16 to 4096 px")
-        if not 1 <= jpeg_quality <= 100:
-            raise ConfigError(f"corpus.jpeg_quality is {jpeg_quality}; use 1 to 100")
+        if not any(self.sizes.values()):
+            raise ConfigError("corpus.n_train, n_val, n_test are all 0; ask for some rows")
 
     def build(self) -> Manifest:
         """Draw the examples, write their photographs, and describe them.

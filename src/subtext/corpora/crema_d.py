@@ -6,11 +6,12 @@ off human judgements. It is not words against face: the sentences are fixed and 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from subtext.core.schema import Share
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import numbers, official_table, present, refuse_cells
 from subtext.corpora.votes import (
@@ -23,7 +24,7 @@ from subtext.corpora.votes import (
     vote_shares,
     winning_label,
 )
-from subtext.errors import ConfigError, ManifestError
+from subtext.errors import ManifestError
 from subtext.evaluation.intervals import Interval, Units, count_interval, ranking_interval
 from subtext.evaluation.metrics import CountStatistic, UndefinedMetricError, auroc
 from subtext.labels import EMOTION_POLARITY, POLARITIES, POLARITY_NAMES
@@ -31,7 +32,8 @@ from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
 
 VOTES: Final = "processedResults/tabulatedVotes.csv"
-LEVELS: Final = ("polarity", "emotion")
+Level = Literal["polarity", "emotion"]
+LEVELS: Final[Sequence[Level]] = get_args(Level)
 EMOTIONS: Final[Mapping[str, str]] = {
     name[0].upper(): name for name in ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
 }
@@ -110,17 +112,11 @@ class CremaD(Corpus):
         self,
         *,
         folder: str | Path,
-        level: str = "polarity",
-        agreement: float = 0.0,
-        labels: str = "hard",
+        level: Level = "polarity",
+        agreement: Share = 0.0,
+        labels: Literal["hard", "soft"] = "hard",
         groups: Sequence[str] = ("speaker",),
     ) -> None:
-        if level not in LEVELS:
-            raise ConfigError(f"corpus.level is '{level}'; use {' or '.join(LEVELS)}")
-        if labels not in ("hard", "soft"):
-            raise ConfigError(f"corpus.labels is '{labels}'; use hard or soft")
-        if not 0 <= agreement <= 1:
-            raise ConfigError(f"corpus.agreement is {agreement}; use a share of the votes, 0 to 1")
         self.folder = Path(folder)
         self.level = level
         self.agreement = agreement

@@ -18,10 +18,11 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import pandas as pd
 
+from subtext.core.schema import Natural
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.ether_ratings import RATINGS, labels_of, read_session_ratings
 from subtext.errors import (
@@ -97,27 +98,17 @@ class Ether(Corpus):
         *,
         data: str | Path,
         codebook: str | Path | None = None,
-        aggregation: str = "majority",
+        aggregation: Literal["majority", "dawid_skene", "soft"] = "majority",
         who: str = "client",
-        min_words: int = 1,
-        overlaps: str = "keep",
+        min_words: Natural = 1,
+        overlaps: Overlaps = "keep",
         faces: Mapping[str, str | None] | None = None,
         splits: str | Path | None = None,
         groups: Sequence[str] = ("session", "speaker"),
         disjoint: Sequence[str] = ("session", "speaker"),
         count_unvoiced_warmth: bool = False,
-        on_error: str = "stop",
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> None:
-        choices = {
-            "aggregation": (aggregation, ("majority", "dawid_skene", "soft")),
-            "overlaps": (overlaps, get_args(Overlaps)),
-            "on_error": (on_error, ("stop", "skip")),
-        }
-        for setting, (value, known) in choices.items():
-            if value not in known:
-                raise ConfigError(f"corpus.{setting} is '{value}'; use one of {', '.join(known)}")
-        if min_words < 0:
-            raise ConfigError(f"corpus.min_words={min_words} must not be negative; 0 keeps turns without words")
         self.data, self.codebook, self.aggregation = Path(data), codebook, aggregation
         self.who, self.min_words, self.overlaps = who, min_words, overlaps
         self.faces = checked_faces(faces or {}, "corpus.faces")

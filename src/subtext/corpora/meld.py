@@ -6,9 +6,9 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.schema import Natural
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode, times
-from subtext.errors import ConfigError
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import Description
 
@@ -65,7 +65,7 @@ class Meld(Corpus):
         self,
         *,
         data: str | Path,
-        context_turns: int = 1,
+        context_turns: Natural = 1,
         groups: Sequence[str] = ("dialogue",),
         disjoint: Sequence[str] = ("dialogue",),
     ) -> None:
@@ -73,8 +73,6 @@ class Meld(Corpus):
         self.context_turns = context_turns
         self.groups = tuple(groups)
         self.disjoint = tuple(disjoint)
-        if context_turns < 0:
-            raise ConfigError(f"corpus.context_turns is {context_turns}; use 0 or more")
 
     def build(self) -> Manifest:
         """Read the three tables and look for the films.

@@ -8,17 +8,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from subtext.core.schema import Seed
 from subtext.core.writing import write_bytes
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import finish, made_before, making
 from subtext.corpora.official import check_unique, numbers, official_table, recode
 from subtext.corpora.ravdess import EMOTIONS
-from subtext.errors import ConfigError, ManifestError
+from subtext.errors import ManifestError
 from subtext.labels import NEGATIVE, emotion_polarity
 from subtext.manifest import Manifest, build_manifest
 from subtext.manifest.description import CardSection, Description
@@ -52,7 +53,8 @@ VOICE_FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 left out: filling them would need figures of other takes, and which takes those may be changes from fold to fold."""
 FOLDS: Final = 8
 PAIR_KINDS: Final = ("congruent", "opposite_polarity", "same_polarity", "calm", "surprise")
-VARIANTS: Final = ("emotion", "polarity")
+Variant = Literal["emotion", "polarity"]
+VARIANTS: Final[Sequence[Variant]] = get_args(Variant)
 _RECIPE: Final = 1  # Raised whenever the same settings give another corpus, so that old folders are built again.
 
 
@@ -108,14 +110,10 @@ class RavdessSwap(Corpus):
         *,
         data: str | Path,
         folder: str | Path,
-        variant: str = "emotion",
-        seed: int = 0,
+        variant: Variant = "emotion",
+        seed: Seed = 0,
         groups: Sequence[str] = ("speaker",),
     ) -> None:
-        if variant not in VARIANTS:
-            raise ConfigError(f"corpus.variant is '{variant}'; use {' or '.join(VARIANTS)}")
-        if seed < 0:
-            raise ConfigError(f"corpus.seed is {seed}; use 0 or more")
         self.data = Path(data)
         self.folder = Path(folder)
         self.variant = variant

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Natural, NotNegative, Share
 from subtext.encoders.tokens import Tokens
 
 
@@ -27,13 +28,13 @@ class FaceAugmentation(nn.Module):
     def __init__(
         self,
         *,
-        flip: float = 0.5,
-        shift: float = 0.08,
-        scale: float = 0.1,
-        rotation: float = 10.0,
-        contrast: float = 0.3,
-        brightness: float = 0.15,
-        erase: float = 0.25,
+        flip: Share = 0.5,
+        shift: NotNegative = 0.08,
+        scale: NotNegative = 0.1,
+        rotation: NotNegative = 10.0,
+        contrast: NotNegative = 0.3,
+        brightness: NotNegative = 0.15,
+        erase: Share = 0.25,
     ) -> None:
         super().__init__()
         self.flip = flip
@@ -101,12 +102,12 @@ class FrameAugmentation(nn.Module):
     def __init__(
         self,
         *,
-        offset: float = 0.3,
-        gain: float = 0.1,
-        noise: float = 0.1,
-        time_masks: int = 2,
-        time_share: float = 0.15,
-        feature_mask: float = 0.1,
+        offset: NotNegative = 0.3,
+        gain: NotNegative = 0.1,
+        noise: NotNegative = 0.1,
+        time_masks: Natural = 2,
+        time_share: Share = 0.15,
+        feature_mask: Share = 0.1,
     ) -> None:
         super().__init__()
         self.offset = offset

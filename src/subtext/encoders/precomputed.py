@@ -1,12 +1,13 @@
 """Figures that other tools measured (summaries, OpenFace frames ...) -> `Tokens`, one a family of figures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, OneOf, Width
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
@@ -40,19 +41,17 @@ class FeatureEncoder(Encoder):
     def __init__(
         self,
         *,
-        modality: str,
-        input_dim: int,
-        families: Sequence[int] | None = None,
-        channels: int = 32,
-        hidden_dropout: float = 0.2,
+        modality: Annotated[str, OneOf(MODALITIES)],
+        input_dim: Width,
+        families: Sequence[Width] | None = None,
+        channels: Width = 32,
+        hidden_dropout: Dropout = 0.2,
         trainable: bool = True,
-        dim: int = 128,
-        dropout: float = 0.1,
+        dim: Width = 128,
+        dropout: Dropout = 0.1,
     ) -> None:
         sizes = tuple(families or (input_dim,))
-        if modality not in MODALITIES:
-            raise ConfigError(f"there is no modality '{modality}'; use one of {', '.join(MODALITIES)}")
-        if min(sizes) < 1 or sum(sizes) != input_dim:
+        if sum(sizes) != input_dim:
             raise ConfigError(
                 f"encoder.{modality}.families are {list(sizes)}, of {sum(sizes)} figures in all; make them add up to "
                 f"encoder.{modality}.input_dim={input_dim}"

@@ -1,17 +1,18 @@
 """Voice: prosody frames -> a small convolutional or transformer network -> `Tokens` of pooled statistics."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.augmentation import FrameAugmentation
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.temporal import TemporalAttention
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 
 
 class ProsodyEncoder(Encoder):
@@ -50,19 +51,19 @@ class ProsodyEncoder(Encoder):
     def __init__(
         self,
         *,
-        input_dim: int,
-        channels: int = 64,
-        layers: int = 2,
+        input_dim: Width,
+        channels: Width = 64,
+        layers: Annotated[int, Interval(ge=0, le=256)] = 2,
         kind: Literal["conv", "transformer"] = "conv",
-        stride: int = 4,
-        window: int = 3,
-        heads: int = 4,
+        stride: Width = 4,
+        window: Width = 3,
+        heads: Width = 4,
         relative: bool = True,
         trainable: bool = False,
         augment: FrameAugmentation | None = None,
-        hidden_dropout: float = 0.2,
-        dim: int = 128,
-        dropout: float = 0.1,
+        hidden_dropout: Dropout = 0.2,
+        dim: Width = 128,
+        dropout: Dropout = 0.1,
     ) -> None:
         backbone = ProsodyBackbone(input_dim, channels, layers, kind, stride, window, heads, relative, hidden_dropout)
         super().__init__(
@@ -124,19 +125,6 @@ class ProsodyBackbone(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if kind not in ("conv", "transformer"):
-            raise ConfigError(f"no prosody encoder of kind {kind!r}; choose conv or transformer")
-        for name, count in (
-            ("input_dim", input_dim),
-            ("channels", channels),
-            ("stride", stride),
-            ("window", window),
-            ("heads", heads),
-        ):
-            if count < 1:
-                raise ConfigError(f"the prosody encoder's {name} must be at least 1, got {count}")
-        if layers < 0:
-            raise ConfigError(f"the prosody encoder's layers must be at least 0, got {layers}")
         self.stride = stride
         self.window = window
         self.relative = relative

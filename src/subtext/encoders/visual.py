@@ -3,14 +3,16 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import huggingface_hub
 import timm
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Count, Dropout, Width
 from subtext.encoders.augmentation import FaceAugmentation
 from subtext.encoders.encoder import Encoder, read_safetensors
 from subtext.encoders.temporal import TemporalKind, temporal_module
@@ -64,20 +66,16 @@ class VisualEncoder(Encoder):
         revision: str | None = None,
         weights: str | Path | None = None,
         trainable: bool = False,
-        size: int = 112,
+        size: Annotated[int, Interval(ge=1, le=4096)] = 112,
         grey: bool = False,
         standardise: Literal["crop", "fixed"] = "crop",
         augment: FaceAugmentation | None = None,
-        train_frames: int | None = None,
-        drop_path: float = 0.0,
+        train_frames: Count | None = None,
+        drop_path: Dropout = 0.0,
         temporal: TemporalKind = "conv",
-        dim: int = 128,
-        dropout: float = 0.1,
+        dim: Width = 128,
+        dropout: Dropout = 0.1,
     ) -> None:
-        if standardise not in ("crop", "fixed"):
-            raise ConfigError(f"standardise must be 'crop' or 'fixed', got {standardise!r}")
-        if train_frames is not None and train_frames < 1:
-            raise ConfigError(f"train_frames must be at least 1, or null for all of them; got {train_frames}")
         backbone = _timm_model(name, pretrained, revision, weights, size, 1 if grey else 3, drop_path)
         super().__init__(
             backbone=backbone,

@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
+from annotated_types import Interval
 
-from subtext.errors import ConfigError, ManifestError, MediaError
+from subtext.core.schema import Count, NotNegative, Positive
+from subtext.errors import ManifestError, MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.manifest import Manifest
 from subtext.media.crops import Alteration, FaceCrops, face_crops, image_crop
-from subtext.media.face_detectors import make_detector
+from subtext.media.face_detectors import DetectorName, make_detector
 
 VERSION: Final = 2
 """Raised whenever the code makes other crops of the same picture."""
@@ -41,21 +43,16 @@ class FaceExtractor(Extractor):
     def __init__(
         self,
         *,
-        detector: str = "yunet",
+        detector: DetectorName = "yunet",
         models: Path | str | None = None,
-        rate: float = 5.0,
-        size: int = 112,
-        margin: float = 0.2,
+        rate: Positive = 5.0,
+        size: Annotated[int, Interval(ge=1, le=4096)] = 112,
+        margin: NotNegative = 0.2,
         grey: bool = False,
-        detect_rate: float = 1.0,
-        max_frames: int = 300,
+        detect_rate: Positive = 1.0,
+        max_frames: Count = 300,
         allow_download: bool = False,
     ) -> None:
-        for name, value in {"rate": rate, "size": size, "detect_rate": detect_rate, "max_frames": max_frames}.items():
-            if value <= 0:
-                raise ConfigError(f"visual extractor: {name}={value} must be above 0")
-        if margin < 0:
-            raise ConfigError(f"visual extractor: margin={margin} must not be negative")
         self.detector = make_detector(detector, None if models is None else Path(models), allow_download=allow_download)
         self.rate, self.size, self.margin, self.grey = rate, size, margin, grey
         self.detect_rate, self.max_frames = detect_rate, max_frames

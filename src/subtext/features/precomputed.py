@@ -3,16 +3,18 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from subtext.core.schema import OneOf
 from subtext.errors import MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
+from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
 from subtext.media.segment import Segment
 
@@ -34,7 +36,7 @@ class PrecomputedFeatures(Extractor):
         modality: which array to read.
     """
 
-    def __init__(self, modality: str) -> None:
+    def __init__(self, modality: Annotated[str, OneOf(MODALITIES)]) -> None:
         self.modality = modality
         self._names: dict[Path, set[str] | MediaError] = {}
 

@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from annotated_types import Interval
 
 from subtext.errors import ConfigError, MediaError
 from subtext.features.cache import Cache
@@ -55,18 +56,10 @@ class ProsodyExtractor(Extractor):
         self,
         *,
         method: Method = "torchaudio",
-        hop: float = 0.02,
+        hop: Annotated[float, Interval(ge=0.001, le=1)] = 0.02,
         normalise: Normalisation = "none",
         speaker_column: str = "speaker",
     ) -> None:
-        if method not in get_args(Method):
-            raise ConfigError(f"prosody extractor: unknown method '{method}'; use one of {', '.join(get_args(Method))}")
-        if normalise not in get_args(Normalisation):
-            raise ConfigError(
-                f"prosody extractor: unknown normalise '{normalise}'; use one of {', '.join(get_args(Normalisation))}"
-            )
-        if not 0.001 <= hop <= 1:
-            raise ConfigError(f"prosody extractor: hop={hop} is not a step in seconds; use 0.01 or 0.02")
         self.method, self.normalise, self.speaker_column = method, normalise, speaker_column
         self.hop = EGEMAPS_HOP if method == "egemaps" else hop
 

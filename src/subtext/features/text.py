@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pandas as pd
 
 from subtext.core.hub import COMMIT, hub_folder
 from subtext.core.offline import offline
+from subtext.core.schema import Count
 from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
@@ -106,15 +107,11 @@ class TextExtractor(Extractor):
         models: Path | str | None = None,
         output: Output = "sentence",
         context: bool = False,
-        max_tokens: int | None = None,
-        batch_size: int = 64,
+        max_tokens: Count | None = None,
+        batch_size: Count = 64,
         revision: str | None = None,
         allow_download: bool = False,
     ) -> None:
-        if output not in get_args(Output):
-            raise ConfigError(f"text extractor: unknown output '{output}'; use one of {', '.join(get_args(Output))}")
-        if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
-            raise ConfigError("text extractor: batch_size and max_tokens must be 1 or more")
         if revision is not None and not COMMIT.fullmatch(revision):
             raise ConfigError(f"text extractor: revision '{revision}' is not a commit; use its 40 hexadecimal digits")
         self.model, self.models = model, None if models is None else Path(models)

@@ -51,17 +51,14 @@ class AttentionBlock(nn.Module):
         return values + self.feed_forward(values)
 
 
-def check_attention(dim: int, heads: int, **counts: int) -> None:
-    """Refuse heads that do not divide the width, and counts below one.
+def check_attention(dim: int, heads: int) -> None:
+    """Refuse heads that do not divide the width.
 
     Raises:
         ConfigError: a setting cannot be used.
     """
-    if heads < 1 or dim % heads:
+    if dim % heads:
         raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
-    if min(counts.values()) < 1:
-        settings = ", ".join(f"fusion.{name}={count}" for name, count in counts.items())
-        raise ConfigError(f"{settings} must all be at least 1")
 
 
 def positions(embedding: Tensor, time: int) -> Tensor:

@@ -8,13 +8,14 @@ averages; padding is masked; layers are few and trained from scratch.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from annotated_types import Interval
 from torch import nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.attention import AttentionBlock, check_attention, positions
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import shares
@@ -43,21 +44,16 @@ class BottleneckFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        own_layers: int = 0,
-        layers: int = 2,
-        bottlenecks: int = 4,
-        heads: int = 4,
-        expansion: int = 2,
-        max_positions: int = 256,
-        dropout: float = 0.1,
+        own_layers: Annotated[int, Interval(ge=0, le=256)] = 0,
+        layers: Annotated[int, Interval(ge=2, le=256)] = 2,
+        bottlenecks: Width = 4,
+        heads: Width = 4,
+        expansion: Width = 2,
+        max_positions: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        check_attention(dim, heads, bottlenecks=bottlenecks, max_positions=max_positions)
-        if layers < 2 or own_layers < 0:
-            raise ConfigError(
-                f"fusion.layers={layers} must be at least 2, for only the second fusion layer reads what the first "
-                f"gathered, and fusion.own_layers={own_layers} at least 0"
-            )
+        check_attention(dim, heads)
         self.own_layers = own_layers
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.classification = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)

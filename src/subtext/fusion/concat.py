@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 
@@ -24,7 +25,7 @@ class ConcatFusion(Fusion):
         dropout: share of hidden units dropped in training.
     """
 
-    def __init__(self, *, modalities: Sequence[str], dim: int, hidden: int = 256, dropout: float = 0.1) -> None:
+    def __init__(self, *, modalities: Sequence[str], dim: int, hidden: Width = 256, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
         self.absent = nn.ParameterDict({m: nn.Parameter(torch.randn(dim) * 0.02) for m in self.modalities})
         self.norms = nn.ModuleDict({m: nn.LayerNorm(dim) for m in self.modalities})

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, Layers, Width
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, masked_softmax, one_sequence
 from subtext.fusion.base import Fused, Fusion
@@ -45,15 +46,15 @@ class CrossModalFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        layers: int = 1,
-        heads: int = 4,
-        expansion: int = 2,
-        queries: int = 4,
-        max_positions: int = 256,
-        dropout: float = 0.1,
+        layers: Layers = 1,
+        heads: Width = 4,
+        expansion: Width = 2,
+        queries: Width = 4,
+        max_positions: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        check_attention(dim, heads, layers=layers, queries=queries, max_positions=max_positions)
+        check_attention(dim, heads)
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.blocks = nn.ModuleList([AttentionBlock(dim, heads, expansion, dropout) for _ in range(layers)])

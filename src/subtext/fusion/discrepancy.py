@@ -11,13 +11,15 @@ knows nothing of labels: it pulls the channels of incongruent clips together too
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, NotNegative, Positive, Width
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, pairs, perceptron
 
@@ -65,19 +67,14 @@ class DiscrepancyFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        width: int = 64,
-        hidden: int = 128,
-        distance: int = 16,
-        alignment: float = 0.0,
-        temperature: float = 0.1,
-        dropout: float = 0.1,
+        width: Width = 64,
+        hidden: Width = 128,
+        distance: Annotated[int, Interval(ge=0, le=65536)] = 16,
+        alignment: NotNegative = 0.0,
+        temperature: Positive = 0.1,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        if width < 1 or distance < 0 or alignment < 0 or temperature <= 0:
-            raise ConfigError(
-                f"fusion.width={width} and temperature={temperature} must be positive, "
-                f"distance={distance} and alignment={alignment} not negative"
-            )
         count = len(self.modalities)
         self.pairs = pairs(count)
         self.alignment, self.temperature = alignment, temperature

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, perceptron
@@ -52,7 +53,7 @@ class GatedFusion(Fusion):
         dropout: share of its units dropped in training.
     """
 
-    def __init__(self, *, modalities: Sequence[str], dim: int, hidden: int = 128, dropout: float = 0.1) -> None:
+    def __init__(self, *, modalities: Sequence[str], dim: int, hidden: Width = 128, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
         count = len(self.modalities)
         # Where the only modality is absent there is no other whose gate would look at the stand-in.

@@ -7,13 +7,14 @@ clips themselves, where Wolpert's second level learns from held-out ones.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
 from torch import nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, perceptron, shares
 
@@ -44,15 +45,11 @@ class LateFusion(Fusion):
         modalities: Sequence[str],
         dim: int,
         combine: Literal["mean", "weights", "stacking"] = "weights",
-        hidden: int = 128,
-        outcomes: int = 3,
-        dropout: float = 0.1,
+        hidden: Width = 128,
+        outcomes: Annotated[int, Interval(ge=2, le=65536)] = 3,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        if combine not in ("mean", "weights", "stacking"):
-            raise ConfigError(f"fusion.combine must be mean, weights or stacking, got {combine!r}")
-        if outcomes < 2:
-            raise ConfigError(f"fusion.outcomes must be at least 2, got {outcomes}")
         self.combine = combine
         count = len(self.modalities)
         self.vectors = ModalityVectors(self.modalities, dim, stand_ins=False)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import Dropout, Layers, Width
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, one_sequence
 from subtext.fusion.base import Fused, Fusion
@@ -76,15 +77,15 @@ class LatentFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        latents: int = 8,
-        layers: int = 1,
-        heads: int = 4,
-        expansion: int = 2,
-        max_positions: int = 256,
-        dropout: float = 0.1,
+        latents: Width = 8,
+        layers: Layers = 1,
+        heads: Width = 4,
+        expansion: Width = 2,
+        max_positions: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        check_attention(dim, heads, latents=latents, layers=layers, max_positions=max_positions)
+        check_attention(dim, heads)
         self.modality_embedding = nn.Parameter(torch.randn(len(self.modalities), dim) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(max_positions, dim) * 0.02)
         self.nobody = nn.Parameter(torch.randn(dim) * 0.02)

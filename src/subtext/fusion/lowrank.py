@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors
 
@@ -41,15 +41,10 @@ class LowRankFusion(Fusion):
         dim: width of the tokens and of the embedding.
         rank: how many terms.
         dropout: share of the modalities' vectors dropped in training.
-
-    Raises:
-        ConfigError: the rank is below one.
     """
 
-    def __init__(self, *, modalities: Sequence[str], dim: int, rank: int = 4, dropout: float = 0.1) -> None:
+    def __init__(self, *, modalities: Sequence[str], dim: int, rank: Width = 4, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        if rank < 1:
-            raise ConfigError(f"fusion.rank must be at least 1, got {rank}")
         self.vectors = ModalityVectors(self.modalities, dim)
         self.dropout = nn.Dropout(dropout)
         factors = torch.randn(len(self.modalities), rank, dim + 1, dim) * dim**-0.5

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, NotNegative, Width
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
 from subtext.fusion.attention import AttentionBlock, check_attention
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, pairs, perceptron
@@ -104,21 +104,16 @@ class SharedPrivateFusion(Fusion):
         *,
         modalities: Sequence[str],
         dim: int,
-        heads: int = 4,
-        expansion: int = 2,
-        hidden: int = 128,
-        similarity: float = 1.0,
-        difference: float = 0.3,
-        reconstruction: float = 1.0,
-        dropout: float = 0.1,
+        heads: Width = 4,
+        expansion: Width = 2,
+        hidden: Width = 128,
+        similarity: NotNegative = 1.0,
+        difference: NotNegative = 0.3,
+        reconstruction: NotNegative = 1.0,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
-        check_attention(dim, heads, expansion=expansion, hidden=hidden)
-        if min(similarity, difference, reconstruction) < 0:
-            raise ConfigError(
-                f"fusion.similarity={similarity}, difference={difference} and reconstruction={reconstruction} must not "
-                "be negative"
-            )
+        check_attention(dim, heads)
         count = len(self.modalities)
         self.loss_weights = {"similarity": similarity, "difference": difference, "reconstruction": reconstruction}
         self.vectors = ModalityVectors(self.modalities, dim, stand_ins=False)

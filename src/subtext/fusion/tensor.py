@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import Dropout, Width
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
@@ -46,19 +47,19 @@ class TensorFusion(Fusion):
         dropout: share of hidden units dropped in training.
 
     Raises:
-        ConfigError: the product would have more than a million entries, or none.
+        ConfigError: the product would have more than a million entries.
     """
 
     def __init__(
-        self, *, modalities: Sequence[str], dim: int, width: int = 12, hidden: int = 128, dropout: float = 0.1
+        self, *, modalities: Sequence[str], dim: int, width: Width = 12, hidden: Width = 128, dropout: Dropout = 0.1
     ) -> None:
         super().__init__(modalities=modalities, dim=dim)
         count = len(self.modalities)
         entries = (width + 1) ** count
-        if width < 1 or entries > 10**6:
+        if entries > 10**6:
             raise ConfigError(
                 f"fusion.width={width} gives a product of {entries} entries for {count} modalities; "
-                "choose at least 1 and at most a million entries, or fusion=lowrank"
+                "choose at most a million, or fusion=lowrank"
             )
         self.vectors = ModalityVectors(self.modalities, dim)
         self.narrow = nn.ModuleList([nn.Sequential(nn.Linear(dim, width), nn.GELU()) for _ in self.modalities])

@@ -2,9 +2,10 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import cv2
 import numpy as np
@@ -21,7 +22,8 @@ YUNET_REVISION: Final = "main"
 _YUNET_LEAST: Final = 64
 """Least side of a picture, px: at 32 the coarsest map has one row, and OpenCV reads memory that it has not written."""
 
-DETECTORS: Final = ("yunet", "haar")
+DetectorName = Literal["yunet", "haar"]
+DETECTORS: Final[Sequence[DetectorName]] = get_args(DetectorName)
 
 
 @dataclass(frozen=True)

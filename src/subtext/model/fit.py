@@ -7,25 +7,29 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from annotated_types import MinLen
 from pytorch_lightning.callbacks import RichProgressBar
 
 from subtext.core.building import build
 from subtext.core.processes import end_with_starter
+from subtext.core.schema import Count, Dropout, OneOf, Share
 from subtext.core.threads import share_cores
 from subtext.errors import ConfigError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
+from subtext.labels import MODALITIES
 from subtext.model.batches import ClipData, SwappedClips, loader
 from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, resumable
 from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.heads import HeadName
 from subtext.model.losses import visible_targets
 from subtext.model.predict import raw_answers
 from subtext.model.synced import SyncedBatchNorm
@@ -34,10 +38,15 @@ from subtext.model.task import IncongruenceTask
 log = logging.getLogger(__name__)
 
 VALIDATION_BATCH: Final = 128
-PRECISIONS: Final = ("32-true", "32", "bf16-mixed", "16-mixed")
-"""Streams stay in single precision; a trainer that keeps weights in another one cannot take them."""
-_DATA_SETTINGS: Final = ("heads", "head_dropout", "rows", "batch_size", "max_steps", "swap")
-"""Entries of the task's node that are not arguments of the LightningModule."""
+DATA_SETTINGS: Final[Mapping[str, Any]] = {
+    "heads": Annotated[Sequence[HeadName], MinLen(1)],
+    "head_dropout": Dropout,
+    "rows": Literal["clips", "streams"],
+    "batch_size": Count,
+    "max_steps": Mapping[Annotated[str, OneOf(MODALITIES)], Count],
+    "swap": Share,
+}
+"""Entries of the task's node that are not arguments of the LightningModule, and what they may be."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Fitter:
         batch_size = int(task["batch_size"])
         swap = float(task["swap"])
         module: IncongruenceTask = build(
-            {k: v for k, v in task.items() if k not in _DATA_SETTINGS},
+            {k: v for k, v in task.items() if k not in DATA_SETTINGS},
             IncongruenceTask,
             classifier=classifier,
             targets=training.targets,
@@ -144,8 +153,6 @@ class Fitter:
 
     def _trainer(self, checkpoints: Checkpoints, folder: Path | None) -> pl.Trainer:
         node = dict(self.settings["trainer"])
-        if str(node.get("precision", "32-true")) not in PRECISIONS:
-            raise ConfigError(f"trainer.precision={node['precision']} is not one of {', '.join(PRECISIONS)}")
         # Filling fresh memory with NaN, a default of deterministic mode, costs time and only serves to find bugs.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         main = folder is not None

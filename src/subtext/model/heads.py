@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import OneOf
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.labels import (
@@ -112,6 +113,9 @@ def head_specs(names: Sequence[str]) -> list[HeadSpec]:
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"task.heads needs at least one head and each only once, got {list(names)}")
     return [spec for spec in HEADS.values() if spec.name in names]
+
+
+HeadName = Annotated[str, OneOf(HEADS)]
 
 
 class Heads(nn.Module):

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.errors import ConfigError
 from subtext.model.heads import HeadSpec
 
 ClassWeights = Literal["balanced", "none"]
@@ -43,11 +42,6 @@ class HeadLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if focal_gamma < 0 or not 0 <= label_smoothing < 1:
-            raise ConfigError(
-                "task.focal_gamma must be at least 0 and task.label_smoothing in [0, 1), "
-                f"got {focal_gamma} and {label_smoothing}"
-            )
         self.spec = spec
         self.focal_gamma = focal_gamma
         self.label_smoothing = label_smoothing

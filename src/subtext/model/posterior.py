@@ -20,16 +20,17 @@ import itertools
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from subtext.core.schema import NotNegative
 from subtext.errors import ConfigError
 from subtext.labels import EMOTION_COLUMN, POLARITY_COLUMN
 from subtext.model.heads import HEADS, HeadSpec
 
-CELLS: Final = ("auto", "polarity", "emotion")
+Cells = Literal["auto", "polarity", "emotion"]
 
 LIMIT = 30.0
 """Logits and log-probabilities are kept within it: a label that no cell shows would be minus infinity."""
@@ -71,12 +72,10 @@ class PosteriorCells(nn.Module):
     biases: Tensor
     places: Tensor
 
-    def __init__(self, *, modalities: Sequence[str], dim: int, smoothing: float = 0.0, cells: str = "auto") -> None:
+    def __init__(
+        self, *, modalities: Sequence[str], dim: int, smoothing: NotNegative = 0.0, cells: Cells = "auto"
+    ) -> None:
         super().__init__()
-        if smoothing < 0:
-            raise ConfigError(f"fusion.smoothing must not be negative, got {smoothing}")
-        if cells not in CELLS:
-            raise ConfigError(f"fusion.cells must be one of {', '.join(CELLS)}, got {cells!r}")
         self.modalities = tuple(modalities)
         self.smoothing = smoothing
         self.kind = cells

@@ -12,10 +12,11 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError
 
+from subtext.core.schema import Dropout, NotNegative, Seed
 from subtext.errors import ConfigError
 from subtext.model.batches import Batch, mix, rank_and_count
 from subtext.model.classifier import AUXILIARY, IncongruenceClassifier
-from subtext.model.heads import HEADS, HeadSpec
+from subtext.model.heads import HeadName, HeadSpec
 from subtext.model.losses import ClassWeights, HeadLoss, balanced_weights, visible_targets
 
 SELECTION = "val/selection"
@@ -65,24 +66,17 @@ class IncongruenceTask(pl.LightningModule):
         classifier: IncongruenceClassifier,
         targets: Mapping[str, Tensor],
         embedded: Iterable[str] = (),
-        seed: int = 0,
+        seed: Seed = 0,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
-        backbone_lr: float | None = None,
-        head_weights: Mapping[str, float] | None = None,
+        backbone_lr: NotNegative | None = None,
+        head_weights: Mapping[HeadName, NotNegative] | None = None,
         class_weights: ClassWeights = "none",
-        focal_gamma: float = 0.0,
-        label_smoothing: float = 0.0,
-        modality_dropout: float = 0.0,
+        focal_gamma: NotNegative = 0.0,
+        label_smoothing: Dropout = 0.0,
+        modality_dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        if class_weights not in ("balanced", "none"):
-            raise ConfigError(f"task.class_weights must be 'balanced' or 'none', got {class_weights!r}")
-        if not 0 <= modality_dropout < 1:
-            raise ConfigError(f"task.modality_dropout must be in [0, 1), got {modality_dropout}")
-        unknown = sorted(set(head_weights or {}) - set(HEADS))
-        if unknown:
-            raise ConfigError(f"task.head_weights names no head '{unknown[0]}'; choose among {', '.join(HEADS)}")
         self.classifier = classifier
         self.embedded = frozenset(embedded)
         self.seed = seed

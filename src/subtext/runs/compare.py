@@ -341,7 +341,7 @@ def _description(run: TrainedRun) -> "Description | None":
     target = str((RunFolder(run.folder).settings().get("corpus") or {}).get("_target_", ""))
     if target not in CORPORA:  # somebody else's code is not run
         return None
-    from subtext.core.building import locate
+    from subtext.core.located import locate
 
     return cast("Description", locate(target).description)
 

@@ -128,7 +128,9 @@ def extract_composed(settings: Mapping[str, Any]) -> tuple["FeatureIndex", Path]
     from subtext.features.extractor import Extractor
     from subtext.manifest import Manifest
     from subtext.manifest.table import write_rejects
+    from subtext.runs.settings import TrainingSettings
 
+    TrainingSettings.check(settings)
     manifest: Manifest = build(settings["corpus"], Corpus).build()
     extractors: dict[str, Extractor] = {
         modality: build(node["extractor"], Extractor)
@@ -288,10 +290,8 @@ def _saying_how_to_go_on(run: RunFolder) -> Iterator[None]:
 
 
 def _composed(overrides: Sequence[str], config_dirs: Sequence[str | os.PathLike[str]]) -> "Composition":
-    from subtext.core.composition import Composition, conf_folder
+    from subtext.core.composition import Composition, check_config_dirs, conf_folder
 
     places = [Path(place).resolve() for place in config_dirs]
-    for place in places:
-        if not place.is_dir():
-            raise ConfigError(f"the folder of configuration {place} is not there; name one that holds GROUP/NAME.yaml")
+    check_config_dirs(places)
     return Composition(conf_folder(), overrides, [str(place) for place in places])

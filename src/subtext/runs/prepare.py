@@ -83,21 +83,6 @@ def read_corpus(settings: Mapping[str, Any]) -> ReadCorpus:
     return ReadCorpus(manifest, corpus.description)
 
 
-def check_folds(settings: Mapping[str, Any]) -> None:
-    """Whether `cv` and `fold` are numbers that go together.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    folds, fold = settings.get("cv"), settings.get("fold")
-    if folds is None and fold is not None:
-        raise ConfigError(f"fold={fold} names one fold of a cross-validation; say of how many by cv=, such as cv=5")
-    if folds is not None and (not isinstance(folds, int) or folds < 3):
-        raise ConfigError(f"cv={folds}: ask for a whole number of folds, at least 3")
-    if folds is not None and fold is not None and (not isinstance(fold, int) or isinstance(fold, bool)):
-        raise ConfigError(f"fold={fold}: name one fold by its number, 0 to {folds - 1}")
-
-
 def disjoint_columns(node: Mapping[str, Any], manifest: Manifest) -> Sequence[str]:
     """Columns whose values must not stand in two splits: those that the corpus's settings name, else its groups."""
     named: Sequence[str] | None = node.get("disjoint")
@@ -247,11 +232,7 @@ class Prepared:
 
     @property
     def data(self) -> ClipData:
-        """Rows with their streams in memory; those of frozen backbones as embeddings, computed where training will be.
-
-        Raises:
-            ConfigError: `task.rows` is neither clips nor streams.
-        """
+        """Rows with their streams in memory; those of frozen backbones as embeddings, computed where training is."""
         return self._streams[0]
 
     @property
@@ -266,8 +247,6 @@ class Prepared:
     @cached_property
     def _streams(self) -> tuple[ClipData, list[HeadSpec]]:
         task = self.settings["task"]
-        if task["rows"] not in ("clips", "streams"):
-            raise ConfigError(f"task.rows must be clips or streams, got {task['rows']!r}")
         # A frozen backbone's output depends on its weights; the raw streams of one that trains on no weights at all.
         inputs = {
             m: [dict(encoder.settings), encoder.trainable or encoder.fingerprint()]

@@ -9,7 +9,7 @@ from subtext.core.targets import check_targets
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import train_folds
 from subtext.runs.one_run import train_one
-from subtext.runs.prepare import check_folds
+from subtext.runs.settings import TrainingSettings
 
 
 def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, trust: Collection[str] = ()) -> RunFolder:
@@ -43,6 +43,6 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, tr
 
 
 def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
-    check_folds(settings)
+    TrainingSettings.check(settings)
     one = settings.get("cv") is None or settings.get("fold") is not None
     return (train_one if one else train_folds)(settings, run, resume=resume)

@@ -8,7 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from subtext.core.composition import Composition
+from subtext.core.schema import check_value
 from subtext.errors import ConfigError
+from subtext.runs.settings import TrainingSettings
 from subtext.sweeps.space import Space
 
 _MOST_COMBINATIONS = 200
@@ -20,7 +22,7 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
     """Compose every combination of groups that the space allows, and set in each what it may set.
 
     Raises:
-        ConfigError: a choice does not exist, or a key is not in the configuration of a choice.
+        ConfigError: a choice does not exist, a key is not in the configuration of a choice, or would not take a value.
     """
     names = {entry.name for entry in space.entries if set(entry.keys) & set(groups)}
     others = [entry for entry in space.entries if entry.name not in names]
@@ -34,6 +36,7 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
         chosen = {key: value for key, value in space.settings(point).items() if key in groups}
         try:
             config = composition.config(chosen)
+            settings = composition.settings(chosen, groups)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
         for entry in others:
@@ -47,6 +50,11 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
                         f"{f' with {choice}{file}' if choice else ''}; correct the key, or say by `when` with "
                         "which choices it is searched"
                     )
+                for value in entry.bounds() if space.is_active(entry, point, undecided) else ():
+                    try:
+                        check_value(settings, TrainingSettings, key, value)
+                    except ConfigError as error:
+                        raise ConfigError(f"{where}: space.{entry.name}: {error}") from error
 
 
 def unresolved(whole: DictConfig) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from subtext.model.batches import typical_clip
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, Fitter, quiet_lightning
 from subtext.model.task import SELECTION
-from subtext.runs.prepare import Prepared, check_folds
+from subtext.runs.prepare import Prepared
+from subtext.runs.settings import check_folds
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,6 @@ class Objective:
     """
 
     def __init__(self, settings: Settings, *, objectives: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
-        for name in objectives:
-            if name not in FIGURES:
-                raise ConfigError(f"objectives: no figure '{name}'; choose among {', '.join(FIGURES)}")
-        if not seeds:
-            raise ConfigError("seeds=0: a trial needs at least one seed")
         check_folds(settings)
         if settings.get("cv") is not None and settings.get("fold") is None:
             raise ConfigError(

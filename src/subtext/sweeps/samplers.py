@@ -11,7 +11,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from subtext.core.building import build, locate
+from subtext.core.building import build
+from subtext.core.located import locate
 from subtext.errors import ConfigError
 
 
@@ -71,7 +72,6 @@ def build_sampler(node: Mapping[str, Any], seed: int | None = None) -> BaseSampl
     Raises:
         ConfigError: it is none, or lacks a package.
     """
-    _check_node(node, "sampler")
     takes = "seed" in inspect.signature(locate(str(node["_target_"]))).parameters
     if seed is not None and takes and "seed" not in node:
         node = {**node, "seed": seed}
@@ -84,18 +84,12 @@ def build_pruner(node: Mapping[str, Any]) -> BasePruner:
     Raises:
         ConfigError: it is none, or lacks a package.
     """
-    _check_node(node, "pruner")
     return _built(node, BasePruner)
 
 
 def seed_at(seed: int, number: int) -> int:
     """A seed for what is drawn at one number of trials: sessions and workers that begin anew never draw alike."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4], "big")
-
-
-def _check_node(node: Any, what: str) -> None:
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{what} is {node!r}; choose one of conf/{what}")
 
 
 def _built(node: Mapping[str, Any], kind: type) -> Any:

@@ -56,6 +56,12 @@ class Entry:
                 return None if step is None else [low + i * step for i in range(round((high - low) / step) + 1)]
         return None
 
+    def bounds(self) -> list[Value]:
+        """All choices, or the lowest and the highest value."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return list(self.distribution.choices)
+        return [self.distribution.low, self.distribution.high]  # type: ignore[attr-defined]
+
 
 class Space:
     """The entries of a sweep, in an order in which those that a condition names come first.

@@ -73,22 +73,16 @@ def make_plan(
     """
     where = f"sweep/{choice}.yaml"
     study = {key: _plain(config, key) for key in STUDY_KEYS if key in config}
-    for key, least in (("trials", 1), ("seeds", 1), ("refit_seeds", 0), ("workers", 0), ("study_seed", 0)):
-        _check_whole(key, study[key], least)
-    if study["max_failures"] is not None:
-        _check_whole("max_failures", study["max_failures"], 0)
     trust = study["trust"] or ()
     check_names(trust)
     if config.resume is not None:
         raise ConfigError("resume: the same command goes on with the same sweep; leave resume out")
     if config.overwrite:
         raise ConfigError(f"overwrite: trials are not thrown away; choose another name=, or remove {folder} yourself")
-    objectives = _objectives(study["objectives"])
+    objectives = study["objectives"]
 
     about_training = _about_training(overrides)
     constants = study["constants"] or {}
-    if not isinstance(constants, Mapping):
-        raise ConfigError(f"{where}: constants is {constants!r}; write KEY: VALUE lines")
     fixed = {**{str(key): None for key in constants}, **about_training}
     given = [override(str(key), value) for key, value in constants.items() if str(key) not in about_training]
     _check_stray_settings(config, Composition(conf, list(about_training.values()), search_path), where)
@@ -290,23 +284,9 @@ def _with_epochs(pruner: Any, epochs: int) -> Any:
     }
 
 
-def _objectives(node: Any) -> dict[str, str]:
-    if not isinstance(node, Mapping) or not node:
-        raise ConfigError("objectives: name at least one figure, as in objectives={selection:maximize}")
-    for figure, direction in node.items():
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(f"objectives.{figure} is {direction!r}; write maximize or minimize")
-    return {str(figure): str(direction) for figure, direction in node.items()}
-
-
 def _plain(config: DictConfig, key: str) -> Any:
     value = config[key]
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _check_whole(key: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{key} is {value!r}; write a whole number of at least {least}")
 
 
 def _write_facts(plan: Plan, sweep: Sweep) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol, cast
 
 import optuna
 
-from subtext.core.building import locate
 from subtext.core.composition import Composition, override
+from subtext.core.located import locate
 from subtext.core.processes import begin_work, how_it_ended, starting_workers
 from subtext.core.threads import share_of
 from subtext.core.writing import write_text

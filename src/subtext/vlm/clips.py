@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 
+from subtext.core.schema import Count, Share
 from subtext.errors import ConfigError, MediaError
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
@@ -40,16 +41,12 @@ class FrameReader:
     def __init__(
         self,
         *,
-        count: int = 8,
-        times: Sequence[float] | None = None,
-        view: str = "whole",
-        max_side: int = 512,
+        count: Count = 8,
+        times: Sequence[Share] | None = None,
+        view: View = "whole",
+        max_side: Count = 512,
         face: FaceExtractor,
     ) -> None:
-        if view not in get_args(View):
-            raise ConfigError(f"frames.view={view} is not known; use one of {', '.join(get_args(View))}")
-        if count < 1 or max_side < 1:
-            raise ConfigError(f"frames.count={count} and frames.max_side={max_side} must be 1 or more")
         shares = list(times) if times is not None else [(step + 0.5) / count for step in range(count)]
         if not shares or shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] <= 1:
             raise ConfigError(f"frames.times={shares}: write shares of the segment from 0 to 1, in rising order")

@@ -20,12 +20,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
-from types import NoneType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import numpy as np
+from annotated_types import Interval
 
+from subtext.core.schema import Natural
 from subtext.errors import ConfigError, RunError
 from subtext.manifest.description import Description
 from subtext.vlm.answers import Answer, folded
@@ -61,15 +62,13 @@ class EndpointSpec:
     url: str
     model: str
     key_variable: str | None = None
-    timeout: float = 120.0
-    retries: int = 5
+    timeout: Annotated[float, Interval(gt=0, le=86400)] = 120.0
+    retries: Natural = 5
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.url, str) or not isinstance(self.key_variable, (str, NoneType)):
-            raise ConfigError("endpoint: url and key_variable must be texts")
-        if not self.model or not 0 < self.timeout < math.inf or not isinstance(self.retries, int) or self.retries < 0:
-            raise ConfigError("endpoint: model must be named, timeout above 0 and retries a whole number from 0")
+        if not self.model:
+            raise ConfigError("endpoint.model is empty; write the model's name at the server")
 
 
 class Refused(RunError):

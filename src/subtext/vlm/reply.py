@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from subtext.errors import ConfigError, RunError
+from subtext.errors import RunError
 from subtext.features.content import DigestMemory
 from subtext.manifest.read import read_table
 from subtext.replies import prompts
@@ -104,8 +104,6 @@ def reply(settings: Mapping[str, Any]) -> tuple[Path, int]:
     """
     node = settings["reply"]
     out = Path(node["out"])
-    if int(node["max_new_tokens"]) < 1 or int(node["batch_size"]) < 1:
-        raise ConfigError("reply.max_new_tokens and reply.batch_size must be 1 or more")
     vlm = make_vlm(settings)
     corpus = read_corpus(settings)
     if isinstance(vlm, RemoteVlm):

@@ -31,7 +31,7 @@ from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
 from subtext.manifest.splits import fold_as_test
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.runs.prepare import check_folds, read_corpus
+from subtext.runs.prepare import read_corpus
 from subtext.vlm.answers import Answer, answer, answer_tokens, parse
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS, Clip, chosen_controls, other_clips
@@ -40,6 +40,7 @@ from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, RemoteVlm
 from subtext.vlm.inputs import Frames, Sample, Vlm, tile
 from subtext.vlm.loading import model_digest, parameter_count
 from subtext.vlm.questions import OF_THE_VOICE, Questions, Told, Wording
+from subtext.vlm.settings import VlmSettings
 from subtext.vlm.spec import VlmSpec
 from subtext.vlm.store import AnswerStore, key_of
 from subtext.vlm.voice import measure_voice, voice_words
@@ -198,10 +199,9 @@ class _Scoring:
 
     def __init__(self, settings: Mapping[str, Any], run: RunFolder) -> None:
         self.settings, self.run = settings, run
-        check_folds(settings)
+        VlmSettings.check(settings)
         self.seed = int(settings["seed"])
         self.shard = None if settings["shard"] is None else Shard.parse(str(settings["shard"]))
-        _check_settings(settings)
         self.questions = Questions(settings["prompts"], settings["heads"])
         deaf = [head for head in settings["heads"] if head in OF_THE_VOICE]
         if deaf and not settings["voice"]:
@@ -596,19 +596,6 @@ class _Scoring:
                 return {"reason": f"operations cannot be counted ({type(error).__name__}: {str(error)[:200]})"}
             self.store.add({key: {"log_probs": {}, "cost": counted}})
         return clip_cost((self.store.get(key) or {})["cost"], answers, self.vlm.spec.device)
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    if settings["answer"] not in ("likelihood", "generation"):
-        raise ConfigError(f"answer={settings['answer']} is not known; use likelihood or generation")
-    if not isinstance(settings["floor"], (int, float)) or not 0 <= settings["floor"] < 1:
-        raise ConfigError(f"floor={settings['floor']} must be a number from 0 to below 1")
-    if not isinstance(settings["max_new_tokens"], int) or settings["max_new_tokens"] < 1:
-        raise ConfigError(f"max_new_tokens={settings['max_new_tokens']} must be a whole number from 1")
-    if not isinstance(settings["heads"], list) or not settings["heads"]:
-        raise ConfigError(f"heads={settings['heads']}: write a list, such as heads=[incongruent]")
-    if not isinstance(settings["controls"], (list, bool)):
-        raise ConfigError(f"controls={settings['controls']}: write true, false or a list")
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

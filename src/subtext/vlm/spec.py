@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal
+
+from annotated_types import Interval
 
 from subtext.core.hub import COMMIT
+from subtext.core.schema import Count, Dropout, Positive, Width
 from subtext.errors import ConfigError
 
 FrameMode = Literal["images", "video", "tiled"]
 Precision = Literal["float32", "bfloat16", "float16"]
+
+ARMS: Final = ("incongruence", "polarity", "placebo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +51,9 @@ class VlmSpec:
     dtype: Precision
     four_bit: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"
-    batch_size: int = 8
+    batch_size: Count = 8
     frames: FrameMode
-    max_frames: int | None = None
+    max_frames: Count | None = None
     processor: Mapping[str, Any] = field(default_factory=dict)
     chat_template: str | None = None
     interleaved: bool = False
@@ -57,13 +62,32 @@ class VlmSpec:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name, kind in (("frames", FrameMode), ("dtype", Precision)):
-            value = getattr(self, name)
-            if value not in get_args(kind):
-                raise ConfigError(f"vlm.{name}={value} is not known; use one of {', '.join(get_args(kind))}")
-        if self.attention not in ("sdpa", "eager"):
-            raise ConfigError(f"vlm.attention={self.attention} is not known; use sdpa or eager")
-        if self.batch_size < 1:
-            raise ConfigError(f"vlm.batch_size={self.batch_size} must be 1 or more")
         if self.revision is not None and not COMMIT.fullmatch(self.revision):
             raise ConfigError(f"vlm.revision={self.revision} is not a commit; use its 40 hexadecimal digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSpec:
+    """How an adapter is trained.
+
+    Attributes:
+        rank: of the adapter.
+        alpha: its weight, times the rank.
+        dropout: on what an adapter reads.
+        batch_size: prompts a step.
+        steps: of the whole training.
+        learning_rate: at the first step; it falls to 0 along a line.
+        every: steps between two checkpoints.
+    """
+
+    rank: Width
+    alpha: Positive
+    dropout: Dropout
+    batch_size: Count
+    steps: Count
+    learning_rate: Annotated[float, Interval(gt=0, lt=1)]
+    every: Count
+
+    def __post_init__(self) -> None:
+        if self.steps % self.every:
+            raise ConfigError(f"tune.steps={self.steps} must be a multiple of tune.every={self.every}")

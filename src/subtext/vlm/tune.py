@@ -36,50 +36,17 @@ from subtext.vlm.inputs import Encoded, Sample, Vlm
 from subtext.vlm.loading import folder_digest, parameter_count
 from subtext.vlm.questions import Questions, Wording
 from subtext.vlm.score import Clips, is_out_of_memory, make_vlm
+from subtext.vlm.spec import TuneSpec
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
 
-ARMS: Final = ("incongruence", "polarity", "placebo")
 NEEDED: Final = ("incongruent", "verbal_polarity", "visual_polarity")
 """Labels of a row that any arm learns from, so that all learn from the same rows."""
 _IGNORED: Final = -100
 _FREE: Final = ("overwrite", "debug", "workers", "dry_run")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneSpec:
-    """How an adapter is trained.
-
-    Attributes:
-        rank: of the adapter.
-        alpha: its weight, times the rank.
-        dropout: on what an adapter reads.
-        batch_size: prompts a step.
-        steps: of the whole training.
-        learning_rate: at the first step; it falls to 0 along a line.
-        every: steps between two checkpoints.
-    """
-
-    rank: int
-    alpha: float
-    dropout: float
-    batch_size: int
-    steps: int
-    learning_rate: float
-    every: int
-
-    def __post_init__(self) -> None:
-        for name in ("rank", "batch_size", "steps", "every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"tune.{name}={value} must be a whole number from 1")
-        if not (0 < self.learning_rate < 1 and self.alpha > 0 and 0 <= self.dropout < 1):
-            raise ConfigError("tune: learning_rate from above 0, dropout from 0, both below 1, and alpha above 0")
-        if self.steps % self.every:
-            raise ConfigError(f"tune.steps={self.steps} must be a multiple of tune.every={self.every}")
 
 
 @dataclass(frozen=True)
@@ -110,8 +77,6 @@ def examples_of(manifest: Manifest, questions: Questions, arm: str, seed: int) -
         ConfigError: there is no such arm.
         ManifestError: no training row has all labels.
     """
-    if arm not in ARMS:
-        raise ConfigError(f"labels={arm} is not known; use one of {', '.join(ARMS)}")
     table = manifest.table
     missing = [column for column in NEEDED if column not in table]
     rows = table.loc[(table["split"] == "train") & table[[*NEEDED]].notna().all(axis=1)] if not missing else table[:0]
@@ -311,7 +276,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
         RunError: another run is in the folder.
     """
     node = {key: value for key, value in settings["tune"].items() if key != "folder"}
-    spec: TuneSpec = build({"_target_": f"{__name__}.TuneSpec", **node}, TuneSpec)
+    spec: TuneSpec = build({"_target_": "subtext.vlm.spec.TuneSpec", **node}, TuneSpec)
     seed, run = int(settings["seed"]), RunFolder(folder)
     if settings["vlm"].get("adapter"):
         raise ConfigError("vlm.adapter: tuning begins with a fresh adapter; leave it out")

@@ -62,13 +62,12 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         ConfigError: there is no such corpus, or a setting cannot be used.
     """
     from subtext.core.building import build
-    from subtext.core.composition import Composition, conf_folder, override
+    from subtext.core.composition import Composition, check_config_dirs, conf_folder, override
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
 
     name, overrides = options.corpus, list(options.settings)
-    if options.config_dir is not None and not options.config_dir.is_dir():
-        raise ConfigError(f"--config-dir {options.config_dir} is no folder; name the one that holds corpus/NAME.yaml")
+    check_config_dirs([] if options.config_dir is None else [options.config_dir])
     if name.lower().endswith(TABLES):
         path = Path(name)
         name = path.parent.name if path.name == "manifest.parquet" else path.stem

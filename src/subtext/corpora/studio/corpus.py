@@ -10,12 +10,14 @@ from dataclasses import asdict
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pandas as pd
+from annotated_types import Interval
 
 from subtext.core.processes import begin_work, starting_workers
 from subtext.core.safe_path import without_script
+from subtext.core.schema import Count, Natural, Seed, Share
 from subtext.core.threads import cores
 from subtext.core.writing import remove_leftovers, write_json
 from subtext.corpora.corpus import Corpus
@@ -112,33 +114,25 @@ class Studio(Corpus):
         self,
         folder: Path | str,
         *,
-        seed: int = 0,
-        size: str = "demo",
-        n_train: int | None = None,
-        n_val: int | None = None,
-        n_test: int | None = None,
-        speakers_train: int | None = None,
-        speakers_val: int | None = None,
-        speakers_test: int | None = None,
-        voice_follows_face: float = 0.7,
+        seed: Seed = 0,
+        size: Literal["tiny", "demo", "full"] = "demo",
+        n_train: Count | None = None,
+        n_val: Count | None = None,
+        n_test: Count | None = None,
+        speakers_train: Count | None = None,
+        speakers_val: Count | None = None,
+        speakers_test: Count | None = None,
+        voice_follows_face: Share = 0.7,
         nuisance: Nuisance | None = None,
-        min_duration: float = 1.6,
-        max_duration: float = 2.6,
-        width: int = 320,
-        height: int = 240,
-        fps: float = 12.5,
-        workers: int | None = None,
+        min_duration: Annotated[float, Interval(ge=0.5, le=30)] = 1.6,
+        max_duration: Annotated[float, Interval(ge=0.5, le=30)] = 2.6,
+        width: Annotated[int, Interval(ge=64, le=1920)] = 320,
+        height: Annotated[int, Interval(ge=48, le=1080)] = 240,
+        fps: Annotated[float, Interval(ge=1, le=60)] = 12.5,
+        workers: Natural | None = None,
         groups: Sequence[str] = ("speaker", "sentence"),
         name: str = "studio",
     ) -> None:
-        if size not in SIZES:
-            raise ConfigError(f"studio: unknown size '{size}'; use one of {', '.join(SIZES)}")
-        if not (64 <= width <= 1920 and 48 <= height <= 1080):
-            raise ConfigError(f"studio: pictures of {width}x{height} px cannot be drawn; use 64x48 to 1920x1080")
-        if workers is not None and workers < 0:
-            raise ConfigError(f"studio: workers must be at least 0, or null for one a core, got {workers}")
-        if not 1 <= fps <= 60:
-            raise ConfigError(f"studio: fps must lie in 1-60, got {fps}")
         self.folder = Path(folder)
         self.seed = seed
         self.name = name

@@ -8,10 +8,11 @@ neither face, nor voice, nor words, nor anything about the file tells the label,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import pandas as pd
+from annotated_types import Interval
 
 from subtext.corpora.cells import draw_cells, quotas
 from subtext.corpora.studio.sentences import SENTENCES, Sentence
@@ -23,6 +24,9 @@ CELL_UNIT: Final = 40
 """The shares of the cells are multiples of 1/40: other numbers of clips cannot be balanced exactly."""
 
 _SENTENCE_SHARE: Final[Mapping[str, float]] = {"train": 7 / 12, "val": 2 / 12, "test": 3 / 12}
+
+
+_Clips = Annotated[float, Interval(ge=0, le=0.5)]
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,13 @@ class Nuisance:
         no_sound: share of clips without an audio stream.
     """
 
-    lighting: float = 1.0
-    scale: float = 0.15
-    noise: float = 1.0
-    weak_expression: float = 0.10
-    occlusion: float = 0.08
-    no_face: float = 0.05
-    no_sound: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("weak_expression", "occlusion", "no_face", "no_sound"):
-            share = getattr(self, name)
-            if not 0 <= share <= 0.5:
-                raise ConfigError(f"studio: {name} is a share of the clips and must lie in 0-0.5, got {share}")
-        for name, most in (("lighting", 2.0), ("scale", 0.3), ("noise", 3.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ConfigError(f"studio: {name} must lie in 0-{most:g}, got {getattr(self, name)}")
+    lighting: Annotated[float, Interval(ge=0, le=2)] = 1.0
+    scale: Annotated[float, Interval(ge=0, le=0.3)] = 0.15
+    noise: Annotated[float, Interval(ge=0, le=3)] = 1.0
+    weak_expression: _Clips = 0.10
+    occlusion: _Clips = 0.08
+    no_face: _Clips = 0.05
+    no_sound: _Clips = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,8 +83,6 @@ def draw_plan(
     Raises:
         ConfigError: a number of clips that cannot be balanced, or settings out of range.
     """
-    if not 0 <= voice_follows_face <= 1:
-        raise ConfigError(f"studio: voice_follows_face is a probability and must lie in 0-1, got {voice_follows_face}")
     if not 0.5 <= duration[0] <= duration[1] <= 30:
         raise ConfigError(f"studio: durations must rise and lie in 0.5-30 s, got {duration[0]} to {duration[1]}")
     said = _share_out(sentences, np.random.default_rng([seed, 1]))
