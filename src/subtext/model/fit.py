@@ -276,7 +276,7 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Leave out Lightning's remarks about settings that are chosen on purpose, and its advertisements."""
-    loggers = {"pytorch_lightning": logging.WARNING}
+    loggers = {"pytorch_lightning": logging.WARNING, "lightning_fabric": logging.WARNING}
     if not is_main_process():
         loggers["subtext"] = logging.ERROR  # the main process has said it already
     levels = {name: logging.getLogger(name).level for name in loggers}
