@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from builders.commands import command_here
 from builders.sweep_commands import Commands
 from builders.tiny_runs import settings, write_corpus
 from subtext.cli import compare, evaluate, predict, robustness
-from subtext.cli.hydra_app import FolderFirst
 from subtext.core.targets import SLOTS, check_targets
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import CacheError, SessionError, TrustError, WeightsError
@@ -275,11 +275,12 @@ def test_nothing_is_written_through_a_link_of_a_folder(
     assert robustness.main([str(folder), "--conditions", "drop"]) == 2
     with pytest.raises(TrustError, match="leads out of"):
         train(RunFolder(folder).settings(), folder, resume=True)
-    with pytest.raises(SystemExit):
-        FolderFirst()._make(str(folder))  # before Hydra opens the log
+    # Before Hydra opens the log.
+    done = command_here("train", "corpus=manifest", "corpus.path=rows.csv", f"hydra.run.dir={folder}", folder=tmp_path)
+    done.refused("leads out of")
     assert sorted(mine.iterdir()) == before
     assert {path.read_text() for path in before} == {"mine"}
-    assert capsys.readouterr().err.count("leads out of") == 3
+    assert capsys.readouterr().err.count("leads out of") == 2
 
 
 def test_links_inside_and_links_to_files_that_are_replaced_do_no_harm(run: Path, tmp_path: Path) -> None:

@@ -273,8 +273,12 @@ REFUSED: list[tuple[str, list[str], str]] = [
     ("space: {}", [], "declares no space"),
     ("space: {seed: {choices: [1, 2]}}", [], "seed cannot be searched: a trial is trained with as many seeds"),
     ("space: {fold: {choices: [0, 1]}}", ["cv=4"], "fold cannot be searched: it would choose the fold that is easiest"),
-    ("space: {trainer.max_epochs: {low: 1.5, high: 3.5}}", [], "is a whole number of epochs above 0 in every trial"),
-    ("space: {task.batch_size: {choices: [8]}}", ["trainer.max_epochs=-1"], "is a whole number of epochs above 0"),
+    (
+        "space: {trainer.max_epochs: {low: 1.5, high: 3.5}}",
+        [],
+        "trainer.max_epochs is 1.5; write a whole number of at least 1",
+    ),
+    ("space: {task.batch_size: {choices: [8]}}", ["trainer.max_epochs=-1"], "trainer.max_epochs is -1; write a whole"),
     ("space: {easy: {keys: [cv], choices: [3, 4]}}", [], "cv cannot be searched"),
 ]
 

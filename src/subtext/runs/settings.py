@@ -30,10 +30,12 @@ _ENCODER = Part(besides={"extractor": Annotated[Extractor, Part()]})
 class Paths:
     """Where things are read from and written to; more of them may be named."""
 
-    data: str
-    models: str
     features: str
-    runs: str
+    data: str = ""
+    models: str = ""
+    work: str = ""
+    corpora: str = ""
+    runs: str = ""
 
 
 @dataclass(frozen=True)

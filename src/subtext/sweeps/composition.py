@@ -40,8 +40,8 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
         for entry in others:
-            for key in entry.keys:
-                if space.is_active(entry, point, undecided) and not _exists(config, key):
+            for key in entry.keys if space.is_active(entry, point, undecided) else ():
+                if not _exists(config, key):
                     choice = " ".join(f"{group}={value}" for group, value in chosen.items())
                     group = key.rpartition(".")[0].replace(".", "/")
                     file = f" ({group}/{chosen[group]}.yaml)" if group in chosen else ""
@@ -50,7 +50,7 @@ def check_space(composition: Composition, space: Space, groups: Collection[str],
                         f"{f' with {choice}{file}' if choice else ''}; correct the key, or say by `when` with "
                         "which choices it is searched"
                     )
-                for value in entry.bounds() if space.is_active(entry, point, undecided) else ():
+                for value in entry.bounds():
                     try:
                         check_value(settings, TrainingSettings, key, value)
                     except ConfigError as error:

@@ -9,13 +9,14 @@ import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from subtext.core.composition import Composition, override
+from subtext.core.composition import Composition, override, resolved
 from subtext.core.targets import check_names
 from subtext.core.writing import write_json
 from subtext.errors import ConfigError, RunError, SweepError
 from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import check_space, unresolved
+from subtext.sweeps.settings import SweepSettings
 from subtext.sweeps.space import Space
 from subtext.sweeps.storage import LEASE_SECONDS, quiet_optuna
 from subtext.sweeps.study import REASON, Sweep, counted_trials
@@ -71,6 +72,7 @@ def make_plan(
     Raises:
         ConfigError: a setting cannot be used.
     """
+    SweepSettings.check(resolved(config))
     where = f"sweep/{choice}.yaml"
     study = {key: _plain(config, key) for key in STUDY_KEYS if key in config}
     trust = study["trust"] or ()
@@ -112,11 +114,7 @@ def make_plan(
     setters = [entry for entry in space.entries if _EPOCHS in entry.keys]
     # What the configuration says counts where a trial may go by it.
     said = () if any(not entry.when for entry in setters) else (composition.largest(_EPOCHS),)
-    epochs = [*said, *(value for entry in setters for value in entry.values() or [None])]
-    if not all(isinstance(value, int) and value > 0 for value in epochs):
-        raise ConfigError(
-            f"{where}: {_EPOCHS} is a whole number of epochs above 0 in every trial, which it is not here"
-        )
+    epochs = [*said, *(value for entry in setters for value in entry.values() or [])]
     seed = int(base["seed"])
     definition = {
         "space": space.as_dict(),
