@@ -99,7 +99,8 @@ def main() -> None:
         clip = write_talking_face(folder / "clip.mp4", 10.0, width=640, height=480, fps=25)
         run = write_untrained_run(folder / "run", ["encoder/visual=mobilenet", f"paths.models={models}"])
         predict = [*python, "subtext.cli.predict", str(run), str(clip), "--transcript", WORDS]
-        subprocess.run([*python, "subtext.cli.extract", "experiment=studio_encoders", *places], check=True)
+        if options.compare or set(options.only) != {"predict"}:
+            subprocess.run([*python, "subtext.cli.extract", "corpus=studio", *places], check=True)
         print(f"load average before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}; alone, beside {options.busy}")
         for label, command in {"train": training, "sweep": sweep, "predict": predict}.items():
             if label in options.only:
