@@ -52,5 +52,5 @@ def draw_validation(content: Mapping[str, Any], path: Path) -> None:
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"AUROC for high quality, in the claim's direction ({content['sessions']} sessions)", fontsize=9)
     axes.grid(axis="x", linewidth=0.3)
-    with replacing(path) as place:
-        figure.savefig(place, dpi=130)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=130)
