@@ -76,7 +76,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
-	  --extra offline --extra vlm --extra replies --extra docs --extra dev --constraint requirements.lock --no-emit-index-url --no-header --no-annotate \
+	  --extra offline --extra vlm --extra replies --extra notebooks --extra docs --extra dev --constraint requirements.lock --no-emit-index-url --no-header --no-annotate \
 	  --output-file requirements.lock
 	rm -rf $(VENV)-lock
 

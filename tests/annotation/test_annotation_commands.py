@@ -78,7 +78,7 @@ def test_rejects_go_to_a_file_and_without_skip_stop(ratings, tmp_path, capsys):
     ratings.write_text(RATINGS + "s3,1,ann,incongruent,perhaps\n")
     out = tmp_path / "labels.csv"
     assert main(["aggregate", str(ratings), "--out", str(out)]) == 2
-    assert "row 9, column 'value': label 'incongruent': unknown value 'perhaps'" in capsys.readouterr().err
+    assert "row 9, column 'value': label 'incongruent': unknown value; use one of" in capsys.readouterr().err
     assert main(["aggregate", str(ratings), "--out", str(out), "--on-error", "skip"]) == 0
     rejects = pd.read_csv(tmp_path / "labels.rejects.csv")
     assert rejects[["row", "value"]].to_numpy().tolist() == [[9, "perhaps"]]
@@ -103,8 +103,11 @@ def test_codebook_prints_and_writes_templates_but_over_no_ratings(tmp_path, caps
     turns = tmp_path / "s1.csv"
     turns.write_text("role,start,end,transcript\ncounsellor,0,1,hm\nclient,1,2,fine\n")
     command = ["codebook", "--elan", str(turns), "--label-studio", str(turns), "--rater", "ann", "--out", str(tmp_path)]
+    command += ["--media", "/data/s1.mp4"]
     assert main(command) == 0
-    assert {"s1.ann.eaf", "turn.xml", "turn.json", "session.xml"} <= {path.name for path in tmp_path.iterdir()}
+    pages = {f"{page}.{kind}" for page in ("words", "face", "voice", "together", "session") for kind in ("xml", "json")}
+    assert {"s1.ann.eaf", *pages} <= {path.name for path in tmp_path.iterdir()}
+    assert json.loads((tmp_path / "face.json").read_text())[0]["data"]["video"] == "/data/s1.mp4"
     assert main(command) == 2
     assert "may hold ratings" in capsys.readouterr().err
 
@@ -117,6 +120,8 @@ def test_nothing_rated_is_an_error_and_so_is_a_file_that_is_not_there(tmp_path, 
         assert "no label has a value" in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
     assert main(["agreement", str(tmp_path / "gone.csv")]) == 2
-    assert "gone.csv: no such file of ratings" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("ConfigError: RATINGS ")
+    assert "gone.csv: it cannot be opened (No such file or directory); name a file of ratings" in told
     assert main(["codebook", "--elan", str(tmp_path / "gone.csv"), "--rater", "a", "--out", str(tmp_path)]) == 2
-    assert "gone.csv: no such table of turns" in capsys.readouterr().err
+    assert "gone.csv: it cannot be opened (No such file or directory); name a table of turns" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """ELAN and Label Studio: what is exported, filled in as the tool would, and read back, is the same."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -14,6 +16,7 @@ from subtext.annotation.elan import write_elan
 from subtext.annotation.label_studio import (
     label_studio_tasks,
     labelling_interface,
+    pages_of,
     write_label_studio,
 )
 from subtext.annotation.rater_files import read_rater_files
@@ -22,6 +25,7 @@ from subtext.errors import AnnotationError, TranscriptError
 from subtext.sessions.elan import parse_eaf
 from subtext.sessions.turns import read_session_turns
 
+CASES = Path(__file__).parent / "cases"
 CODEBOOK = read_codebook()
 # What XML can hold; a carriage return it gives back as a line break.
 TEXT = st.text(
@@ -94,11 +98,12 @@ def test_the_round_trip_through_elan_loses_nothing(tmp_path_factory, drawn):
 def test_the_round_trip_through_label_studio_loses_nothing(tmp_path_factory, drawn):
     turns, answers = drawn
     folder = tmp_path_factory.mktemp("label_studio")
-    write_label_studio(turns, CODEBOOK, folder)
-    tasks = json.loads((folder / "turn.json").read_text(encoding="utf-8"))
-    assert [task["data"]["transcript"] for task in tasks] == list(turns["transcript"])
+    write_label_studio(turns.assign(video="s.mp4"), CODEBOOK, folder)
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    assert [task["data"]["transcript"] for task in words] == list(turns["transcript"])
+    tasks = json.loads((folder / "face.json").read_text(encoding="utf-8"))
     for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
-        result = {"from_name": "visual_emotion", "to_name": "words", "type": "choices", "value": {"choices": [answer]}}
+        result = {"from_name": "visual_emotion", "to_name": "video", "type": "choices", "value": {"choices": [answer]}}
         task["id"], task["annotations"] = number, [{"completed_by": 7, "was_cancelled": False, "result": [result]}]
     path = folder / "export.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
@@ -138,7 +143,7 @@ def test_a_score_of_the_session_comes_back_without_a_turn(tmp_path):
 def test_an_answer_outside_the_codebook_names_the_tier(tmp_path):
     path = write_elan(two_turns(), CODEBOOK, tmp_path / "s1.eaf", raters=["ann"])
     fill_in_elan(path, "incongruent@ann", ["1", "perhaps"])
-    with pytest.raises(AnnotationError, match="column 'incongruent@ann': label 'incongruent': unknown value 'perhaps'"):
+    with pytest.raises(AnnotationError, match="row 2, column 'incongruent': label 'incongruent': unknown value; use"):
         read_rater_files([path], CODEBOOK)
 
 
@@ -175,21 +180,166 @@ def test_a_template_of_ours_is_also_a_file_of_turns(tmp_path):
 def test_what_elan_cannot_hold_is_said(tmp_path):
     overlapping = two_turns()
     overlapping.loc[1, "start"] = 1.0
-    with pytest.raises(AnnotationError, match="turns '1' and '2' of the client overlap"):
+    with pytest.raises(AnnotationError, match="row 1 and row 2 are turns of one role and overlap"):
         write_elan(overlapping, CODEBOOK, tmp_path / "a.eaf", raters=["ann"])
     control = two_turns()
     control.loc[0, "transcript"] = "a\x07b"
-    with pytest.raises(AnnotationError, match=r"turn 1: holds the character U\+0007"):
+    with pytest.raises(AnnotationError, match=r"row 1, column 'transcript': holds the character U\+0007"):
         write_elan(control, CODEBOOK, tmp_path / "a.eaf", raters=["ann"])
 
 
-def test_the_labelling_interface_offers_the_codebooks_answers():
-    root = ElementTree.fromstring(labelling_interface(CODEBOOK))
-    offered = {
-        choices.get("name"): tuple(choice.get("value") for choice in choices) for choices in root.iter("Choices")
+def test_the_pages_offer_the_codebooks_answers_each_once():
+    offered = {}
+    for page in pages_of(CODEBOOK):
+        root = ElementTree.fromstring(labelling_interface(page.labels, page.shows, muted=page.muted))
+        shown = {tag.get("name") for kind in ("Text", "Video", "Audio") for tag in root.iter(kind)}
+        for choices in root.iter("Choices"):
+            assert choices.get("name") not in offered
+            assert choices.get("toName") in shown
+            offered[choices.get("name")] = tuple(choice.get("value") for choice in choices)
+    assert offered == {name: label.answers for name, label in CODEBOOK.labels.items()}
+
+
+def written_pages(folder, turns, codebook=CODEBOOK):
+    """Page -> its interface and the data of its tasks."""
+    write_label_studio(turns, codebook, folder)
+    return {
+        path.stem: (
+            ElementTree.parse(path).getroot(),
+            [task["data"] for task in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))],
+        )
+        for path in sorted(folder.glob("*.xml"))
     }
-    assert offered == {label.name: label.answers for label in CODEBOOK.of_unit("turn")}
-    assert {choices.get("toName") for choices in root.iter("Choices")} == {root.find("Text").get("name")}
+
+
+def test_a_page_of_a_channel_shows_the_recording_and_nothing_of_the_others(tmp_path):
+    turns = two_turns().assign(video="/data/s1.mp4", audio="/data/s1.wav", transcript=["CANARY one", "CANARY two"])
+    pages = written_pages(tmp_path, turns)
+    assert list(pages) == ["face", "session", "together", "voice", "words"]
+    shows = {
+        name: {tag.tag: tag.get("value") for tag in root if tag.get("value", "").startswith("$")}
+        for name, (root, _) in pages.items()
+    }
+    for shown in shows.values():
+        assert shown.pop("Header") == "$heading"
+    assert shows["words"] == {"Text": "$transcript"}
+    assert shows["face"] == {"Video": "$video"}
+    assert shows["voice"] == {"Audio": "$audio"}
+    assert shows["together"] == shows["session"] == {"Text": "$transcript", "Video": "$video"}
+    muted = {name: [video.get("muted") for video in root.iter("Video")] for name, (root, _) in pages.items()}
+    assert muted == {"words": [], "face": ["true"], "voice": [], "together": [None], "session": [None]}
+    asked = {name: {choices.get("name") for choices in root.iter("Choices")} for name, (root, _) in pages.items()}
+    assert asked["words"] == {"verbal_emotion"}
+    assert asked["face"] == {"visual_emotion"}
+    assert asked["voice"] == {"vocal_emotion"}
+    assert asked["together"] == {"incongruent", "incongruence_type", "engagement"}
+    for name in ("face", "voice"):
+        assert "CANARY" not in json.dumps(pages[name][1])
+    assert {kind for data in pages["words"][1] for kind in data} & {"video", "audio"} == set()
+    assert [data["video"] for data in pages["face"][1]] == ["/data/s1.mp4"] * 2
+    assert [data["audio"] for data in pages["voice"][1]] == ["/data/s1.wav"] * 2
+    assert "video" not in pages["voice"][1][0]
+
+
+def test_the_voice_is_heard_from_a_video_where_it_has_no_file_of_its_own(tmp_path):
+    root, tasks = written_pages(tmp_path, two_turns().assign(video="/data/s1.mp4"))["voice"]
+    assert [(tag.tag, tag.get("value")) for tag in root][1] == ("Audio", "$video")
+    assert tasks[0]["video"] == "/data/s1.mp4"
+
+
+def test_a_page_that_has_nothing_to_show_is_refused_before_anything_is_written(tmp_path):
+    folder = tmp_path / "pages"
+    with pytest.raises(AnnotationError, match=r"page 'face' has to show the recording, .* column 'video'.*--media"):
+        write_label_studio(two_turns(), CODEBOOK, folder)
+    with pytest.raises(AnnotationError, match="page 'face' has to show the recording"):
+        write_label_studio(two_turns().assign(audio="s1.wav"), CODEBOOK, folder)
+    with pytest.raises(AnnotationError, match="turn 2 names no recording in column 'video'"):
+        write_label_studio(two_turns().assign(video=["s1.mp4", None]), CODEBOOK, folder)
+    assert not folder.exists()
+
+
+def test_words_alone_need_no_recording(tmp_path):
+    words = replace(CODEBOOK, labels={"verbal_emotion": CODEBOOK.labels["verbal_emotion"]})
+    assert list(written_pages(tmp_path, two_turns(), words)) == ["words"]
+
+
+def exported(path, *results):
+    """An export of one task in which one rater gave these answers."""
+    data = {"session": "s1", "turn": "1"}
+    path.write_text(json.dumps([{"data": data, "annotations": [{"completed_by": 1, "result": list(results)}]}]))
+    return path
+
+
+def test_ratings_and_taxonomies_are_read(caplog):
+    table = read_rater_files([CASES / "ls_rating.json"], CODEBOOK).table
+    found = table[["turn", "rater", "label", "value"]].to_numpy().tolist()
+    assert [row for row in found if row[2] == "engagement"] == [
+        ["1", "1", "engagement", "4"],
+        ["1", "2", "engagement", "2"],
+    ]
+    assert [row for row in found if row[2] == "verbal_emotion"] == [["1", "1", "verbal_emotion", "sadness"]]
+    assert len(found) == 7
+    assert not caplog.records
+
+
+def test_a_taxonomy_is_read_by_its_last_level_and_double_answers_are_refused(tmp_path):
+    way = {"from_name": "verbal_emotion", "type": "taxonomy", "value": {"taxonomy": [["negative", "sadness"]]}}
+    path = exported(tmp_path / "e.json", way)
+    assert list(read_rater_files([path], CODEBOOK).table["value"]) == ["sadness"]
+    way["value"]["taxonomy"] = [["negative", "sadness"], ["negative", "fear"]]
+    with pytest.raises(AnnotationError, match="row 1, column 'verbal_emotion'"):
+        read_rater_files([exported(path, way)], CODEBOOK)
+
+
+def test_answers_that_are_not_read_are_counted_without_their_words(tmp_path, caplog):
+    read = {"from_name": "incongruent", "type": "choices", "value": {"choices": ["1"]}}
+    note = {"from_name": "CANARY", "type": "textarea", "value": {"text": ["CANARY"]}}
+    foreign = {"from_name": "CANARY", "type": "CANARY", "value": {}}
+    found = read_rater_files([exported(tmp_path / "e.json", read, note, note, foreign, {})], CODEBOOK).table
+    assert list(found["value"]) == ["1"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "4 answers are of types that are not read" in told
+    assert "2 textarea, 2 unknown" in told
+    assert "CANARY" not in told
+
+
+@pytest.mark.parametrize(
+    "broken", [{"result": 7}, {"result": {"a": 1}}, 7, {"result": [{"type": "choices", "value": 1}]}]
+)
+def test_an_export_of_other_kinds_than_lists_has_no_answers(tmp_path, broken):
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps([{"data": {}, "annotations": [broken]}, {"data": {}, "annotations": 3}]))
+    with pytest.raises(AnnotationError, match="no rating is left"):
+        read_rater_files([path], CODEBOOK)
+
+
+@pytest.mark.parametrize("name", ["ner_text.json", "paragraphs.json"])
+def test_regions_of_text_are_no_turns(name):
+    with pytest.raises(TranscriptError, match="result 1 is a region of text, which has no seconds") as refused:
+        read_session_turns(CASES / name)
+    assert "fine" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("hypertextlabels", {"start": "/p[1]/text()[1]", "end": "/p[1]/text()[1]", "startOffset": 0, "endOffset": 4}),
+        ("labels", {"start": 1, "end": 2, "startOffset": 0, "endOffset": 4, "labels": ["client"]}),
+        ("choices", {"start": 0, "end": 9, "text": "I am fine", "choices": ["1"]}),
+        ("timeserieslabels", {"start": 1592250751951, "end": 1592250767251, "timeserieslabels": ["client"]}),
+    ],
+)
+def test_other_regions_without_seconds_are_no_turns(tmp_path, kind, value):
+    with pytest.raises(TranscriptError, match="is a region of text"):
+        read_session_turns(exported(tmp_path / "e.json", {"id": "a", "type": kind, "value": value}))
+
+
+def test_regions_of_sound_with_words_stay_turns(tmp_path):
+    times = {"start": 1.5, "end": 3.0, "channel": 0}
+    speaker = {"id": "a", "type": "labels", "value": {**times, "labels": ["client"]}}
+    words = {"id": "a", "type": "textarea", "value": {**times, "text": ["I am fine"]}}
+    (turn,) = read_session_turns(exported(tmp_path / "e.json", speaker, words))
+    assert (turn.start, turn.end, turn.speaker, turn.transcript) == (1.5, 3.0, "client", "I am fine")
 
 
 def test_cancelled_and_double_answers_in_label_studio(tmp_path):
@@ -204,7 +354,7 @@ def test_cancelled_and_double_answers_in_label_studio(tmp_path):
     assert list(read_rater_files([path], CODEBOOK).table["rater"]) == ["b@x.org"]
     answer["value"]["choices"] = ["1", "0"]
     path.write_text(json.dumps(tasks))
-    with pytest.raises(AnnotationError, match=r"unknown value '1 \+ 0'"):
+    with pytest.raises(AnnotationError, match="column 'incongruent': label 'incongruent': unknown value"):
         read_rater_files([path], CODEBOOK)
     path.write_text('[{"id": 1, "incongruent": "1"}]')
     with pytest.raises(AnnotationError, match="not as JSON-MIN"):
@@ -242,5 +392,5 @@ def test_turn_tables_say_what_is_wrong(tmp_path):
     with pytest.raises(AnnotationError, match="row 2, column 'end': the turn from 5 to 4 s holds nothing"):
         read_turn_table(path)
     path.write_text("start,end\nx,2\n")
-    with pytest.raises(AnnotationError, match="row 1, column 'start': 'x' is no time"):
+    with pytest.raises(AnnotationError, match="row 1, column 'start': no time"):
         read_turn_table(path)

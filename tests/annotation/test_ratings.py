@@ -75,25 +75,28 @@ def test_skipped_and_unratable_items_are_counted(tmp_path):
     [
         (
             LONG + "s,1,a,incongruant,1\n",
-            "row 1, column 'label': unknown label 'incongruant'; did you mean 'incongruent'",
+            "row 1, column 'label': unknown label; did you mean 'incongruent'",
         ),
         (
             LONG + "s,1,a,incongruent,1\ns,2,a,incongruent,maybe\n",
-            "row 2, column 'value': .* unknown value 'maybe'; use",
+            "row 2, column 'value': .* unknown value; use",
         ),
         (LONG + "s,1,,incongruent,1\n", "row 1, column 'rater': empty; say who rated"),
         (LONG + "s,,a,incongruent,1\n", "row 1, column 'turn': empty, and so is start"),
         (
             LONG + "s,1,a,incongruent,1\ns,1,a,incongruent,1\n",
-            "row 1, column 'value': '1': this rater judges .* more than once",
+            "row 1, column 'value': this rater judges .* more than once",
         ),
         (LONG + ",1,a,engagement_client,1\n", "row 1, column 'session': empty"),
         ("session,turn,rater,engagement_client\ns,1,a,3\ns,2,a,4\n", "more than once"),
-        ("session,start,rater,label,value\ns,0:0x,a,incongruent,1\n", "row 1, column 'start': '0:0x' is no time"),
+        ("session,start,rater,label,value\ns,0:0x,a,incongruent,1\n", "row 1, column 'start': no time"),
         ("session,rater,label,value\ns,a,incongruent,1\n", "no column 'turn' or 'start'"),
-        ("session,turn,rater,verbl_emotion\ns,1,a,fear\n", "column 'verbl_emotion': unknown label"),
+        (
+            "session,turn,rater,verbl_emotion\ns,1,a,fear\n",
+            "header cell 4: unknown label; did you mean 'verbal_emotion'",
+        ),
         ("session,turn,rater,label\ns,1,a,incongruent\n", "no column 'value'"),
-        ("session,turn,rater,mood\ns,1,a,incongruent\n", "no column holds a label"),
+        ("session,turn,rater,mood\ns,1,a,incongruent\n", "none of its 4 columns holds a label"),
     ],
 )
 def test_faults_are_named_with_row_column_value_and_remedy(tmp_path, text, message):
@@ -113,10 +116,10 @@ def test_rows_without_the_right_cells_are_skipped_and_others_keep_their_numbers(
     assert found.rejects["row"].tolist() == [2, 3]
 
 
-def test_the_first_problem_in_the_file_is_told_with_its_value(tmp_path):
+def test_the_first_problem_in_the_file_is_told_with_its_place(tmp_path):
     text = "session,start,end,rater,incongruent\ns,6,5,a,1\ns,x,5,a,1\ns,-1,5,a,1\n"
     path = write(tmp_path, text)
-    with pytest.raises(AnnotationError, match=r"row 1, column 'end': '5.0': 5 s is before the start, 6 s; exchange"):
+    with pytest.raises(AnnotationError, match=r"row 1, column 'end': 5 s is before the start, 6 s; exchange"):
         read_rater_files([path], read_codebook())
     with_one = write(tmp_path, text + "s,1,5,a,1\n", "b.csv")
     rejects = read_rater_files([with_one], read_codebook(), on_error="skip").rejects

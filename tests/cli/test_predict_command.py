@@ -130,7 +130,7 @@ def test_names_with_line_breaks_stay_on_one_line(
     record = logging.LogRecord("subtext", logging.WARNING, "", 0, "%s: odd", ("a\nb\x1b[31m.mp4",), None)
     assert _OneLine("%(message)s").format(record) == "a\\nb\\x1b[31m.mp4: odd"
     assert main([str(untrained_run), "gone\n.mp4"]) == 2
-    assert capsys.readouterr().err == "ConfigError: no such file or folder: gone\\n.mp4\n"
+    assert capsys.readouterr().err.startswith("ConfigError: INPUT gone\\n.mp4: there is no such file or folder; name a")
 
 
 def test_what_nothing_foresaw_about_a_file_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,9 +189,9 @@ def latin(folder: Path) -> Path:
         (["RUN", "LISTED", "--out", "BESIDE"], "is one of the inputs"),
         (["RUN", "LISTED", "--out", "OLD", "--transcript", "x"], "brings its own words"),
         (["RUN", "TWICE", "--out", "OLD"], "'a'"),
-        (["RUN", "gone.mp4"], "no such file or folder: gone.mp4"),
+        (["RUN", "gone.mp4"], "INPUT gone.mp4: there is no such file or folder"),
         (["gone", "CLIP"], "no run folder gone"),
-        (["RUN", "CLIP", "--transcript-file", "gone.txt"], "gone.txt: cannot read the transcript"),
+        (["RUN", "CLIP", "--transcript-file", "gone.txt"], "--transcript-file gone.txt: it cannot be opened"),
         (["RUN", "CLIP", "--transcript-file", "LATIN"], "latin.txt: not valid utf-8 at byte 3"),
         (["RUN", "CLIP", "--encoding", "klingon", "--transcript-file", "LATIN"], "unknown text encoding 'klingon'"),
         (["RUN", "CLIP", "--turns", "LATIN"], "latin.txt: not valid utf-8 at byte 3"),

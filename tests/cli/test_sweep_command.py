@@ -64,7 +64,7 @@ def test_other_settings_are_another_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_trial_on_the_front_is_kept_as_an_experiment(tmp_path: Path) -> None:
-    experiments = tmp_path / "runs/sweeps/pareto-manifest/conf/experiment"
+    experiments = tmp_path / "runs/sweeps/pareto-none/conf/experiment"
     experiments.mkdir(parents=True)
     (experiments / "pareto_999.yaml").touch()  # of an earlier session; better ones have been found since
     code, said = sweep_here("sweep=pareto", *FAKE, "trials=12", folder=tmp_path)
@@ -98,7 +98,7 @@ def test_a_sweep_from_the_first_trial_to_the_tested_winner(tmp_path: Path) -> No
     more = ["--config-dir", "mine", "fusion=concat", "seeds=2", "trials=2", "refit_seeds=1", "save_as=found"]
     code, said = sweep_here(*more, *arguments, "workers=0", folder=tmp_path)
     assert code == 0, said
-    folder = tmp_path / "runs" / "sweeps" / "fusion-manifest"
+    folder = tmp_path / "runs" / "sweeps" / "fusion-tiny"
     metrics = json.loads((folder / "winner" / "seed-2" / "metrics.json").read_text())
     assert metrics
     config = yaml.safe_load((folder / "winner" / "seed-2" / "config.yaml").read_text())

@@ -89,7 +89,6 @@ def test_the_first_file_of_a_process_in_a_folder_removes_leftovers(tmp_path: Pat
 
 ELSEWHERE = {
     "corpora/studio/write.py": "writes to the place that it is given",
-    "annotation/label_studio.py": "",
     "replies/convert.py": "in a folder for the time being",
 }
 WRITERS = {"write_text", "write_bytes", "to_parquet", "to_csv", "savefig", "save_file", "save_image"}

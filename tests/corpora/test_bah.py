@@ -64,7 +64,7 @@ def test_answers_know_how_much_of_them_is_ambivalent(folder: Path, place: str) -
 
 def test_a_frame_is_a_row(tmp_path: Path) -> None:
     write(tmp_path / "split-frames", FRAMES)
-    with pytest.raises(DatasetNotFound, match=r"none of the 6 pictures .* cropped-aligned-faces"):
+    with pytest.raises(DatasetNotFound, match=r"none of the 6 pictures .*cropped-aligned-faces"):
         Bah(data=tmp_path, level="frame").build()
     picture = f"cropped-aligned-faces/{BLANK.replace(' ', '_')}/frame-1.jpg"
     (tmp_path / picture).parent.mkdir(parents=True)

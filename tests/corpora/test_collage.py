@@ -386,7 +386,7 @@ def test_the_choice_on_the_command_line_makes_the_corpus(parts: Path, tmp_path: 
     ("lost", "words"),
     [
         ("faces", r"no labels\.csv under .*faces\. Put the face photographs"),
-        ("faces/images", "pictures that"),
+        ("faces/images", "pictures are not there, the first that of row 1, column 'image'"),
         ("ravdess", r"no RAVDESS recordings under .*; expected Actor_01/03-01-\*\.wav\. Download"),
         ("ravdess/Actor_01", "too few for three splits"),
         ("meld", "no train_sent_emo.csv"),

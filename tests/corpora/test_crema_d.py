@@ -102,10 +102,10 @@ def test_missing_and_damaged_files_say_the_remedy(folder):
     votes = folder / "processedResults" / "tabulatedVotes.csv"
     good = votes.read_text()
     votes.write_text(good.replace("1001_IEO_HAP_LO", "IEO_HAP"))
-    with pytest.raises(ManifestError, match=r"row \d+, column 'fileName': 'IEO_HAP'"):
+    with pytest.raises(ManifestError, match=r"row \d+, column 'fileName': the cell"):
         table(folder)
     votes.write_text(good.replace("200001,4,", "200001,-4,"))
-    with pytest.raises(ManifestError, match=r"row 2, column 'A': '-4'.*write a whole number from 0$"):
+    with pytest.raises(ManifestError, match=r"row 2, column 'A': the cell.*write a whole number from 0$"):
         table(folder)
     votes.write_text("\n".join(line for line in good.splitlines() if not line.startswith("200001")))
     with pytest.raises(ManifestError, match="one row each for voice, face and both"):

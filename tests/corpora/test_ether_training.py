@@ -1,7 +1,6 @@
 """From recordings, turns and rater files to a model: every step as a researcher takes it, on generated sessions."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,38 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from builders.talking_face import write_talking_face
+from builders.ether_study import write_study
 from subtext.cli.data import main
-
-SESSIONS = ("S01", "S02", "S03", "S04")
-TURNS = 12
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four sessions of two cameras, three raters who now and then skip or differ."""
-    folder = tmp_path_factory.mktemp("study")
-    clip = write_talking_face(folder / "clip.mp4", 16.0, width=160, height=120)
-    for number, name in enumerate(SESSIONS):
-        session = folder / "ether" / name
-        (session / "ratings").mkdir(parents=True)
-        turns = []
-        for turn in range(TURNS):
-            start = 0.25 * (number + 1) + 1.2 * turn  # No stretch of the clip is two sessions'.
-            role = "counsellor" if turn % 2 == 0 else "client"
-            turns.append(f"{turn},{start:.2f},{start + 1.0:.2f},{role},Turn {turn} of session {number}")
-        (session / "turns.csv").write_text("\n".join(["turn,start,end,role,transcript", *turns]))
-        (session / "session.yaml").write_text(f"speakers: {{client: C{number}, counsellor: T{number}}}\n")
-        for role in ("client", "counsellor"):
-            shutil.copy(clip, session / f"{role}.mp4")
-        for place, rater in enumerate(("ann", "bob", "cara")):
-            rows = []
-            for turn in range(1, TURNS, 2):
-                value = (turn // 2 + number) % 2
-                differs, skips = turn % 7 == place and place == 2, (turn + number) % 11 == place
-                rows.append(f"{turn},{'' if skips else value ^ differs}")
-            (session / "ratings" / f"{rater}.csv").write_text("\n".join(["turn,incongruent", *rows]))
-    return folder
+    return write_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.mark.slow

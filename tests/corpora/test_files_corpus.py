@@ -152,7 +152,8 @@ def test_columns_are_renamed(tmp_path: Path) -> None:
     assert "Who" not in table
     message = refusal(tmp_path, content, columns={"id": "Clip", "transcript": "Uterance"})
     assert "'Uterance'" in message
-    assert "did you mean 'Utterance'" in message
+    assert "did you mean that of header cell 2?" in message
+    assert "Utterance" not in message
     hidden = refusal(tmp_path, "id,transcript,Utterance\n1,a,b\n", columns={"transcript": "Utterance"})
     assert "already" in hidden
     swapped = corpus(tmp_path, "transcript,id\n1,a\n", columns={"transcript": "id", "id": "transcript"}).table
@@ -188,7 +189,7 @@ def test_long_cells_are_whole(tmp_path: Path) -> None:
         (b"id,transcript\n1,a,b\n", "csv", "row 1: 3 cells where 2 are expected"),
         (b"id,transcript\n1,a\n2\n", "csv", "row 2: 1 cells where 2"),
         (b'id,transcript\n1,a\n2,"b\n3,c\n', "csv", "line 3 is not closed"),
-        (b"id,transcript,id\n1,a,b\n", "csv", "several columns are named 'id'"),
+        (b"id,transcript,id\n1,a,b\n", "csv", "header cells 1 and 3 have the same name"),
         (b"\x89PNG\r\n\x00\x00", "csv", "not text"),
         (b"\xff\xfea", "csv", "not text"),
         (b"transcript\na\n", "csv", "no column 'id'"),
@@ -233,7 +234,8 @@ def test_labels_spelled_otherwise_are_translated(tmp_path: Path) -> None:
     assert table["incongruent"].tolist() == [True, False, pd.NA]
     assert table["visual_polarity"].tolist() == [1, 1, pd.NA]
     assert "corpus.values names the column 'role'" in refusal(tmp_path, content, values={"role": {"a": "b"}})
-    assert "'meh'" in refusal(tmp_path, content.replace("Neg ", "meh"), values={"verbal_polarity": {"neg": -1}})
+    unknown = refusal(tmp_path, content.replace("Neg ", "meh"), values={"verbal_polarity": {"neg": -1}})
+    assert "row 1, column 'verbal_polarity'" in unknown
 
 
 def test_unknown_ways_with_errors_are_refused(tmp_path: Path) -> None:
@@ -293,7 +295,7 @@ def test_splits_are_checked_by_the_columns_asked_for(tmp_path: Path) -> None:
     assert corpus(tmp_path, content, groups=["couple"]).groups == ("couple",)
     assert "one couple is in the splits train, test" in refusal(tmp_path, content, disjoint=["speaker", "couple"])
     leaking = content.replace("B,x", "A,y")
-    assert "one speaker is in the splits train, test, with the segments '1', '2'" in refusal(tmp_path, leaking)
+    assert "one speaker is in the splits train, test, in rows 1, 2" in refusal(tmp_path, leaking)
     assert len(corpus(tmp_path, leaking, disjoint=[])) == 2
 
 
@@ -328,3 +330,10 @@ def test_a_description_that_cannot_be_read_is_refused(tmp_path: Path, descriptio
 def test_a_name_that_no_file_system_takes_is_no_manifest() -> None:
     with pytest.raises(ManifestError, match="no manifest x"):
         read_table(Path("x" * 300 + ".csv"))
+
+
+def test_turns_that_are_too_short_for_a_word_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "a,0,1,x\nb,late,2,x\nc,1,1.02,canary\nd,,,x\ne,2,2.1,x\nf,3,3.05,canary\n"
+    corpus(tmp_path, f"id,start,end,transcript\n{rows}", on_error="skip")
+    assert "mine: rows 3, 6 (2 in all) last less than 0.1 s" in caplog.text
+    assert "canary" not in caplog.text

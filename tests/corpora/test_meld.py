@@ -71,16 +71,16 @@ def test_films_are_found_in_the_official_folders(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("positive", "glad", r"dev_sent_emo.csv: row 1, column 'Sentiment': 'glad'.*negative, neutral, positive"),
-        (",joy,", ",bored,", r"row 1, column 'Emotion': 'bored'"),
+        ("positive", "glad", r"dev_sent_emo.csv: row 1, column 'Sentiment': the cell.*negative, neutral, positive"),
+        (",joy,", ",bored,", r"row 1, column 'Emotion': the cell"),
         (
             '"0:16:21,940"',
             "soon",
-            r"row 2, column 'StartTime': 'soon'.*write a time such as hh:mm:ss or leave it empty",
+            r"row 2, column 'StartTime': the cell.*write a time such as hh:mm:ss or leave it empty",
         ),
-        ("neutral,0,1,", "neutral,0,0,", r"Dialogue_ID '0', Utterance_ID '0' stands in rows 1, 2"),
-        ("neutral,0,1,", "neutral,0,one,", r"row 2, column 'Utterance_ID': 'one'"),
-        (",8,21,", ",8.5,21,", r"row 1, column 'Season': '8.5'.*write a whole number from 0 to 1000"),
+        ("neutral,0,1,", "neutral,0,0,", r"the same Dialogue_ID and Utterance_ID in rows 1, 2"),
+        ("neutral,0,1,", "neutral,0,one,", r"row 2, column 'Utterance_ID': the cell"),
+        (",8,21,", ",8.5,21,", r"row 1, column 'Season': the cell.*write a whole number from 0 to 1000"),
     ],
 )
 def test_a_wrong_cell_is_named(folder: Path, old: str, new: str, message: str) -> None:

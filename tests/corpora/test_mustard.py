@@ -115,11 +115,11 @@ def change(folder: Path, name: str, edit: Callable[[Any], object]) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda items: items["1_BB3"].pop("speaker"), "item '1_BB3', 'speaker': NoneType, not text"),
-        (lambda items: items["1_BB3"].update(sarcasm="yes"), "item '1_BB3', 'sarcasm': str, not true or false"),
+        (lambda items: items["1_BB3"].pop("speaker"), "item 44, 'speaker': NoneType, not text"),
+        (lambda items: items["1_BB3"].update(sarcasm="yes"), "item 44, 'sarcasm': str, not true or false"),
         (lambda items: items["1_BB3"].update(context=["a", 2]), "'context': list, not a list of texts"),
         (lambda items: items["1_BB3"].update(context=["a"]), "has 1 utterances of context and 2 context_speakers"),
-        (lambda items: items.update({"1_BB3": "x"}), "item '1_BB3' is a str, not an object"),
+        (lambda items: items.update({"1_BB3": "x"}), "item 44 is a str, not an object"),
         (lambda items: items.clear(), "expected one object with an entry an utterance"),
     ],
 )
@@ -132,8 +132,8 @@ def test_a_wrong_item_is_named(folder: Path, edit: Callable[[Any], object], mess
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda folds: folds[2]["test"].append(0), r"fold 2, test: 0 is in another fold too"),
-        (lambda folds: folds[2]["test"].append(120), r"fold 2, test: 120 is .* no place among the 120"),
+        (lambda folds: folds[2]["test"].append(0), r"fold 2, test, entry 25: it is in another fold too"),
+        (lambda folds: folds[2]["test"].append(120), r"fold 2, test, entry 25: .* no place among the 120"),
         (lambda folds: folds[2]["train"].pop(), r"fold 2: train and test together are not each of the 120"),
         (lambda folds: folds.pop(), r"24 of 120 utterances are in no test part"),
         (lambda folds: folds[0].pop("test"), r"expected a list of folds, each with train and test"),
@@ -154,7 +154,7 @@ def test_damaged_and_repeated_json_is_refused(folder: Path) -> None:
     with pytest.raises(ManifestError, match=r"not readable as JSON at line \d+, column \d+"):
         Mustard(data=folder).build()
     path.write_text(whole.replace('"1_BB4"', '"1_BB3"'))
-    with pytest.raises(ManifestError, match="'1_BB3' stands there twice"):
+    with pytest.raises(ManifestError, match="key 45 of 120 in one object stands there twice"):
         Mustard(data=folder).build()
 
 

@@ -117,11 +117,11 @@ def test_films_are_found(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("1,PRO,Ridicule", "2,PRO,Ridicule", r"row 6, column 'Sarcasm': '2'"),
-        ("1,PRO,Ridicule", "1,PRO,Glee", r"row 6, column 'Implicit_Emotion': 'Glee'.*excitement"),
-        ("Happiness,3,8", "Happiness,3,10", r"row 6, column 'Arousal': '10'.*from 1 to 9"),
-        (",0:06,", ",now,", r"row 3, column 'END_TIME': 'now'.*write a time such as hh:mm:ss or leave it empty"),
-        ("1_1_c_00", "1_0_c_00", r"KEY '1_0_c_00' stands in rows 1, 4"),
+        ("1,PRO,Ridicule", "2,PRO,Ridicule", r"row 6, column 'Sarcasm': the cell"),
+        ("1,PRO,Ridicule", "1,PRO,Glee", r"row 6, column 'Implicit_Emotion': the cell.*excitement"),
+        ("Happiness,3,8", "Happiness,3,10", r"row 6, column 'Arousal': the cell.*from 1 to 9"),
+        (",0:06,", ",now,", r"row 3, column 'END_TIME': the cell.*write a time such as hh:mm:ss or leave it empty"),
+        ("1_1_c_00", "1_0_c_00", r"the same KEY in rows 1, 4"),
     ],
 )
 def test_a_wrong_cell_is_named(folder: Path, old: str, new: str, message: str) -> None:

@@ -161,8 +161,8 @@ def test_missing_and_damaged_summaries_say_the_remedy(data, tmp_path):
             table.assign(f0_mean=table["f0_mean"].mask(table["file"] == "take-009")),
             "row 10, column 'f0_mean': an empty",
         ),
-        (table.assign(intensity=table["intensity"].replace(2, 3)), "column 'intensity': '3'.*use one of 1, 2"),
-        (pd.concat([table, table.tail(1)]), r"actor '08', .*, intensity '2' stands in rows 120, 121"),
+        (table.assign(intensity=table["intensity"].replace(2, 3)), "column 'intensity': the cell.*use one of 1, 2"),
+        (pd.concat([table, table.tail(1)]), r"the same actor and emotion and intensity in rows 120, 121"),
         (table[table["actor"] < 8], "7 actors are too few for 8 folds"),
     ):
         damage.to_csv(folder / SUMMARIES, index=False)
@@ -176,7 +176,7 @@ def test_an_actor_without_a_take_cannot_be_balanced(data, tmp_path):
     table = pd.read_csv(data / SUMMARIES)
     lacking = table[~((table["actor"] == 3) & (table["emotion"] == "sad") & (table["intensity"] == 2))]
     lacking.to_csv(tmp_path / SUMMARIES, index=False)
-    with pytest.raises(ManifestError, match="actor 03 has no take sad, strong"):
+    with pytest.raises(ManifestError, match="actor number 3 has no take sad, strong"):
         RavdessSwap(data=tmp_path, folder=tmp_path / "out", variant="polarity").build()
 
 

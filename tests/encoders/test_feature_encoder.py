@@ -56,7 +56,7 @@ def test_held_out_rows_leave_the_statistics_alone():
 def test_settings_that_cannot_be_used():
     with pytest.raises(ConfigError, match=r"encoder\.visual\.families are \[2, 2\], of 4 figures"):
         encoder(families=[2, 2])
-    with pytest.raises(ConfigError, match="no modality 'face'"):
+    with pytest.raises(ConfigError, match="modality is 'face'"):
         encoder(modality="face")
     with pytest.raises(ConfigError, match=r"encoder\.visual\.input_dim is 5; set it to 7"):
         encoder().check_stream([7])

@@ -317,8 +317,8 @@ def test_engagement_is_judged_where_it_is_labelled(tables: Tables) -> None:
     ("change", "words"),
     [
         (lambda t: t[t["split"] == "val"], "no test rows"),
-        (lambda t: t.drop(columns="split"), "lack the column 'split'"),
-        (lambda t: pd.concat([t, t.tail(1)]), "twice"),
+        (lambda t: t.drop(columns="split"), "lacks the column 'split'"),
+        (lambda t: pd.concat([t, t.tail(1)]), "row 601, column 'id' names a clip of an earlier row"),
         (lambda t: t.assign(seed=np.arange(len(t)) % 2), "mix 2 seeds"),
     ],
 )

@@ -215,7 +215,7 @@ SPACES = [
     ("{a: {keys: [task.swap], choices: [0.0], when: {b: 1}}, b: {keys: [cv], choices: [1], when: {a: 0.0}}}", "circle"),
     ("{task.nope: {choices: [1]}}", "task.nope"),
     ("{task.batch_size: 8}", "task.batch_size"),
-    ("[1]", "space"),
+    ("[1]", "sweep/own"),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from subtext.features import content
-from subtext.features.content import DigestMemory
+from subtext.features.content import DigestMemory, file_digest
 
 
 @pytest.fixture
@@ -106,3 +106,22 @@ def test_processes_may_share_a_database(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in crew] == [0, 0]
     assert len(DigestMemory(database).recall(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("name", ["digests.sqlite", "digests.sqlite-wal", "digests.sqlite-journal"])
+def test_a_memory_that_is_a_link_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
+    own, elsewhere = tmp_path / "own" / "digests.sqlite", tmp_path / "somebody.sqlite"
+    file = tmp_path / "clip.wav"
+    file.write_bytes(b"sound")
+    DigestMemory(own).store({file: "of the own"})
+    DigestMemory(elsewhere).store({file: "of somebody else"})
+    if name == own.name:
+        own.unlink()
+    (own.parent / name).symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    memory = DigestMemory(own)
+    assert memory.recall([file]) == {}
+    assert memory.digests([file]) == {file: file_digest(file)}
+    memory.store({file: "changed"})
+    assert elsewhere.read_bytes() == before
+    assert (own.parent / name).is_symlink()

@@ -164,7 +164,7 @@ def test_samples_that_are_no_numbers_fail(tmp_path: Path) -> None:
     "settings", [{"method": "magic"}, {"normalise": "session"}, {"hop": 0.0}, {"hop": 20}], ids=lambda s: next(iter(s))
 )
 def test_settings_that_cannot_be_used(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="prosody extractor"):
+    with pytest.raises(ConfigError, match="ProsodyExtractor"):
         ProsodyExtractor(**settings)  # type: ignore[arg-type]
 
 

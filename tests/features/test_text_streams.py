@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Source
 from subtext.features.stream import Stream
-from subtext.features.text import TextExtractor, _chunks
+from subtext.features.text import TextExtractor, _chunks, _Text, _Tokens
 from subtext.manifest import build_manifest
 
 TEXTS = [
@@ -132,7 +133,7 @@ def test_the_order_and_company_of_texts_do_not_matter(folder: Path) -> None:
 def test_ten_thousand_words_are_cut_and_none_is_dropped(folder: Path, minilm: BertEmbedder) -> None:
     words = [f"{word}{number}" for number in range(2500) for word in ("glad", "sad", "well-being", "don't")]
     text = " ".join(words)
-    chunks = list(_chunks(minilm, text, minilm.max_tokens))
+    chunks = _Text(minilm, text, minilm.max_tokens).chunks
     assert " ".join(chunks).split() == words
     assert max(len(minilm.tokenize(chunk).ids) for chunk in chunks) <= minilm.max_tokens
     stream = embed(TextExtractor(), ["yes " * 1000])[0]
@@ -144,12 +145,42 @@ def test_ten_thousand_words_are_cut_and_none_is_dropped(folder: Path, minilm: Be
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=300), limit=st.integers(2, 12))
 def test_chunks_hold_every_word_whatever_the_text(minilm: BertEmbedder, text: str, limit: int) -> None:
-    chunks = list(_chunks(minilm, text, limit))
+    chunks = list(_chunks(minilm, text, _Tokens(minilm, text), limit))
     assert "".join("".join(chunks).split()) == "".join(text.split())
     assert all(len(minilm.tokenize(chunk).ids) <= limit or len(chunk) == 1 for chunk in chunks)
     whole = [token for token in minilm.tokenize(text).tokens if token != "[UNK]" and not token.startswith("##")]
     parts = [t for c in chunks for t in minilm.tokenize(c).tokens if t != "[UNK]" and not t.startswith("##")]
     assert len(parts) >= len(whole)
+
+
+def test_cutting_reads_each_list_of_tokens_once(minilm: BertEmbedder) -> None:
+    read: Counter[str] = Counter()
+
+    class Counted:
+        """An encoding that makes its lists anew each time, as the tokenizer's does."""
+
+        def __init__(self, encoded: Any) -> None:
+            self.encoded = encoded
+
+        def __getattr__(self, name: str) -> Any:
+            read[name] += len(self.encoded)
+            return getattr(self.encoded, name)
+
+    class Embedder:
+        max_tokens, unknown = minilm.max_tokens, minilm.unknown
+
+        def tokenize(self, text: str) -> Counted:
+            read["texts"] += 1
+            read["characters"] += len(text)
+            return Counted(minilm.tokenize(text))
+
+    for words in (2_000, 8_000):
+        read.clear()
+        cut = _Text(Embedder(), "nothing was said " * (words // 3), minilm.max_tokens)  # type: ignore[arg-type]
+        assert read["texts"] == 1 + len(cut.chunks)
+        assert read["characters"] <= 2 * 17 * (words // 3)
+        assert {name for name in read if name not in ("texts", "characters")} == {"ids", "offsets", "word_ids"}
+        assert all(read[name] <= 2.1 * cut.n_tokens for name in ("ids", "offsets", "word_ids"))
 
 
 def table(rows: list[dict[str, object]]) -> list[object]:
@@ -289,7 +320,7 @@ def test_damaged_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
     "given_settings", [{"output": "words"}, {"batch_size": 0}, {"max_tokens": 0}, {"revision": "main"}]
 )
 def test_settings_that_cannot_be_used(given_settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="text extractor"):
+    with pytest.raises(ConfigError, match="TextExtractor"):
         TextExtractor(**given_settings)
 
 

@@ -245,7 +245,7 @@ def test_repeated_modalities_are_refused() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fusion.heads=3.*dim=16"):
+    with pytest.raises(ConfigError, match=r"fusion.heads=3.*width of the encoders' tokens, 16"):
         CrossModalFusion(modalities=("text",), dim=DIM, heads=3)
 
 

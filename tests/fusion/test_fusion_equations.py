@@ -295,15 +295,15 @@ def test_late_weights_are_a_softmax_over_what_is_present() -> None:
 @pytest.mark.parametrize(
     ("strategy", "settings", "message"),
     [
-        (LateFusion, {"combine": "vote"}, "fusion.combine.*'vote'"),
-        (LateFusion, {"outcomes": 1}, "fusion.outcomes"),
+        (LateFusion, {"combine": "vote"}, "combine is 'vote'"),
+        (LateFusion, {"outcomes": 1}, "outcomes is 1"),
         (TensorFusion, {"width": 100}, "1030301 entries"),
-        (LowRankFusion, {"rank": 0}, "fusion.rank"),
-        (BottleneckFusion, {"layers": 1, "heads": 2}, "fusion.layers=1 must be at least 2"),
+        (LowRankFusion, {"rank": 0}, "rank is 0"),
+        (BottleneckFusion, {"layers": 1, "heads": 2}, "layers is 1; write a whole number from 2"),
         (BottleneckFusion, {"heads": 3}, "fusion.heads=3"),
-        (LatentFusion, {"latents": 0, "heads": 2}, "fusion.latents=0"),
-        (DiscrepancyFusion, {"temperature": 0.0}, "temperature=0.0"),
-        (SharedPrivateFusion, {"difference": -1.0}, "difference=-1.0"),
+        (LatentFusion, {"latents": 0, "heads": 2}, "latents is 0"),
+        (DiscrepancyFusion, {"temperature": 0.0}, "temperature is 0.0"),
+        (SharedPrivateFusion, {"difference": -1.0}, "difference is -1.0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(

@@ -87,36 +87,35 @@ def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"id": ["a", "b", "a", "b"]}, ["'a'", "rows 1, 3", "4 rows share ids"]),
+        ({"id": ["a", "b", "a", "b"]}, ["rows 1, 3", "4 rows share ids"]),
         ({"id": ["a", None]}, ["row 2", "no id"]),
         ({"id": ["a", ""]}, ["row 2", "no id"]),
-        ({"split": ["train", "dev"]}, ["row 2", "'r1'", "'split'", "'dev'", "train, val, test"]),
-        ({"incongruence_type": ["maskin"]}, ["'maskin'", "masking"]),
-        ({"verbal_emotion": ["joy", "excited"]}, ["row 2", "'verbal_emotion'", "'excited'", "happiness"]),
-        ({"visual_polarity": [0, 2]}, ["row 2", "'visual_polarity'", "'2'", "-1, 0, 1"]),
-        ({"visual_polarity": [0.5]}, ["'0.5'", "-1, 0, 1"]),
-        ({"vocal_polarity": ["positive"]}, ["'positive'", "-1, 0, 1"]),
-        ({"incongruent": ["maybe"]}, ["'incongruent'", "'maybe'", "true"]),
-        ({"incongruent": [0.5]}, ["'0.5'"]),
-        ({"start": ["one"]}, ["'start'", "'one'", "number"]),
-        ({"start": [float("inf")]}, ["'start'", "'inf'"]),
-        ({"end": ["nan"]}, ["'end'", "'nan'"]),
+        ({"split": ["train", "dev"]}, ["row 2", "'split'", "train, val, test"]),
+        ({"incongruence_type": ["maskin"]}, ["'incongruence_type'", "masking"]),
+        ({"verbal_emotion": ["joy", "excited"]}, ["row 2", "'verbal_emotion'", "happiness"]),
+        ({"visual_polarity": [0, 2]}, ["row 2", "'visual_polarity'", "-1, 0, 1"]),
+        ({"visual_polarity": [0.5]}, ["'visual_polarity'", "-1, 0, 1"]),
+        ({"vocal_polarity": ["positive"]}, ["'vocal_polarity'", "-1, 0, 1"]),
+        ({"incongruent": ["maybe"]}, ["'incongruent'", "true"]),
+        ({"incongruent": [0.5]}, ["'incongruent'", "true"]),
+        ({"start": ["one"]}, ["'start'", "number"]),
+        ({"start": [float("inf")]}, ["'start'", "number"]),
+        ({"end": ["nan"]}, ["'end'", "number"]),
         ({"start": [-1]}, ["'start'", "negative"]),
-        ({"start": [5], "end": [4]}, ["'end'", "4.0 s", "5.0 s"]),
-        ({"end": [-4]}, ["'end'", "-4.0 s"]),
+        ({"start": [5], "end": [4]}, ["'end'", "ends before it starts"]),
+        ({"end": [-4]}, ["'end'", "ends before it starts"]),
         ({"start": pd.to_datetime(["2024-01-01"])}, ["'start'", "number"]),
-        ({"fold": [0, -1]}, ["row 2", "'fold'", "'-1'", "0, 1, 2"]),
-        ({"fold": ["0.5"]}, ["'fold'", "'0.5'", "0, 1, 2"]),
-        ({"fold": ["first"]}, ["'fold'", "'first'", "0, 1, 2"]),
-        ({"fold": ["inf"]}, ["'fold'", "'inf'"]),
-        ({"engagement": ["high"]}, ["'engagement'", "'high'"]),
+        ({"fold": [0, -1]}, ["row 2", "'fold'", "0, 1, 2"]),
+        ({"fold": ["0.5"]}, ["'fold'", "0, 1, 2"]),
+        ({"fold": ["first"]}, ["'fold'", "0, 1, 2"]),
+        ({"fold": ["inf"]}, ["'fold'", "0, 1, 2"]),
+        ({"engagement": ["high"]}, ["'engagement'", "number"]),
         ({"transcript": [["a", "b"]]}, ["row 1", "'transcript'", "list"]),
         ({"transcript": [b"a"]}, ["'transcript'", "bytes"]),
         ({"transcript": pd.Series(["\ud800"], dtype=object)}, ["'transcript'", "UTF-8"]),
         ({"transcript": [None]}, ["no row has a stream"]),
         ({"transcript": ["", ""]}, ["no row has a stream"]),
-        ({"id": ["line\nbreak"], "start": [-1]}, ["line", "negative"]),
-        ({"id": ["x" * 5000], "start": [-1]}, ["xxx", "negative"]),
+        ({"id": ["line\nbreak"], "start": [-1]}, ["row 1", "negative"]),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
@@ -130,7 +129,7 @@ def test_refused_tables_name_what_is_missing(tmp_path: Path) -> None:
     for table, word in (
         (pd.DataFrame({"id": []}), "no rows"),
         (pd.DataFrame({"transcript": ["a"]}), "column 'id'"),
-        (pd.DataFrame([["a", "b", "c"]], columns=["id", "transcript", "transcript"]), "'transcript'"),
+        (pd.DataFrame([["a", "b", "c"]], columns=["id", "transcript", "transcript"]), "header cells 2, 3 "),
     ):
         with pytest.raises(ManifestError, match=word):
             build_manifest(table, root=tmp_path, name="mine")
@@ -261,9 +260,7 @@ def test_rows_keep_the_numbers_of_their_source(tmp_path: Path) -> None:
 
 def test_a_table_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"id": ["a", "b"], "transcript": "x", "split": "dev"})
-    with pytest.raises(
-        ManifestError, match=r"none of the 2 rows can be used; the first: row 1 \(id 'a'\), column 'split'"
-    ):
+    with pytest.raises(ManifestError, match=r"none of the 2 rows can be used; the first: row 1, column 'split'"):
         build_manifest(table, root=tmp_path, name="mine", on_error="skip")
     with pytest.raises(ManifestError, match="on_error is 'ignore'; use stop or skip"):
         build_manifest(table, root=tmp_path, name="mine", on_error="ignore")  # type: ignore[arg-type]
@@ -284,7 +281,7 @@ def test_what_was_said_and_by_whom_is_in_no_message(
     table = pd.DataFrame({"id": ["a", "b"], "audio": "x.wav", column: [["CANARY"], "CANARY too"]})
     with pytest.raises(ManifestError) as caught:
         build_manifest(table, root=tmp_path, name="mine")
-    assert f"row 1 (id 'a'), column '{column}'" in str(caught.value)
+    assert f"row 1, column '{column}'" in str(caught.value)
     rejects = build_manifest(table, root=tmp_path, name="mine", on_error="skip").rejects
     assert rejects[["row", "column"]].to_numpy().tolist() == [[1, column]]
     assert "CANARY" not in str(caught.value) + caplog.text + rejects.to_csv()
@@ -308,7 +305,9 @@ def test_missing_media_are_found_where_asked_for(tmp_path: Path, n_files: int) -
     manifest = build_manifest(table, root=tmp_path, name="mine", on_error="skip", check_media=True)
     assert manifest.table["id"].tolist() == good
     assert manifest.rejects["row"].tolist() == list(range(len(good) + 1, len(table) + 1))
-    with pytest.raises(ManifestError, match=r"column 'audio': there is no file 'day/folder.wav'.*check_media=false"):
+    with pytest.raises(
+        ManifestError, match=rf"row {len(good) + 1}, column 'audio': there is no such file.*check_media=false"
+    ):
         build_manifest(table, root=tmp_path, name="mine", check_media=True)
     assert len(build_manifest(table, root=tmp_path, name="mine")) == len(table)
 
@@ -322,7 +321,7 @@ def test_links_among_many_files_are_seen(tmp_path: Path) -> None:
         (root / name).touch()
     (root / "0.wav").symlink_to(tmp_path / "out.wav")
     message = refusal(root, audio=names)
-    assert "row 1 (id 'r0'), column 'audio'" in message
+    assert "row 1, column 'audio'" in message
     assert "through a link" in message
     assert len(build(root, allow_links=True, audio=names)) == 20
 
@@ -382,7 +381,9 @@ def test_root_may_itself_be_reached_through_a_link(tmp_path: Path) -> None:
 
 def test_unit_in_two_splits_is_refused(tmp_path: Path) -> None:
     manifest = build(tmp_path, speaker=["A", "B", "A", None, None], split=["train", "val", "test", "train", "test"])
-    with pytest.raises(ManifestError, match=r"one speaker is in the splits train, test.* 'r0', 'r2' \(1 such values\)"):
+    with pytest.raises(
+        ManifestError, match=r"one speaker is in the splits train, test, in rows 1, 3 \(1 such values\)"
+    ):
         check_splits(manifest)
     check_splits(manifest, [])
     check_splits(manifest.with_table(manifest.table.assign(split=pd.NA)))

@@ -90,7 +90,7 @@ def test_what_is_swapped_depends_on_seed_and_batch_alone() -> None:
     assert torch.equal(numbers(0, rows), numbers(0, rows))
     assert not torch.equal(numbers(0, rows), numbers(1, rows))
     assert not torch.equal(numbers(0, rows), numbers(0, rows[::-1]).flip(0))
-    with pytest.raises(ConfigError, match=r"task.swap"):
+    with pytest.raises(ConfigError, match=r"probability is 1.5"):
         SwappedClips(clips(), 1.5, 0)
 
 

@@ -138,7 +138,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     heads = Heads(names=["verbal_polarity"], dim=DIM)
     with pytest.raises(ConfigError, match=r"encoder.visual.dim=8, encoder.text.dim=16"):
         IncongruenceClassifier(encoders={"visual": narrow, "text": text}, fusion=None, heads=heads)
-    with pytest.raises(ConfigError, match=r"needs encoder.prosody"):
+    with pytest.raises(ConfigError, match=r"needs encoder/prosody"):
         IncongruenceClassifier(encoders={"text": text}, fusion=None, heads=Heads(names=["vocal_polarity"], dim=DIM))
     with pytest.raises(ConfigError, match="no encoder"):
         IncongruenceClassifier(encoders={}, fusion=None, heads=heads)

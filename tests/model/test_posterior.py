@@ -232,7 +232,7 @@ def test_what_the_cells_are_made_of(cells: str, heads: tuple[str, ...], face: st
 
 
 def test_cells_of_anything_else_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fusion\.cells must be one of auto, polarity, emotion, got 'mood'"):
+    with pytest.raises(ConfigError, match=r"cells is 'mood'; write auto, polarity or emotion"):
         PosteriorCells(modalities=("text",), dim=DIM, cells="mood")
 
 

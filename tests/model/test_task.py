@@ -68,7 +68,7 @@ def test_balanced_weights_give_every_class_the_same_share() -> None:
 
 @pytest.mark.parametrize("settings", [{"focal_gamma": -1.0}, {"label_smoothing": 1.0}])
 def test_losses_refuse_settings_that_mean_nothing(settings: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="label_smoothing"):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
         HeadLoss(HEADS["type"], **settings)
 
 
@@ -185,5 +185,5 @@ def test_head_weights_scale_losses() -> None:
 
 @pytest.mark.parametrize("settings", [{"class_weights": "even"}, {"modality_dropout": 1.0}])
 def test_settings_are_checked(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=f"task.{next(iter(settings))}"):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
         make(**settings)

@@ -11,7 +11,7 @@ import pytest
 from subtext.corpora.studio.write import write_mp4
 from subtext.errors import ConfigError, TranscriptError
 from subtext.manifest import build_manifest
-from subtext.prediction.inputs import LONG_TURN, Words, find_inputs, manifest_batches, recording_batch
+from subtext.prediction.inputs import LONG_TURN, Words, files_read, find_inputs, manifest_batches, recording_batch
 from subtext.sessions.transcripts import Turn
 
 
@@ -177,7 +177,7 @@ def test_a_recording_that_no_manifest_can_hold_is_refused_alone(clip: Path) -> N
 def test_inputs_and_words_that_do_not_fit_are_refused_first(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("id,transcript\na,b\n")
     (tmp_path / "a.srt").write_text("x")
-    with pytest.raises(ConfigError, match=r"no such file or folder: gone\.mp4"):
+    with pytest.raises(ConfigError, match=r"INPUT gone\.mp4: there is no such file or folder; name a recording"):
         find_inputs([str(clip), "gone.mp4"], Words())
     with pytest.raises(ConfigError, match="is a transcript"):
         find_inputs([str(tmp_path / "a.srt")], Words())
@@ -217,3 +217,40 @@ def test_turns_of_a_session_may_be_diarised_speech(tmp_path: Path) -> None:
     turns = tmp_path / "turns.json"
     turns.write_text('{"segments": [{"start": 0.5, "end": 2, "text": " Fine.", "speaker": "SPEAKER_00"}]}')
     assert Words(turns=turns).read() == [Turn(0.5, 2.0, "Fine.", "SPEAKER_00")]
+
+
+def test_turns_under_the_recordings_full_name_are_read(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip.read_bytes())
+    (tmp_path / "clip.mp4.srt").write_text("1\n00:00:00,100 --> 00:00:01,700\nDont forget a jacket.\n")
+    batch = recording_batch("clip.mp4", path, None)
+    assert batch.manifest is not None
+    assert batch.manifest.table["transcript"].tolist() == ["Dont forget a jacket."]
+    assert path.with_name("clip.mp4.srt") in files_read([("clip.mp4", path)], Words(), {})
+    (tmp_path / "clip.srt").write_text("1\n00:00:00,100 --> 00:00:01,700\nNo.\n")
+    both = recording_batch("clip.mp4", path, None)
+    assert both.manifest is not None
+    assert both.manifest.table["transcript"].tolist() == ["No."]
+    assert "clip.mp4.srt is left unread" in both.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["clip.en.srt", "clip.json", "clip.rttm", "clip.eaf", "clip.wav.vtt"])
+def test_turns_under_a_near_name_are_told(clip: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip.read_bytes())
+    for other in (name, "clip2.srt", "clip.png"):
+        (tmp_path / other).touch()
+    batch = recording_batch("clip.mp4", path, None)
+    assert batch.manifest is not None
+    (warning,) = batch.warnings
+    assert f"clip.txt is there, but {name} is; give it with --turns" in warning
+
+
+def test_events_are_a_column_where_there_are_any(clip: Path, tmp_path: Path) -> None:
+    words = "1\n00:00:00,100 --> 00:00:01,000\n(laughs) [Music]\n\n2\n00:00:01,000 --> 00:00:02,000\nFine.\n"
+    path = beside(clip, tmp_path, srt=words)
+    batch = recording_batch("x", path, None)
+    assert batch.manifest is not None
+    assert batch.manifest.table["events"].fillna("").tolist() == ["(laughs) [Music]", ""]
+    assert batch.manifest.table["transcript"].fillna("").tolist() == ["", "Fine."]
+    assert Words(transcript="(laughs)").read() == [Turn(None, None, None, events=("(laughs)",))]

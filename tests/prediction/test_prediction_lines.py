@@ -149,3 +149,17 @@ def test_sorting_puts_the_most_probable_first_and_failures_last() -> None:
     ordered = sorted(lines, key=sort_value)
     assert [entry.get("prob_incongruent") for entry in ordered] == [0.9, 0.2, None, None]
     assert "error" in ordered[-1]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "shown"),
+    [(-1.0, 2.0, "-0:01.00-0:02.00"), (-3661.5, -0.001, "-1:01:01.50-0:00.00"), (59.999, 3600.0, "1:00.00-1:00:00.00")],
+)
+def test_times_before_the_beginning_have_one_sign(start: float, end: float, shown: str) -> None:
+    said = readable(error_line("a.mp4", "a.mp4#1", "it starts too early", start=start, end=end))
+    assert said == f"a.mp4#1 {shown}: not done: it starts too early"
+
+
+def test_what_is_heard_beside_words_has_a_field() -> None:
+    assert line(events="[Music]")["events"] == "[Music]"
+    assert line()["events"] is None

@@ -87,8 +87,17 @@ def test_every_command_has_a_page_and_is_named_in_readme(script: str) -> None:
 
 
 def test_pages_name_no_command_that_is_not_there() -> None:
-    named = {name for page in PAGES for name in re.findall(r"\bsubtext-[a-z]+\b", text_of(page))}
+    pages = [*PAGES, *(ROOT / "notebooks").glob("*.ipynb")]
+    named = {name for page in pages for name in re.findall(r"\bsubtext-[a-z]+\b", text_of(page))}
     assert named <= {*SCRIPTS}
+
+
+def test_every_extra_is_described_and_every_one_that_is_named_is_there() -> None:
+    extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"].keys()
+    assert extras - {"docs", "dev"} == first_cells(section(DOCS / "index.md", "Install"))
+    source = [*(ROOT / "src").rglob("*.py"), *PAGES]
+    named = {name for page in source for name in re.findall(r"(?:subtext|\.)\[([a-z]+)\]'", text_of(page))}
+    assert named <= extras
 
 
 def test_every_config_group_is_listed_and_every_choice_of_the_small_ones() -> None:
@@ -264,6 +273,26 @@ class TestKept:
     def test_predicted_line(self) -> None:
         line = json.loads(text_of(KEPT / "recordings" / "lines.jsonl").splitlines()[0])
         assert set(line) <= first_cells(text_of(DOCS / "commands" / "predict.md"))
+
+
+def test_the_example_of_features_of_other_tools_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    from subtext.features.cache import MemoryCache
+    from subtext.features.extract import extract
+    from subtext.features.precomputed import PrecomputedFeatures
+    from subtext.manifest import build_manifest
+
+    (code,) = re.findall(
+        r"```python\n(.*?)```", section(DOCS / "tables.md", "Features of other tools"), flags=re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "tables.md", "exec"), {})
+    table = pd.DataFrame({"id": ["whole", "part"], "features": "a.npz", "start": [None, 1.0], "end": [None, 1.5]})
+    manifest = build_manifest(table, root=tmp_path, name="own")
+    index = extract(manifest, {"visual": PrecomputedFeatures("visual")}, MemoryCache())
+    assert index.table["n_steps"].tolist() == [50, 13]  # 25 times a second, both ends of half a second but the last
+    assert set(index.table["step_shape"]) == {"17"}
 
 
 def test_examples_of_parts_of_ones_own_work(tmp_path: Path) -> None:

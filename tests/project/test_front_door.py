@@ -198,5 +198,5 @@ def test_the_ten_lines_work_as_a_script(tmp_path: Path) -> None:
     assert "words against face (incongruent), test split: AUROC" in done.stdout
     assert [line.split()[0] for line in lines[-3:]] == ["0.0", "2.5", "shown"]
     assert 0 < float(lines[-3].split()[1]) < 1
-    (run,) = (tmp_path / "runs" / "manifest").iterdir()
+    (run,) = (tmp_path / "runs" / "my").iterdir()
     assert subtext.load_run(run).settings()["trainer"]["max_epochs"] == 10

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK_TEXT = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-LOCKED_EXTRAS = ("offline", "vlm", "replies", "docs", "dev")
+LOCKED_EXTRAS = ("offline", "vlm", "replies", "notebooks", "docs", "dev")
 
 
 def locked() -> list[Requirement]:

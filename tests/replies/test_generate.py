@@ -116,7 +116,7 @@ def test_no_label_reaches_a_prompt(dialogues: Manifest) -> None:
         (pd.DataFrame({"id": ["0-0"]}), "no column 'prob_incongruent'"),
         (pd.DataFrame({"id": ["0-0", "0-0"], "prob_incongruent": [0.1, 0.2]}), "has '0-0' twice"),
         (pd.DataFrame({"id": ["0-0"], "prob_incongruent": [0.1]}), "1 of 2 turns have no prob_incongruent"),
-        (pd.DataFrame({"id": ["0-0", "0-2"], "prob_incongruent": [float("nan"), 0.2]}), "the first '0-0'"),
+        (pd.DataFrame({"id": ["0-0", "0-2"], "prob_incongruent": [float("nan"), 0.2]}), "the first is turn 1"),
     ],
 )
 def test_told_needs_a_prediction_of_every_turn(

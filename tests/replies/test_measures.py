@@ -188,7 +188,9 @@ def test_measured_tables_are_checked(tmp_path: object) -> None:
     measured = measure_replies(table("You are tired.", "What is it?"))
     measured.to_parquet(path)
     assert len(read_measured([path])) == 2
-    with pytest.raises(ManifestError, match="'m' has two replies to '0'; name each table once"):
+    with pytest.raises(
+        ManifestError, match=r"m.parquet: row 1: its system has another reply to this turn; name each table once"
+    ):
         read_measured([path, path])
     measured.drop(columns="copying").to_parquet(path)
     with pytest.raises(ManifestError, match="no column 'copying'"):

@@ -212,8 +212,11 @@ def test_a_judge_counts_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["replies,9999,ann,overall,A"], "item '9999' is not in the key"),
-        (["replies,1,ann,overall,A", "replies,0001,ann,overall,B"], "has judged item 0001, overall, twice"),
+        (["replies,9999,ann,overall,A"], "r.csv: row 1: the item is not in the key"),
+        (
+            ["replies,1,ann,overall,A", "replies,0001,ann,overall,B"],
+            "r.csv: row 2: the rater has judged this item before",
+        ),
         (["replies,1,ann,overall,C"], "unknown value"),
         (["replies,1,ann,quality,A"], "quality"),
     ],

@@ -109,13 +109,13 @@ def test_replies_of_one_s_own_are_measured(
     ("content", "name", "message"),
     [
         ("id,session,reply\n1,s,Hm.\n", "r.csv", "no column 'client'"),
-        ("id,session,client,reply\n1,s,a,b\n1,s,a,c\n", "r.csv", "has replied to '1' already"),
+        ("id,session,client,reply\n1,s,a,b\n1,s,a,c\n", "r.csv", "row 2: its system has replied to this turn already"),
         ("id,session,client,reply\n,s,a,b\n", "r.csv", "row 1 has no id"),
         ('{"id": 1, "session": "s", "client": "a", "reply": 5}\n', "r.jsonl", "row 1, column 'reply': no text"),
         ('{"id": 1, "session": "s", "client": "a", "reply": NaN}\n{"id": 2\n', "r.jsonl", "line 2: not JSON"),
         ("", "r.csv", "is empty"),
         ("x", "r.xlsx", "is no table that can be read"),
-        (None, "gone.csv", "no manifest"),
+        (None, "gone.csv", "name a table of replies"),
     ],
 )
 def test_tables_that_cannot_be_used(

@@ -155,7 +155,7 @@ def test_wrong_command_lines_end_in_one_line(run: Path, tmp_path: Path, capsys: 
     assert "several runs" in capsys.readouterr().err
     before = (run / "metrics.json").read_bytes()
     assert main([str(run), "--bootstrap", "10", "--groups", "nope"]) == 2
-    assert "no column 'nope' to cluster by; there are: " in capsys.readouterr().err
+    assert "no column 'nope' to cluster by; name one of theirs" in capsys.readouterr().err
     other = write_run(tmp_path / "other", seed=1)
     (tmp_path / "file").write_text("")
     for out, words in (

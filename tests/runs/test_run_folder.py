@@ -150,7 +150,7 @@ def test_a_name_that_no_file_system_takes_is_no_run() -> None:
 )
 def test_a_description_without_extractors_is_refused(tmp_path: Path, extractors: object) -> None:
     (tmp_path / "model.json").write_text(json.dumps({"format": 1, "extractors": extractors}))
-    with pytest.raises((WeightsError, TrustError), match=r"model"):
+    with pytest.raises((RunError, WeightsError, TrustError), match=r"model"):
         RunFolder(tmp_path).extractors()
 
 

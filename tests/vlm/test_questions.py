@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from subtext.core.composition import conf_folder
 from subtext.errors import ConfigError
-from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import CHOICES, classes_of
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.labels import ETHER_OF_TYPE, ETHER_TYPES, INCONGRUENCE_TYPES, IncongruenceRule, incongruence_type
 from subtext.vlm.questions import Questions, Told
 

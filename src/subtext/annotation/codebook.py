@@ -71,7 +71,7 @@ class Label:
         Case, spaces for underscores, `3.0` for `3` and, on a binary scale, true/false/yes/no are accepted.
 
         Raises:
-            ValueError: it is no answer to this label; the message says which there are.
+            ValueError: it is no answer to this label; the message says which there are, and not what is written.
         """
         text = str(written).strip()
         folded = spelling_key(text)
@@ -80,14 +80,14 @@ class Label:
                 return answer
         number = as_number(text)
         if self.scale == "interval":
-            return self._within(text, number)
+            return self._within(number)
         if self.scale == "binary" and folded in _BINARY_SPELLINGS:
             return _BINARY_SPELLINGS[folded]
         if number is not None:
             for answer in self.values:
                 if as_number(answer) == number:
                     return answer
-        raise ValueError(f"unknown value {quoted(text)}; {self._hint(folded)}")
+        raise ValueError(f"unknown value; {self._hint(folded)}")
 
     def number(self, value: str) -> float:
         """A canonical value as a number: its own on numeric scales, its rank from 0 on an ordinal scale of words.
@@ -103,18 +103,18 @@ class Label:
                 return own
             if self.scale == "ordinal":
                 return float(list(self.values).index(value))
-        raise ValueError(f"{quoted(value)} of label '{self.name}' ({self.scale}) has no number")
+        raise ValueError(f"a value of label '{self.name}' ({self.scale}) has no number")
 
     @property
     def is_numeric(self) -> bool:
         """Whether every value is written as a number."""
         return self.scale == "interval" or all(as_number(value) is not None for value in self.values)
 
-    def _within(self, text: str, number: float | None) -> str:
+    def _within(self, number: float | None) -> str:
         low, high = self.minimum, self.maximum
         if number is None or (low is not None and number < low) or (high is not None and number > high):
             unratable = f", or {', '.join(self.unratable)}" if self.unratable else ""
-            raise ValueError(f"{quoted(text)} is not a number {range_text(low, high)}{unratable}; correct it")
+            raise ValueError(f"not a number {range_text(low, high)}{unratable}; correct it")
         return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
     def _hint(self, folded: str) -> str:
@@ -161,9 +161,7 @@ class Codebook:
         near = difflib.get_close_matches(folded, [spelling_key(known) for known in self.labels], n=1)
         meant = next((known for known in self.labels if near and spelling_key(known) == near[0]), None)
         hint = f"did you mean '{meant}'? The" if meant else "the"
-        raise AnnotationError(
-            f"unknown label {quoted(name)}; {hint} codebook '{self.name}' has {', '.join(self.labels)}"
-        )
+        raise AnnotationError(f"unknown label; {hint} codebook has {', '.join(self.labels)}")
 
     def markdown(self, level: int = 1) -> str:
         """The scheme for people: a heading of the given level, then one section a label."""
@@ -194,9 +192,3 @@ def spelling_key(text: str) -> str:
     """What spellings of the same name or answer have in common: neither case nor spaces, hyphens, underscores."""
     text = text.strip()
     return text if re.fullmatch(r"-?[\d.]+", text) else re.sub(r"[\s_-]+", "_", text.casefold())
-
-
-def quoted(value: object) -> str:
-    """A value as messages show it, cut where it is long."""
-    text = repr(str(value))
-    return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"

@@ -18,7 +18,6 @@ from subtext.annotation.codebook import (
     Scale,
     Unit,
     as_number,
-    quoted,
     spelling_key,
 )
 from subtext.core.yaml_file import read_yaml
@@ -71,23 +70,26 @@ def _codebook(raw: object, path: Path) -> Codebook:
     if not labels:
         raise AnnotationError(f"{path}, key 'labels': no labels; describe at least one thing that raters judge")
     read: dict[str, Label] = {}
-    for name, entry in labels.items():
+    for number, (name, entry) in enumerate(labels.items(), 1):
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in ITEM_COLUMNS:
             raise AnnotationError(
-                f"{path}, key 'labels': {quoted(name)} cannot name a label; use letters, digits and underscores, "
+                f"{path}, key 'labels': label {number} cannot be called so; use letters, digits and underscores, "
                 f"beginning with a letter, and none of {', '.join(ITEM_COLUMNS)}"
             )
         if any(spelling_key(name) == spelling_key(other) for other in read):
-            raise AnnotationError(f"{path}, key 'labels.{name}': differs from another label only in case; rename it")
-        read[name] = _label(name, _mapping(entry, path, f"labels.{name}"), path)
-    filled: dict[str, str] = {}
-    for label in read.values():
+            raise AnnotationError(
+                f"{path}, key 'labels': label {number} differs from another one only in case; rename it"
+            )
+        at = f"label {number}"
+        read[name] = _label(name, _mapping(entry, path, at), path, at)
+    filled: dict[str, int] = {}
+    for number, label in enumerate(read.values(), 1):
         if label.column in filled:
             raise AnnotationError(
-                f"{path}, key 'labels.{label.name}.column': '{label.column}' is already filled by the label "
-                f"'{filled[label.column]}'; give each label a column of its own"
+                f"{path}, key 'label {number}.column': label {filled[label.column]} fills that column already; give "
+                "each label a column of its own"
             )
-        filled[label.column] = label.name
+        filled[label.column] = number
     name = _words(top, "name", path, "") or path.stem
     return Codebook(
         name=name,
@@ -99,8 +101,8 @@ def _codebook(raw: object, path: Path) -> Codebook:
     )
 
 
-def _label(name: str, entry: Mapping[str, Any], path: Path) -> Label:
-    at = f"labels.{name}"
+def _label(name: str, entry: Mapping[str, Any], path: Path, at: str) -> Label:
+    # Messages number labels and values: they are the study's own words.
     _check_keys(entry, _LABEL_KEYS, path, at)
     scale: Scale = _choice(entry.get("scale"), SCALES, path, f"{at}.scale")
     unit: Unit = _choice(entry.get("unit", "turn"), UNITS, path, f"{at}.unit")
@@ -109,7 +111,7 @@ def _label(name: str, entry: Mapping[str, Any], path: Path) -> Label:
         raise AnnotationError(f"{path}, key '{at}.definition': missing; say in a sentence what is judged")
     required = entry.get("required", True)
     if not isinstance(required, bool):
-        raise AnnotationError(f"{path}, key '{at}.required': {quoted(required)} is neither true nor false")
+        raise AnnotationError(f"{path}, key '{at}.required': it is neither true nor false")
     values = _answers(entry, "values", path, at)
     if scale == "binary" and not values:
         values = {"0": "no", "1": "yes"}
@@ -150,19 +152,19 @@ def _check_values(scale: Scale, values: Mapping[str, str], unratable: Mapping[st
     elif scale == "binary":
         if set(values) != {"0", "1"}:
             raise AnnotationError(
-                f'{path}, key \'{at}.values\': a binary scale has the values "0" and "1", not {", ".join(values)}'
+                f'{path}, key \'{at}.values\': a binary scale has the values "0" and "1"; write these'
             )
     elif len(values) < 2:
-        raise AnnotationError(f"{path}, key '{at}.values': a {scale} scale needs at least two values")
-    both = [value for value in unratable if spelling_key(value) in {spelling_key(other) for other in values}]
+        raise AnnotationError(f"{path}, key '{at}.values': fewer than two; write all values that raters choose from")
+    known = {spelling_key(value) for value in values}
+    both = [number for number, value in enumerate(unratable, 1) if spelling_key(value) in known]
     if both:
-        raise AnnotationError(f"{path}, key '{at}.unratable': '{both[0]}' is also among the values; rename one")
+        raise AnnotationError(f"{path}, key '{at}.unratable': entry {both[0]} is also among the values; rename one")
     if scale == "ordinal" and all(as_number(value) is not None for value in values):
         numbers = [float(value) for value in values]
         if any(later <= earlier for earlier, later in pairwise(numbers)):
             raise AnnotationError(
-                f"{path}, key '{at}.values': the values of an ordinal scale go from low to high, "
-                f"not {', '.join(values)}; reorder them"
+                f"{path}, key '{at}.values': the values of an ordinal scale go from low to high; reorder them"
             )
 
 
@@ -173,7 +175,7 @@ def _check_column(label: Label, path: Path, at: str) -> None:
     if not _NAME.fullmatch(column) or column in _RESERVED:
         free = ", ".join((*EMOTION_COLUMNS, *LABEL_COLUMNS))
         raise AnnotationError(
-            f"{path}, key '{at}': a label cannot fill '{column}'; name one of {free}, or a new column of your own"
+            f"{path}, key '{at}': a label cannot fill this column; name one of {free}, or a new column of your own"
         )
     if column in EMOTION_COLUMNS and not values <= set(EMOTION_POLARITY):
         wanted = f"emotions out of {', '.join(EMOTION_POLARITY)}"
@@ -188,7 +190,7 @@ def _check_column(label: Label, path: Path, at: str) -> None:
     if wanted:
         raise AnnotationError(
             f"{path}, key '{at}': the manifest's column '{column}' takes {wanted}; "
-            f"change the values of '{label.name}' or fill a column of your own"
+            "change the label's values or fill a column of your own"
         )
 
 
@@ -206,7 +208,7 @@ def _answers(entry: Mapping[str, Any], key: str, path: Path, at: str) -> dict[st
     else:
         pairs = list(_mapping(raw, path, f"{at}.{key}").items())
     found: dict[str, str] = {}
-    for value, meaning in pairs:
+    for number, (value, meaning) in enumerate(pairs, 1):
         if isinstance(value, bool):
             raise AnnotationError(
                 f"{path}, key '{at}.{key}': YAML takes yes, no, on, off, true and false for switches; quote values"
@@ -214,12 +216,12 @@ def _answers(entry: Mapping[str, Any], key: str, path: Path, at: str) -> dict[st
         text = str(value)
         if not text.strip() or text != text.strip() or not text.isprintable():
             raise AnnotationError(
-                f"{path}, key '{at}.{key}': {quoted(text)} cannot be a value; use printable text without outer spaces"
+                f"{path}, key '{at}.{key}': entry {number} cannot be a value; use printable text without outer spaces"
             )
         if spelling_key(text) in {spelling_key(other) for other in found}:
-            raise AnnotationError(f"{path}, key '{at}.{key}': '{text}' stands twice; rename or remove one")
+            raise AnnotationError(f"{path}, key '{at}.{key}': entry {number} stands twice; rename or remove one")
         if meaning is not None and not isinstance(meaning, (str, int, float)):
-            raise AnnotationError(f"{path}, key '{at}.{key}.{text}': expected its meaning as a sentence")
+            raise AnnotationError(f"{path}, key '{at}.{key}', entry {number}: expected its meaning as a sentence")
         found[text] = "" if meaning is None else str(meaning).strip()
     return found
 
@@ -232,17 +234,17 @@ def _mapping(raw: object, path: Path, key: str) -> Mapping[str, Any]:
 
 
 def _check_keys(entry: Mapping[str, Any], known: Sequence[str], path: Path, at: str) -> None:
-    for key in entry:
+    for number, key in enumerate(entry, 1):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            dotted = f"{at}.{key}" if at else str(key)
-            raise AnnotationError(f"{path}, key '{dotted}': unknown; {hint}There are {', '.join(known)}")
+            where = f"{path}, {at}" if at else path
+            raise AnnotationError(f"{where}: key {number} is unknown; {hint}There are {', '.join(known)}")
 
 
 def _choice(value: object, choices: Sequence[str], path: Path, at: str) -> Any:
     if value not in choices:
-        what = "missing" if value is None else f"unknown value {quoted(value)}"
+        what = "missing" if value is None else "unknown value"
         raise AnnotationError(f"{path}, key '{at}': {what}; use one of {', '.join(choices)}")
     return value
 
@@ -264,5 +266,5 @@ def _bound(entry: Mapping[str, Any], key: str, scale: Scale, path: Path, at: str
     if scale != "interval":
         raise AnnotationError(f"{path}, key '{at}.{key}': only an interval scale has it; list the values instead")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise AnnotationError(f"{path}, key '{at}.{key}': {quoted(value)} is not a number")
+        raise AnnotationError(f"{path}, key '{at}.{key}': it is not a number; write one")
     return float(value)

@@ -88,11 +88,14 @@ def elan_ratings(path: Path, codebook: Codebook, session: str | None = None) -> 
     own_session = properties.get(SESSION_PROPERTY) or session or path.stem
     names = turn_names(document)
     rows: list[dict[str, Any]] = []
-    for tier, (_, referring, attributes, _) in document.tiers.items():
+    for place, (tier, (_, referring, attributes, _)) in enumerate(document.tiers.items(), 1):
         name, at, rater = tier.partition("@")
         if not at and tier not in codebook.labels:
             continue
-        label = codebook.label(name)
+        try:
+            label = codebook.label(name)
+        except AnnotationError as error:
+            raise AnnotationError(f"{path}, tier {place}: {error}") from error
         for number, (parent, value, *_) in enumerate(referring.values(), 1):
             times = [document.timeslots.get(slot) for slot in slots_of(document, parent) or (None, None)]
             per_turn = label.unit == "turn"
@@ -135,21 +138,25 @@ def _add_vocabulary(document: Any, label: Label) -> None:
 def _add_turns(document: Any, role: str, turns: pd.DataFrame) -> None:
     role = _xml_text(role, "role")
     if role in document.tiers or role == SESSION_TIER or "@" in role:
-        raise AnnotationError(f"a role cannot be called '{role}' in an ELAN file; rename it")
+        raise AnnotationError(
+            f"a role cannot be called '{SESSION_TIER}', or have an '@', in an ELAN file; rename it (column role)"
+        )
     document.add_tier(role, part=role)
     names = f"{role}{NAMES_SUFFIX}"
     document.add_tier(names, ling="associated", parent=role, part=role)
     ordered = turns.sort_values("start", kind="stable")
     before, last = None, -1
-    for turn, start, end, words in zip(*(ordered[c] for c in ("turn", "start", "end", "transcript")), strict=True):
+    columns = (ordered[c] for c in ("turn", "start", "end", "transcript"))
+    for position, turn, start, end, words in zip(ordered.index, *columns, strict=True):
+        row = f"row {position + 1}"
         begin, stop = round(start * 1000), round(end * 1000)
         if begin < last:
             raise AnnotationError(
-                f"turns '{before}' and '{turn}' of the {role} overlap, which an ELAN tier cannot hold; correct them"
+                f"{before} and {row} are turns of one role and overlap, which an ELAN tier cannot hold; correct them"
             )
-        document.add_annotation(role, begin, stop, _xml_text(words or "", f"turn {turn}"))
-        _add_below(document, names, _newest(document, role), _xml_text(str(turn), f"turn {turn}"))
-        before, last = turn, stop
+        document.add_annotation(role, begin, stop, _xml_text(words or "", f"{row}, column 'transcript'"))
+        _add_below(document, names, _newest(document, role), _xml_text(str(turn), f"{row}, column 'turn'"))
+        before, last = row, stop
 
 
 def _add_rating_tiers(document: Any, parent: str, labels: Sequence[Label], raters: Sequence[str]) -> None:
@@ -158,7 +165,8 @@ def _add_rating_tiers(document: Any, parent: str, labels: Sequence[Label], rater
             tier = f"{label.name}@{_xml_text(rater, 'rater')}"
             if tier in document.tiers:
                 raise AnnotationError(
-                    f"two tiers would be called '{tier}'; name each rater once, and the client's role 'client'"
+                    f"two tiers would be called alike (label '{label.name}'); name each rater once, and the client's "
+                    "role 'client'"
                 )
             document.add_tier(tier, ling=label.name, parent=parent, ann=rater)
 

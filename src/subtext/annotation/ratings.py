@@ -19,9 +19,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.errors import AnnotationError
-from subtext.manifest.read import read_table
-from subtext.sessions.transcripts import each_seconds
+from subtext.manifest.read import read_numbered_table
+from subtext.sessions.transcripts import each_seconds, meant
 
 RATING_COLUMNS: Final = ("session", "turn", "start", "end", "rater", "label", "value")
 PLACE_COLUMNS: Final = ("file", "row", "column")
@@ -132,10 +133,12 @@ def check_ratings(
     ]
     listed.sort(key=lambda place: place[:2])
     if listed and on_error == "raise":
-        file, row, column, value, problem = listed[0]
-        problem = f"'{value}': {problem}" if value and f"'{value}'" not in problem else problem
+        file, row, column, _, problem = listed[0]
+        # A wide file's columns and a tool's tiers are called as their authors like: we name the label.
+        ours = column if column in RATING_COLUMNS or not column else _label_at(long, file, row, column)
         more = f" ({len(listed)} such problems in all)" if len(listed) > 1 else ""
-        raise AnnotationError(f"{file}: row {row}, column '{column}': {problem}{more}")
+        where = f"row {row}, column '{ours}'" if ours else f"row {row}"
+        raise AnnotationError(f"{file}: {where}: {problem}{more}")
     keep = long.drop(index=list(bad))
     # A label of the session stands in every turn's row of a wide file.
     session_rows = units.reindex(keep.index) == "session"
@@ -151,6 +154,13 @@ def check_ratings(
     if len(rejects):
         log.warning("%d ratings cannot be used and were left out", len(rejects))
     return Ratings(table, rejects)
+
+
+def _label_at(long: pd.DataFrame, file: str, row: int, column: str) -> str:
+    """The label that a column or a tier is about."""
+    place = (long["file"].astype(str) == file) & (long["row"] == row) & (long["column"] == column)
+    names = long.loc[place, "label"].dropna()
+    return str(names.iloc[0]) if len(names) else "label"
 
 
 def units_of(codebook: Codebook) -> dict[str, str]:
@@ -219,12 +229,13 @@ def table_ratings(
         ManifestError: it cannot be read.
     """
     unread: list[Any] | None = [] if skip else None  # rows that cannot be told apart into cells
-    table = read_table(path, unread)
+    table, rows = read_numbered_table(path, unread)
     table.columns = pd.Index([str(column).strip() for column in table.columns])
+    header = list(table.columns)
     for ours, theirs in columns.items():
         if theirs not in table:
             raise AnnotationError(
-                f"{path}: no column '{theirs}' to take for '{ours}' (it has {', '.join(table.columns)}); correct it"
+                f"{path}: no column '{theirs}' to take for '{ours}' among its {len(header)} columns; correct the name"
             )
         table = table.drop(columns=[ours] if ours in table and ours != theirs else []).rename(columns={theirs: ours})
     lower = {column: column.lower() for column in table.columns if column.lower() in (*_ITEM_COLUMNS, "label", "value")}
@@ -232,26 +243,27 @@ def table_ratings(
     if repeated:
         raise AnnotationError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
     table = table.rename(columns=lower)
+    if near := misspelt(list(table.columns), (*_ITEM_COLUMNS, "label", "value"), codebook.labels):
+        raise AnnotationError(f"{path}: {did_you_mean(near)}")
     if table.empty:
         raise AnnotationError(f"{path}: no rows; write one row a judgement, or one row a turn and rater")
     items = pd.DataFrame({c: _cells(table[c]) if c in table else None for c in _ITEM_COLUMNS}, index=table.index)
     if "turn" not in table and "start" not in table and codebook.of_unit("turn") and not _of_sessions(table, codebook):
         raise AnnotationError(
-            f"{path}: no column 'turn' or 'start' (it has {', '.join(table.columns)}); say which turn each row rates"
+            f"{path}: no column 'turn' or 'start'; {meant(['turn', 'start'], header)}say which turn each row rates"
         )
     if "rater" not in table:
         items["rater"] = path.stem
     items["session"] = items["session"].fillna(session) if session is not None else items["session"]
     items["file"] = str(path)
     problems: list[Problem] = [(str(path), row.row, "", "", f"{row.reason}; {row.remedy}") for row in unread or ()]
-    rows = np.setdiff1d(np.arange(1, len(table) + len(problems) + 1), [row for _, row, *_ in problems])
     items["row"] = rows
     for column in ("start", "end"):
         written = items[column].astype("string")
         times, unreadable = each_seconds(items[column])
         items[column] = pd.Series(times, index=items.index, dtype="float64")
         problems += [
-            (str(path), int(rows[place]), column, value, f"'{value}' is no time; write seconds or hh:mm:ss.fff")
+            (str(path), int(rows[place]), column, value, "no time; write seconds or hh:mm:ss.fff")
             for place, value in zip(unreadable, written.iloc[unreadable], strict=True)
         ]
     if "label" in table and "value" in table:
@@ -259,11 +271,10 @@ def table_ratings(
     elif "label" in table or "value" in table:
         missing = "value" if "label" in table else "label"
         raise AnnotationError(
-            f"{path}: no column '{missing}' (it has {', '.join(table.columns)}); write label and value, "
-            "or one column a label"
+            f"{path}: no column '{missing}'; {meant([missing], header)}write label and value, or one column a label"
         )
     else:
-        columns = _label_columns(table, path, codebook)
+        columns = _label_columns(table, path, codebook, header)
         parts = [
             items.assign(label=name, value=_cells(table[column]), column=column) for column, name in columns.items()
         ]
@@ -271,29 +282,30 @@ def table_ratings(
     return long[~long["row"].isin([row for _, row, *_ in problems])], problems
 
 
-def _label_columns(table: pd.DataFrame, path: Path, codebook: Codebook) -> dict[str, str]:
+def _label_columns(table: pd.DataFrame, path: Path, codebook: Codebook, header: Sequence[str]) -> dict[str, str]:
     """Column of a wide file -> label; one that is nearly a label is taken for a slip, others are left aside."""
     found: dict[str, str] = {}
     aside = []
     for column in table.columns.drop([c for c in _ITEM_COLUMNS if c in table]):
+        place = header.index(column) + 1
         try:
             name = codebook.label(column).name
         except AnnotationError as error:
             if difflib.get_close_matches(column.lower(), [known.lower() for known in codebook.labels], n=1, cutoff=0.8):
-                raise AnnotationError(f"{path}, column '{column}': {error}") from error
+                raise AnnotationError(f"{path}, header cell {place}: {error}") from error
             if column.lower() not in _CARRIED_IN_SILENCE:
-                aside.append(column)
+                aside.append(place)
             continue
         if name in found.values():
             raise AnnotationError(f"{path}: several columns hold the label '{name}'; rename or remove all but one")
         found[column] = name
     if not found:
         raise AnnotationError(
-            f"{path}: no column holds a label of the codebook '{codebook.name}' (it has {', '.join(table.columns)}); "
-            f"write label and value, or columns out of {', '.join(codebook.labels)}"
+            f"{path}: none of its {len(header)} columns holds a label of the codebook; write label and value, or "
+            f"columns out of {', '.join(codebook.labels)}"
         )
     if aside:
-        log.info("%s: columns that are no labels and were left aside: %s", path, ", ".join(aside))
+        log.info("%s: header cells that are no labels and were left aside: %s", path, ", ".join(map(str, aside)))
     return found
 
 

@@ -5,9 +5,10 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.errors import AnnotationError
-from subtext.manifest.read import read_table
-from subtext.sessions.transcripts import each_seconds
+from subtext.manifest.read import read_numbered_table
+from subtext.sessions.transcripts import each_seconds, meant
 
 TURN_COLUMNS: Final = ("session", "turn", "role", "start", "end", "transcript")
 
@@ -25,18 +26,20 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
     """
     if not path.is_file():
         raise AnnotationError(f"{path}: no such table of turns; correct the path")
-    table = read_table(path).reset_index(drop=True)
+    table, numbers = read_numbered_table(path)
+    if near := misspelt(list(table.columns), TURN_COLUMNS):
+        raise AnnotationError(f"{path}: {did_you_mean(near)}")
     for column in ("start", "end"):
         if column not in table:
             raise AnnotationError(
-                f"{path}: no column '{column}' (it has {', '.join(table.columns)}); add it, in seconds"
+                f"{path}: no column '{column}'; {meant([column], list(table.columns))}add it, in seconds"
             )
         written = table[column]
         times = pd.Series(each_seconds(written.astype(object).where(written.notna(), None))[0], dtype="float64")
         if times.isna().any():
             row = int(times.isna().argmax())
             raise AnnotationError(
-                f"{path}: row {row + 1}, column '{column}': '{written[row]}' is no time; write seconds or hh:mm:ss.fff"
+                f"{path}: row {numbers[row]}, column '{column}': no time; write seconds or hh:mm:ss.fff"
             )
         table[column] = times
     for column in ("session", "turn", "role", "transcript"):
@@ -44,16 +47,16 @@ def read_turn_table(path: Path, session: str | None = None) -> pd.DataFrame:
         table[column] = pd.Series([None if pd.isna(cell) else str(cell) for cell in written], dtype=object)
     table["session"] = table["session"].fillna(session or path.stem)
     table["turn"] = table["turn"].fillna((table.groupby("session").cumcount() + 1).astype(str))
-    for row, (start, end) in enumerate(table[["start", "end"]].to_numpy(dtype=float)):
+    for row, (start, end) in zip(numbers, table[["start", "end"]].to_numpy(dtype=float), strict=True):
         if start < 0 or round(end * 1000) <= round(start * 1000):
             raise AnnotationError(
-                f"{path}: row {row + 1}, column 'end': the turn from {start:g} to {end:g} s holds nothing; correct it"
+                f"{path}: row {row}, column 'end': the turn from {start:g} to {end:g} s holds nothing; correct it"
             )
     twice = table[table.duplicated(["session", "turn"])]
     if len(twice):
         raise AnnotationError(
-            f"{path}: row {twice.index[0] + 1}, column 'turn': '{twice['turn'].iloc[0]}' stands twice in the session; "
-            "give each turn a name of its own"
+            f"{path}: row {numbers[twice.index[0]]}, column 'turn': a row above has the same in this session; give "
+            "each turn a name of its own"
         )
     return table
 

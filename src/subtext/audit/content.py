@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.audit.division import Bools, Division
-from subtext.errors import MediaError
+from subtext.errors import MediaError, unforeseen_as
 from subtext.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -79,11 +79,12 @@ def _read_stream(manifest: Manifest, stream: str, depth: Depth, divided: Sequenc
     for name in _progress(list(sizes), f"Reading {stream} files"):
         rows = [int(row) for row in by_file[name]]
         try:
-            header = _header(paths[name], stream, sizes[name])
-            for row in rows:
-                figures[row] = dict(header)
-            if depth == "content":
-                _decode(paths[name], stream, table, rows, figures, prints)
+            with unforeseen_as(MediaError, paths[name]):
+                header = _header(paths[name], stream, sizes[name])
+                for row in rows:
+                    figures[row] = dict(header)
+                if depth == "content":
+                    _decode(paths[name], stream, table, rows, figures, prints)
         except MediaError as error:
             log.debug("audit: %s", error)
             content.unreadable += 1

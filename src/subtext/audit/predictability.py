@@ -21,6 +21,7 @@ from subtext.audit.division import Bools, Division, Ints, determines, unit_codes
 from subtext.errors import ConfigError
 from subtext.evaluation.intervals import Interval, Units, ranking_interval
 from subtext.evaluation.metrics import UndefinedMetricError, auroc
+from subtext.manifest.table import columns_told
 
 Floats = npt.NDArray[np.float64]
 
@@ -100,7 +101,7 @@ def audited_labels(table: pd.DataFrame, wanted: Sequence[str] | None = None) -> 
     """
     for column in wanted or ():
         if column not in table:
-            raise ConfigError(f"audit: no column '{column}' to audit; the table has {', '.join(map(str, table))}")
+            raise ConfigError(f"audit: no column '{column}' to audit; the table has {columns_told(table)}")
     columns = ["incongruent", "vocal_incongruent"] if wanted is None else list(wanted)
     columns = [column for column in columns if column in table and table[column].notna().any()]
     if wanted is None and not columns:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from subtext.errors import MediaError
 from subtext.media.face_detectors import Face, FaceDetector
+from subtext.media.named import pathless, told
 from subtext.media.segment import Segment
 from subtext.media.tracking import centred
 from subtext.media.video import sample_frames
@@ -175,7 +176,7 @@ def read_faces(
         if isinstance(frame, MediaError):
             if not times:
                 raise frame
-            log.warning("%s", frame)
+            log.warning("%s: %s", told(path), pathless(frame, path))
             continue
         times.append(frame.time)
         faces = detector.detect(frame.image)

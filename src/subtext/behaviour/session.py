@@ -25,9 +25,12 @@ from subtext.behaviour.turns import (
     talk_share,
 )
 from subtext.behaviour.voice import HOP, VoiceTrack, read_voice
-from subtext.errors import ManifestError, MediaError
+from subtext.errors import ManifestError, MediaError, unforeseen_as
 from subtext.manifest import Manifest
+from subtext.manifest.checks import row_number
+from subtext.manifest.table import columns_told
 from subtext.media.face_detectors import FaceDetector
+from subtext.media.named import named_by, pathless
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +204,7 @@ def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """Person, start and end on the session's clock, transcript, files of sound and picture, times in the file."""
     for column in ("start", "end", by):
         if column not in rows:
-            raise ManifestError(f"a session's turns need the column '{column}'; it has {', '.join(map(str, rows))}")
+            raise ManifestError(f"a session's turns need the column '{column}'; they have {columns_told(rows)}")
     turns = pd.DataFrame(index=rows.index)
     turns["person"] = rows[by].astype("string")
     columns = rows.reindex(columns=["transcript", "audio", "video"])
@@ -220,10 +223,9 @@ def _on_one_clock(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     files = turns.groupby("person")["sound"].nunique()
     if (files > 1).any():
         log.warning(
-            "session %s: the turns of '%s' are in %d recordings, so nothing tells when one turn was after another; "
-            "turn-taking is missing (give turn_start and turn_end on one clock)",
-            rows["session"].iloc[0] if "session" in rows else "",
-            files.idxmax(),
+            "the session that begins in row %d: one person's turns are in %d recordings, so nothing tells when one "
+            "turn was after another; turn-taking is missing (give turn_start and turn_end on one clock)",
+            row_number(rows.index, 0),
             files.max(),
         )
         turns[["start", "end"]] = np.nan
@@ -365,10 +367,13 @@ def _read_voices(manifest: Manifest, rows: pd.DataFrame) -> dict[str, VoiceTrack
     """The sound of the session's recordings, by file; one that has none or cannot be read is left out and logged."""
     voices = {}
     for file, own in rows.groupby(rows["audio"].fillna(rows["video"]), sort=False):
+        path, place = manifest.path(str(file)), _place(manifest, own, "video" if own["audio"].isna().all() else "audio")
         try:
-            voices[str(file)] = read_voice(manifest.path(str(file)), _spans(*_sound_times(own)))
+            spans = _spans(*_sound_times(own))
+            with named_by({path: place}), unforeseen_as(MediaError, path):
+                voices[str(file)] = read_voice(path, spans)
         except MediaError as error:
-            log.warning("no sound: %s", error)
+            log.warning("%s: no sound: %s", place, pathless(error, path))
     return voices
 
 
@@ -379,19 +384,21 @@ def _read_faces(
     faces = {}
     for file, own in rows.groupby("video", sort=False):
         people = sorted(own[by].dropna().unique())
-        seats = sides or _seats(own, by, manifest.name)
+        path, place = manifest.path(str(file)), _place(manifest, own, "video")
+        seats = sides or _seats(own, by, manifest)
         if seats is None and len(people) != 1:
             log.warning(
                 "%s: the turns of %d people are in one picture; say who sits where (column face_side, or --left and "
                 "--right) to measure their faces",
-                file,
+                place,
                 len(people),
             )
             continue
         try:
-            tracks = read_faces(manifest.path(str(file)), _spans(own["start"], own["end"]), detector, sides=seats)
+            with named_by({path: place}), unforeseen_as(MediaError, path):
+                tracks = read_faces(path, _spans(own["start"], own["end"]), detector, sides=seats)
         except MediaError as error:
-            log.warning("no faces: %s", error)
+            log.warning("%s: no faces: %s", place, pathless(error, path))
             continue
         if seats is None:
             faces[str(file), people[0]] = tracks[""]
@@ -400,7 +407,12 @@ def _read_faces(
     return faces
 
 
-def _seats(rows: pd.DataFrame, by: str, name: str) -> dict[str, Side] | None:
+def _place(manifest: Manifest, rows: pd.DataFrame, column: str) -> str:
+    """Where the table names the file of some of its rows."""
+    return manifest.place(int(manifest.table.index.get_indexer(rows.index[:1])[0]), column)
+
+
+def _seats(rows: pd.DataFrame, by: str, manifest: Manifest) -> dict[str, Side] | None:
     """Who sits in which half of one recording's picture; None where that is not said of everybody.
 
     Raises:
@@ -409,11 +421,12 @@ def _seats(rows: pd.DataFrame, by: str, name: str) -> dict[str, Side] | None:
     if "face_side" not in rows or rows["face_side"].isna().any():
         return None
     seats: dict[str, Side] = {}
-    for person, side in rows[[by, "face_side"]].dropna().drop_duplicates().itertuples(index=False):
+    for label, person, side in rows[[by, "face_side"]].dropna().drop_duplicates().itertuples():
         if side not in ("left", "right") or person in seats:
+            what = "another side" if person in seats else "no side"
             raise ManifestError(
-                f"{name}: column 'face_side': '{side}' for a turn in {rows['video'].iloc[0]}; write left or right, as "
-                "the picture shows it, the same for all turns of a person in one recording"
+                f"{_place(manifest, rows.loc[[label]], 'face_side')}: {what}; write left or right, as the picture "
+                "shows it, the same for all turns of a person in one recording"
             )
         seats[str(person)] = side
     return seats
@@ -432,8 +445,8 @@ def _sound_times(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     bad = rows.index[offset.isna() & rows["audio_offset"].notna()]
     if len(bad):
         raise ManifestError(
-            f"turn {rows['id'][bad[0]] if 'id' in rows else bad[0]}, column 'audio_offset': "
-            f"'{rows['audio_offset'][bad[0]]}' is not a number; write seconds or leave it empty"
+            f"row {row_number(rows.index, int(np.flatnonzero(rows.index == bad[0])[0]))}, column 'audio_offset': not a "
+            "number; write seconds or leave it empty"
         )
     offset = offset.fillna(0.0).where(rows["audio"].notna(), 0.0)
     return start + offset, end + offset

@@ -13,6 +13,7 @@ from subtext.behaviour.turns import Spans, merged
 from subtext.errors import MediaError
 from subtext.media.audio import Sound, read_segments
 from subtext.media.container import Recording
+from subtext.media.named import pathless, told
 from subtext.media.prosody_frames import PROSODY_NAMES, prosody_frames
 from subtext.media.segment import Segment
 
@@ -79,7 +80,13 @@ def read_voice(path: Path, spans: Sequence[tuple[float | None, float | None]]) -
             continue
         parts.append(_analysed(sound, tiles[number].start or 0.0))
     if errors:
-        log.warning("%d of %d stretches have no usable sound, such as: %s", len(errors), len(tiles), errors[0])
+        log.warning(
+            "%s: %d of %d stretches have no usable sound, such as: %s",
+            told(path),
+            len(errors),
+            len(tiles),
+            pathless(errors[0], path),
+        )
     parts.sort(key=lambda part: part[0][0])
     times, log_f0, energy = (
         (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [np.empty(0)] * 3

@@ -2,8 +2,13 @@
 
 import argparse
 import itertools
+import os
+import stat
 import textwrap
+from pathlib import Path
 from typing import Final
+
+from subtext.errors import ConfigError
 
 TRUST: Final = "a package that RUN may have parts of, such as your own; again for more. Installed plug-ins are trusted"
 
@@ -19,6 +24,54 @@ class Paragraphs(argparse.HelpFormatter):
             else "\n".join(lines)
             for is_prose, lines in parts
         )
+
+
+class Input:
+    """The `type` of an argument that names something to read, which `check_inputs` then looks for.
+
+    Args:
+        what: what it is to name, for a person: "the form's key".
+        folder: whether that is a folder.
+    """
+
+    def __init__(self, what: str, *, folder: bool = False) -> None:
+        self.what = what
+        self.folder = folder
+
+    def __call__(self, text: str) -> Path:
+        """The path."""
+        return Path(text)
+
+    def check(self, name: str, path: Path) -> None:
+        """Whether it is there.
+
+        Raises:
+            ConfigError: it is not, or is of the other kind.
+        """
+        try:
+            mode = os.stat(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{name} {path}: it cannot be opened ({reason}); name {self.what}") from error
+        if stat.S_ISDIR(mode.st_mode) is not self.folder:
+            raise ConfigError(f"{name} {path}: it is {'no' if self.folder else 'a'} folder; name {self.what}")
+
+
+def check_inputs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Whether everything that a command line names to be read is there, before anything is done.
+
+    Args:
+        parser: of the command.
+        options: as it parsed them.
+
+    Raises:
+        ConfigError: naming the first argument that leads nowhere, and what belongs there.
+    """
+    for action in parser._actions:
+        given = getattr(options, action.dest, None)
+        if isinstance(action.type, Input) and given is not None:
+            for path in given if isinstance(given, list) else [given]:
+                action.type.check((action.option_strings or [str(action.metavar)])[0], path)
 
 
 def positive(text: str) -> int:

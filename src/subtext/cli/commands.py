@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from subtext import __version__
-from subtext.cli.arguments import Paragraphs
+from subtext.cli.arguments import Paragraphs, check_inputs
 from subtext.cli.outcome import finish
 
 
@@ -20,7 +20,13 @@ def run_command(top: argparse.ArgumentParser, arguments: Sequence[str] | None) -
     if rest:
         options.settings = [*options.settings, *rest]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return finish(lambda: options.run(options), debug=options.debug)
+
+    def run() -> int | None:
+        check_inputs(options.parser, options)
+        code: int | None = options.run(options)
+        return code
+
+    return finish(run, debug=options.debug)
 
 
 def commands_parser(program: str, description: str, commands: Sequence[ModuleType]) -> argparse.ArgumentParser:
@@ -44,6 +50,8 @@ def commands_parser(program: str, description: str, commands: Sequence[ModuleTyp
             allow_abbrev=False,
         )
         command.add_arguments(sub)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(run=command.run)
+        sub.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+        )
+        sub.set_defaults(run=command.run, parser=sub)
     return top

@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         help="columns that intervals are clustered by; put them after the runs (default: those of the runs' corpus)",
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     return parser
 
 

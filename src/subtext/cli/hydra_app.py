@@ -78,6 +78,8 @@ class BeforeRun(Callback):
                 except OmegaConfBaseException as error:
                     raise ConfigError(f"the run folder cannot be named: {str(error).splitlines()[0]}") from error
                 place.check_links()
+                if config.get("resume") is not None:
+                    RunFolder(str(config.resume)).check_begun()  # where no run is, none is made
                 place.make()
 
         # Hydra lets nothing out of a callback but the end of the program, and would go on after any other error.

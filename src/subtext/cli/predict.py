@@ -6,12 +6,12 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from subtext import __version__
-from subtext.cli.arguments import TRUST, Paragraphs
+from subtext.cli.arguments import TRUST, Input, Paragraphs, check_inputs
 from subtext.cli.outcome import OK, SOME_FAILED, finish
 from subtext.errors import ConfigError
 
@@ -34,18 +34,24 @@ On a terminal you see one readable line a turn; a pipe gets one JSON object a
 line, and so does --out. Any text and file name is taken as it is; only one that
 begins with '-' needs --transcript=-TEXT, or -- before file names. The lines
 repeat words and speakers, as was asked for; messages on the error stream never
-do.
+do: there a manifest's row is a number.
 Exit code: 0 done, 1 some turns or inputs could not be done (their lines say
 why), 2 nothing could be done, 130 interrupted (what was done is written)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
-    return finish(lambda: _predict(options), debug=options.debug)
+
+    def run() -> int:
+        check_inputs(parser, options)
+        return _predict(options)
+
+    return finish(run, debug=options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,10 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="recording, folder of recordings, or manifest")
     words = parser.add_argument_group("words").add_mutually_exclusive_group()
     words.add_argument("--transcript", metavar="TEXT", help="what is said; each recording is then one turn")
-    words.add_argument("--transcript-file", metavar="FILE", help="plain text file of what is said")
+    words.add_argument(
+        "--transcript-file",
+        metavar="FILE",
+        type=Input("a text file of what is said"),
+        help="plain text file of what is said",
+    )
     words.add_argument(
         "--turns",
         metavar="FILE",
+        type=Input("a file of the recording's turns, such as .srt or .csv"),
         help=".srt, .vtt, .csv, .tsv, .json, .jsonl, .eaf or .rttm file of the one recording; "
         "JSON also as WhisperX, pyannoteAI and Label Studio write it",
     )
@@ -78,11 +90,23 @@ def _parser() -> argparse.ArgumentParser:
         default="time",
         help="time: as spoken, each recording as soon as it is done (default); probability: the most incongruent first",
     )
-    parser.add_argument("--root", metavar="FOLDER", help="where a manifest's files are, if not in its own folder")
-    parser.add_argument("--models", metavar="FOLDER", help="where detector weights are, if not where the run had them")
+    parser.add_argument(
+        "--root",
+        metavar="FOLDER",
+        type=Input("the folder of the manifest's files", folder=True),
+        help="where a manifest's files are, if not in its own folder",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="FOLDER",
+        type=Input("the folder of detector weights", folder=True),
+        help="where detector weights are, if not where the run had them",
+    )
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     parser.add_argument("--version", action="version", version=f"subtext {__version__}")
     return parser
 
@@ -98,19 +122,19 @@ class _OneLine(logging.Formatter):
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests
+    from subtext.prediction.inputs import Words, files_read, find_inputs, read_manifests, rows_of
     from subtext.runs.folder import RunFolder
 
     words = Words(
         options.transcript,
-        None if options.transcript_file is None else Path(options.transcript_file),
-        None if options.turns is None else Path(options.turns),
+        options.transcript_file,
+        options.turns,
         options.encoding,
     )
     # Everything that can be wrong with the command line is found before anything expensive begins.
     given = words.read()
     found = find_inputs(options.inputs, words)
-    manifests = read_manifests(found, None if options.root is None else Path(options.root))
+    manifests = read_manifests(found, options.root)
     if options.out is not None:
         _check_out(Path(options.out), files_read(found, words, manifests), RunFolder(options.run))
 
@@ -119,11 +143,12 @@ def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor(
         Path(options.run),
         device=options.device,
-        models=None if options.models is None else Path(options.models),
+        models=options.models,
         trust=options.trust,
     )
     failed = False
-    with _Output(options.out, options.json, by_probability=options.sort == "probability") as output:
+    rows = {name: rows_of(manifests[path]) for name, path in found if path in manifests}
+    with _Output(options.out, options.json, rows, by_probability=options.sort == "probability") as output:
         for line in predictor.predict(found, given, options.encoding, manifests):
             failed |= "error" in line or bool(line["failed"])
             output.write(line)
@@ -135,11 +160,14 @@ class _Output:
 
     The file is left as it was until there is a first line to write. Sorted lines are shown at the end, and an
     interruption is an end; the file has them as they come, so that a process that is killed loses none, and in their
-    order at the end.
+    order at the end. Standard error, which ends in logs, has a manifest's rows by their numbers: ids may be names.
     """
 
-    def __init__(self, out: str | None, json: bool, by_probability: bool) -> None:
+    def __init__(
+        self, out: str | None, json: bool, rows: Mapping[str, Mapping[str, int]], by_probability: bool
+    ) -> None:
         self._path = out
+        self._rows = rows
         self._json = json or (out is None and not sys.stdout.isatty())
         self._file: TextIO | None = None
         self._kept: list[dict[str, Any]] | None = [] if by_probability else None
@@ -182,7 +210,9 @@ class _Output:
         from subtext.prediction.lines import readable, to_json
 
         if "error" in line and (self._json or not sys.stdout.isatty()):
-            print(readable(line | {"speaker": None}), file=sys.stderr)  # which ends in logs
+            row = self._rows.get(line["input"], {}).get(line["id"])
+            place = line["id"] if row is None else f"{line['input']}: row {row}"
+            print(readable(line | {"speaker": None, "id": place}), file=sys.stderr)
         with _told(None):
             print(to_json(line) if self._json else readable(line), flush=True)
 

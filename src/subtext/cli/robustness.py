@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from subtext.cli.arguments import TRUST, Paragraphs, natural
+from subtext.cli.arguments import TRUST, Input, Paragraphs, check_inputs, natural
 from subtext.cli.outcome import finish
 
 if TYPE_CHECKING:
@@ -43,10 +43,16 @@ being placed by its amplitude, 10^(-dB/20): 20 dB at 0.1, 0 dB at 1."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("subtext.runs.robustness").setLevel(logging.INFO)
-    return finish(lambda: _measure(options), options.debug)
+
+    def run() -> None:
+        check_inputs(parser, options)
+        _measure(options)
+
+    return finish(run, options.debug)
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -150,11 +156,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural, default=0, help="of noise, rectangles and word errors (default 0)")
     parser.add_argument("--workers", type=natural, help="processes that extract (default: as in the run)")
     parser.add_argument(
-        "--models", metavar="FOLDER", type=Path, help="where detector weights are, if not where the run had them"
+        "--models",
+        metavar="FOLDER",
+        type=Input("the folder of detector weights", folder=True),
+        help="where detector weights are, if not where the run had them",
     )
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, with words that it may hold"
+    )
     return parser
 
 

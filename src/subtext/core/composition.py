@@ -8,6 +8,7 @@ import copy
 import difflib
 import re
 import shlex
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def conf_folders() -> list[Path]:
 def ready_hydra() -> None:
     """Teach Hydra, in this process, what our configuration asks of it."""
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("corpus_name", _corpus_name, replace=True)
+    OmegaConf.register_new_resolver("choices_of_groups", _choices_of_groups, replace=True)
     search_plugins()
 
 
@@ -377,6 +380,29 @@ def _hint(written: str, valid: Iterable[str]) -> Iterator[str]:
 
 def _run_folder(resume: str | None, fresh: str) -> str:
     return resume or fresh
+
+
+def _corpus_name(choice: str, *, _root_: DictConfig) -> str:
+    """What a run is named after: the corpus, or one's own table."""
+    node = _root_.get("corpus")
+    given = [OmegaConf.select(node, key, default=None) for key in ("name", "path")] if choice == "manifest" else []
+    if not any(given):
+        return choice
+    name, path = given
+    return re.sub(r"[^\w.-]+", "_", str(name or table_name(Path(str(path))))).strip("._") or choice
+
+
+def table_name(path: Path) -> str:
+    """What a table of segments is called: its file's name, or its folder's where `subtext-data split` wrote it."""
+    return path.parent.name if path.name == "manifest.parquet" and path.parent.name else path.stem
+
+
+def _choices_of_groups() -> str:
+    """The groups that the command's configuration has, and their choices, for its help; at most 80 columns wide."""
+    hydra, chosen = GlobalHydra.instance().hydra, HydraConfig.get().runtime.choices
+    listed = "" if hydra is None else hydra.format_config_groups(lambda group: group in chosen and "hydra" not in group)
+    lines = listed.splitlines()
+    return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ settings read it from there. A signature that says nothing allows everything, so
 """
 
 import difflib
+import functools
 import inspect
 import math
 import textwrap
@@ -25,6 +26,8 @@ from subtext.errors import ConfigError
 
 Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
+Target = typing.TypeVar("Target", bound=Callable[..., Any])
+
 Width = Annotated[int, Interval(ge=1, le=2**16)]
 Layers = Annotated[int, Interval(ge=1, le=256)]
 """Of a model: a number beyond these is a slip, or meant to fill the memory."""
@@ -163,9 +166,40 @@ def check_arguments(name: str, target: Any, node: Mapping[str, Any]) -> None:
     """
     hints = _hints(target, name)
     for setting, value in node.items():
-        if setting in hints and not _is_part(value):
+        if setting in hints and _is_plain(value):
             for problem in _problems(value, hints[setting], setting):
                 raise ConfigError(f"{name}: {problem}")
+
+
+def checked(target: Target) -> Target:
+    """Let a class, or a constructor, refuse arguments that its annotations do not allow, whoever calls it.
+
+    Raises:
+        ConfigError: when it is called, naming the argument.
+
+    Example:
+        >>> @checked
+        ... @dataclass
+        ... class Noise:
+        ...     share: Share
+        >>> Noise(share=2)
+        Traceback (most recent call last):
+        ...
+        subtext.errors.ConfigError: Noise: share is 2; write a number from 0 to 1
+    """
+    function = target.__init__ if inspect.isclass(target) else target
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def refusing(self: Any, *arguments: Any, **named: Any) -> None:
+        bound = signature.bind(self, *arguments, **named).arguments
+        check_arguments(type(self).__name__, function, bound)
+        function(self, *arguments, **named)
+
+    if not inspect.isclass(target):
+        return typing.cast(Target, refusing)
+    target.__init__ = refusing  # type: ignore[method-assign]
+    return target
 
 
 def lines(settings: Mapping[str, Any], form: type) -> Iterator[str]:
@@ -424,6 +458,13 @@ def _inside(value: Any, hint: Any) -> tuple[Mapping[str, Any] | None, Any]:
         if inspect.isclass(option) and hasattr(option, "__dataclass_fields__"):
             return _hints(option), None
     return None, None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value could stand in a configuration, and is not built of a part."""
+    if isinstance(value, (Mapping, list, tuple)):
+        return not _is_part(value) and all(map(_is_plain, value.values() if isinstance(value, Mapping) else value))
+    return value is None or isinstance(value, (str, bool, int, float))
 
 
 def _is_part(value: Any) -> bool:

@@ -54,6 +54,24 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
     return path
 
 
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file as pandas reads it, whose texts are texts.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no Parquet file, or a damaged one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # pandas takes bytes that are no UTF-8 for text, and fails where the text is used.
+        pq.read_table(path).validate(full=True)
+        return pd.read_parquet(path)
+    except (pa.ArrowException, NotImplementedError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"no Parquet file that can be read: {' '.join(str(error).split())}") from error
+
+
 def unescaped(table: pd.DataFrame) -> pd.DataFrame:
     """The table that `write_csv` was given, from one that was read back as text."""
     out = table.rename(columns=unescape)

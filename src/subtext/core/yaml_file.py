@@ -1,12 +1,15 @@
 """YAML that people write by hand, read so that nothing in it is lost in silence."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from subtext.errors import SubtextError
+
+_QUOTED: Final = re.compile(r"'[^'<][^']+'|\"[^\"]+\"")
 
 
 def read_yaml(path: Path, error: type[SubtextError]) -> Any:
@@ -28,8 +31,11 @@ def read_yaml(path: Path, error: type[SubtextError]) -> Any:
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(problem, "problem", None) or " ".join(str(problem).split())[:200]
+        # What stands between quotes there is the file's own, which may name people.
+        reason = _QUOTED.sub("'...'", getattr(problem, "problem", None) or "characters that it cannot hold")
         raise error(f"{path}{where}: not readable as YAML ({reason}); correct it") from problem
+    except ValueError as problem:  # a number of thousands of digits, a date that is none
+        raise error(f"{path}: not readable as YAML (a number or a date that is none); put it in quotes") from problem
     except RecursionError as problem:
         raise error(f"{path}: nested too deeply; write plain keys with values") from problem
 
@@ -44,6 +50,6 @@ class _StrictLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, recode
 from subtext.errors import ManifestError
@@ -79,6 +79,7 @@ class AnnoMI(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self, *, data: str | Path, context_turns: Natural | None = None, groups: Sequence[str] = ("source",)
     ) -> None:
@@ -192,11 +193,11 @@ def _check_agreement(rows: pd.DataFrame, path: Path) -> None:
         differs = (first != rows[column]) & ~(first.isna() & rows[column].isna())
         if differs.any():
             row = int(differs.to_numpy().argmax())
-            transcript, utterance = (rows[key].iloc[row] for key in _KEY)
+            same = ((rows[_KEY] == rows[_KEY].iloc[row]).all(axis=1) & rows[column].notna()).to_numpy()
             # Without the words themselves: a message may end in a log.
             raise ManifestError(
-                f"{path}: row {row + 1}, column '{column}': not what another row says of utterance {utterance} of "
-                f"transcript {transcript}; correct it, or download the file again"
+                f"{path}: row {row + 1}, column '{column}': not what row {int(same.argmax()) + 1} says of the same "
+                "utterance; correct it, or download the file again"
             )
 
 
@@ -206,11 +207,10 @@ def _timestamps(utterances: pd.DataFrame, path: Path) -> pd.Series:
     values, unread = each_seconds(cells.astype(object).where(cells.notna(), None))
     if unread:
         _log.warning(
-            "%s: %d timestamps are no times and left out, the first in row %d, %r; write hh:mm:ss",
+            "%s: %d timestamps are no times and left out, the first in row %d; write hh:mm:ss",
             path,
             len(unread),
             utterances.index[unread[0]] + 1,
-            cells.iloc[unread[0]],
         )
     return pd.Series(values, index=utterances.index, dtype="float64")
 

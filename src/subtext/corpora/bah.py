@@ -97,8 +97,8 @@ class Bah(Corpus):
         image = present(self.data, image, image.str.replace(" ", "_"))
         if image.isna().all():
             raise DatasetNotFound(
-                f"none of the {len(rows)} pictures of the lists is under {self.data / _FACES}; expected "
-                f"{_FACES}/{rows['image'].iloc[0]}. {_REMEDY}"
+                f"none of the {len(rows)} pictures of the lists is under {self.data / _FACES}, where each line of "
+                f"train.txt, val.txt and test.txt names one. {_REMEDY}"
             )
         return _described(rows).assign(
             id=rows["image"], image=image, answer=rows["video"], frame=rows["frame"].astype(int)

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import pandas as pd
 from annotated_types import Interval
 
-from subtext.core.schema import Dropout
+from subtext.core.schema import Dropout, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, numbers, official_table, present, recode
 from subtext.labels import IncongruenceRule
@@ -59,6 +59,7 @@ class ChSims(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -83,7 +84,7 @@ class ChSims(Corpus):
 
         Raises:
             DatasetNotFound: `label.csv` is missing or lacks columns.
-            ManifestError: a cell cannot be used; naming row, column and value.
+            ManifestError: a cell cannot be used; naming row and column.
         """
         path = self.data / "label.csv"
         rows = official_table(path, _COLUMNS, _REMEDY)

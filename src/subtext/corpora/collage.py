@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from annotated_types import Interval
 
-from subtext.core.schema import Natural, Seed
+from subtext.core.schema import Natural, Seed, checked
 from subtext.core.tables import write_csv
 from subtext.core.writing import replacing, write_bytes, write_json
 from subtext.corpora.cells import CELL_SHARES, draw_cells, quotas
@@ -88,6 +88,7 @@ class Collage(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -272,8 +273,8 @@ def read_photographs(folder: Path) -> pd.DataFrame:
     missing = files[present(folder, files).isna()]
     if len(missing):
         raise DatasetNotFound(
-            f"{len(missing)} of {len(labels)} pictures that {path} names are not there, the first is "
-            f"'{missing.iloc[0]}'; copy them there or take their rows out"
+            f"{path}: {len(missing)} of {len(labels)} pictures are not there, the first that of row "
+            f"{missing.index[0] + 1}, column 'image'; copy them to images beside the table, or take their rows out"
         )
     return pd.DataFrame({"file": files, **{name: labels[name] for name in ("emotion", "identity", "source")}})
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Share
+from subtext.core.schema import Share, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import numbers, official_table, present, refuse_cells
 from subtext.corpora.votes import (
@@ -108,6 +108,7 @@ class CremaD(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

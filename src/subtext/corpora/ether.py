@@ -22,7 +22,7 @@ from typing import Literal
 
 import pandas as pd
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.ether_ratings import RATINGS, labels_of, read_session_ratings
 from subtext.errors import (
@@ -33,6 +33,7 @@ from subtext.errors import (
     SessionError,
     SubtextError,
     TranscriptError,
+    unforeseen_as,
 )
 from subtext.labels import IncongruenceRule
 from subtext.manifest import Manifest, build_manifest, check_splits
@@ -93,6 +94,7 @@ class Ether(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -141,7 +143,7 @@ class Ether(Corpus):
             )
         table = self._with_labels(pd.DataFrame(rows), sessions)
         table["split"] = self._split_of(sessions, table["session"])
-        for column, empty in (("audio_offset", 0.0), ("face_side", None)):
+        for column, empty in (("audio_offset", 0.0), ("face_side", None), ("events", None)):
             if table[column].isna().all() or (empty is not None and (table[column].fillna(empty) == empty).all()):
                 table = table.drop(columns=column)
         from_raters = table["incongruent"].notna() if "incongruent" in table else pd.Series(False, index=table.index)
@@ -204,9 +206,10 @@ class Ether(Corpus):
         sessions: list[Session] = []
         for folder in folders:
             try:
-                session = read_session(folder)
+                with unforeseen_as(SessionError, folder):
+                    session = read_session(folder)
                 if any(session.name == other.name for other in sessions):
-                    raise SessionError(f"{folder}: the session '{session.name}' is there already; rename one of them")
+                    raise SessionError(f"{folder}: another folder's session has its name; rename one of them")
             except (SessionError, TranscriptError) as error:
                 self._refuse_session(folder, error)
             else:
@@ -329,6 +332,7 @@ class Ether(Corpus):
             "overlap_s": round(turn.overlap_s, 6),
             "overlap_share": round(turn.overlap_s / length, 6),
             "overlapped_by": ", ".join(turn.overlapped_by) or None,
+            "events": " ".join(turn.events) or None,
         }
 
     def _durations(self, session: Session) -> dict[str, float | None]:
@@ -339,7 +343,8 @@ class Ether(Corpus):
         roles = {turn.role for turn in session.turns if self._wanted(turn)}
         for file in {f for role in roles for f in (session.files(role).video, session.files(role).audio) if f}:
             try:
-                with Recording(session.folder / file) as recording:
+                path = session.folder / file
+                with unforeseen_as(MediaError, path), Recording(path) as recording:
                     durations[file] = recording.duration
             except MediaError as error:
                 raise SessionError(str(error)) from error
@@ -367,17 +372,20 @@ class Ether(Corpus):
             missing = [column for column in ("session", "split") if column not in table]
             if missing:
                 raise ManifestError(
-                    f"{self.splits}: no column '{missing[0]}' (it has {', '.join(table.columns)}); name "
-                    "session and split"
+                    f"{self.splits}: no column '{missing[0]}' among its {len(table.columns)}; name session and split"
                 )
             given = table.dropna(subset=["session"]).drop_duplicates(["session", "split"])
             for column, bad in (
-                ("session", given.loc[given["session"].duplicated(), "session"]),
-                ("split", given.loc[~given["split"].isin(["train", "val", "test"]), "split"]),
+                ("session", given.index[given["session"].duplicated()]),
+                ("split", given.index[~given["split"].isin(["train", "val", "test"])]),
             ):
                 if len(bad):
-                    why = "has two splits; keep one" if column == "session" else "is no split; use train, val or test"
-                    raise ManifestError(f"{self.splits}: column '{column}': '{bad.iloc[0]}' {why}")
+                    why = (
+                        "the session has another split already; keep one"
+                        if column == "session"
+                        else "no split; use train, val or test"
+                    )
+                    raise ManifestError(f"{self.splits}: row {bad[0] + 1}, column '{column}': {why}")
             split |= dict(zip(given["session"], given["split"], strict=True))
         return names.map(split)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
-from subtext.errors import AnnotationError, ManifestError, TranscriptError
+from subtext.errors import AnnotationError, ManifestError, TranscriptError, unforeseen_as
 from subtext.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def read_session_ratings(
         if not files:
             continue
         try:
-            read = read_rater_files(files, codebook, session=name, on_error=on_error)
+            with unforeseen_as(AnnotationError, folder):
+                read = read_rater_files(files, codebook, session=name, on_error=on_error)
         except (AnnotationError, ManifestError, TranscriptError) as error:
             if not skip:
                 raise
@@ -78,11 +79,11 @@ def read_session_ratings(
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     bad = _match(found, by_name)
     if bad and not skip:
-        row, (column, value, why) = next(iter(bad.items()))
+        row, (column, _, why) = next(iter(bad.items()))
         place = found.loc[row]
         rows = len(found.loc[list(bad)].drop_duplicates(["file", "row"]))
         more = f" ({rows} such rows)" if rows > 1 else ""
-        raise AnnotationError(f"{place['file']}: row {place['row']}, column '{column}': '{value}' {why}{more}")
+        raise AnnotationError(f"{place['file']}: row {place['row']}, column '{column}': {why}{more}")
     rejects += [
         (int(str(found.at[row, "row"])), _below(found.at[row, "file"], data), column, value, *_halves(why))
         for row, (column, value, why) in bad.items()

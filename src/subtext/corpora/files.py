@@ -1,27 +1,30 @@
 """A user's own recordings, described by a table: `corpus=manifest corpus.path=my.csv`."""
 
-import difflib
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
+from subtext.core.headers import did_you_mean, misspelt
 from subtext.core.tables import ESCAPED, unescaped
 from subtext.corpora.corpus import Corpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.labels import IncongruenceRule
 from subtext.manifest import LABEL_COLUMNS, TEXT_COLUMNS, Manifest, build_manifest, check_splits
-from subtext.manifest.checks import OnError
+from subtext.manifest.checks import OnError, near_cell
 from subtext.manifest.description import Description
-from subtext.manifest.read import Unread, kind_of, numbers_of, one_line, read_table, rejects_of
-from subtext.manifest.table import TIME_COLUMNS, described_root
+from subtext.manifest.read import Unread, kind_of, one_line, read_numbered_table, rejects_of
+from subtext.manifest.table import TIME_COLUMNS, columns_told, described_root
+from subtext.sessions.transcripts import short_turns, told_short
 
 _log = logging.getLogger(__name__)
+_OURS: Final = (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")
 
 
 def read_manifest(path: str | os.PathLike[str], **settings: Any) -> Manifest:
@@ -93,6 +96,9 @@ class ManifestCorpus(Corpus):
     ) -> None:
         if path is None:
             raise ConfigError("no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
+        for setting, named in (("columns", columns), ("values", values)):
+            if not isinstance(named, Mapping | None):
+                raise ConfigError(f"corpus.{setting} is a {type(named).__name__}; write what belongs to each column")
         self.path = Path(path)
         self.root = None if root is None else Path(root)
         self.name = None if name is None else str(name)
@@ -118,23 +124,31 @@ class ManifestCorpus(Corpus):
             TrustError: its description looks for files outside of the table's folder, and `root` does not say so.
         """
         unread: list[Unread] | None = [] if self.on_error == "skip" else None
-        table = read_table(self.path, unread)
+        table, numbers = read_numbered_table(self.path, unread)
         beside = self._beside()
         if "about" in beside:
             self.description = self._described(beside["about"])
         if beside.get("escaped") == ESCAPED:
             table = unescaped(table)
         name = self.name or str(beside.get("name") or self.path.stem)
+        self._check_header(table)
         table = self._translate(self._rename(table))
-        self._tell_near_misses(table)
         root = self.root
         if root is None:
             root = described_root(self.path, str(beside.get("root", "")), table)
         if not root.is_dir():
-            raise ManifestError(f"{name}: the root {root} is not a folder; set corpus.root to where the files are")
+            # What a description calls the folder may be somebody's name.
+            where = f"the root {root}" if self.root is not None else "what the description beside it calls the root"
+            raise ManifestError(f"{name}: {where} is not a folder; set corpus.root to where the files are")
         groups = self.groups
         if groups is None:
             groups = tuple(beside.get("groups", ("speaker",)))
+            missing = [n for n, group in enumerate(groups, 1) if group not in table and group not in TEXT_COLUMNS]
+            if missing:
+                raise ManifestError(
+                    f"{self.path.with_suffix('.json')}, key 'groups', entry {missing[0]}: no column of "
+                    f"{self.path.name}; build the table again, or name its groups by corpus.groups"
+                )
         manifest = build_manifest(
             table,
             root=root,
@@ -144,10 +158,14 @@ class ManifestCorpus(Corpus):
             rule=self.rule,
             on_error=self.on_error,
             check_media=bool(self.check_media),
-            row_numbers=numbers_of(len(table), unread),
+            row_numbers=numbers,
             rejects=rejects_of(unread),
         )
         check_splits(manifest, self.disjoint)
+        short = short_turns(manifest.table[["start", "end"]].itertuples(index=False, name=None))
+        if short:
+            kept = np.setdiff1d(numbers, manifest.rejects["row"])
+            _log.warning("%s: %s", name, told_short([int(kept[place]) for place in short], "row"))
         return manifest
 
     def _beside(self) -> dict[str, Any]:
@@ -192,27 +210,20 @@ class ManifestCorpus(Corpus):
             description = replace(description, labels=f"{description.labels} (changed by {' and '.join(changed)})")
         return description
 
-    def _tell_near_misses(self, table: pd.DataFrame) -> None:
-        """Say which columns only nearly have one of our names: nothing would be made of them."""
-        ours = {_plain(name): name for name in (*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold")}
-        for column in map(str, table.columns):
-            name = ours.get(_plain(column), column)
-            if name != column and name not in table:
-                _log.warning(
-                    "%s: the column '%s' is not read as '%s'; if it is that, set corpus.columns.%s='%s'",
-                    self.path,
-                    column,
-                    name,
-                    name,
-                    column,
-                )
+    def _check_header(self, table: pd.DataFrame) -> None:
+        """Refuse a column that was meant for one of ours: nothing would be made of it."""
+        ours = {theirs: ours for ours, theirs in self.columns.items()}
+        header = [ours.get(str(column), str(column)) for column in table.columns]
+        found = misspelt(header, _OURS, (*(self.groups or ()), *self.disjoint))
+        if found:
+            raise ManifestError(f"{self.path}: {did_you_mean(found)}")
 
     def _translate(self, table: pd.DataFrame) -> pd.DataFrame:
         for ours, meanings in self.values.items():
             if ours not in table:
                 raise ManifestError(
-                    f"{self.path}: corpus.values names the column '{ours}', which is not there; name one of "
-                    f"{', '.join(str(column) for column in table.columns)}"
+                    f"{self.path}: corpus.values names the column '{ours}', which is not there; "
+                    f"the table has {columns_told(table)}"
                 )
             spelled = {str(cell).strip().lower(): str(meaning) for cell, meaning in meanings.items()}
             words = table[ours].astype("string")
@@ -222,11 +233,10 @@ class ManifestCorpus(Corpus):
     def _rename(self, table: pd.DataFrame) -> pd.DataFrame:
         missing = [theirs for theirs in self.columns.values() if theirs not in table]
         if missing:
-            near = difflib.get_close_matches(missing[0], [str(column) for column in table.columns], n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
             raise ManifestError(
-                f"{self.path}: corpus.columns names '{missing[0]}', which is not in the file; {hint}"
-                f"It has {', '.join(str(column) for column in table.columns)}"
+                f"{self.path}: corpus.columns names '{missing[0]}', which is not in the file; "
+                f"{near_cell(missing[0], table.columns)}the file has "
+                f"{columns_told(table)}"
             )
         rest = table.drop(columns=list(self.columns.values()))
         hidden = [ours for ours in self.columns if ours in rest]
@@ -237,7 +247,3 @@ class ManifestCorpus(Corpus):
             )
         renamed = pd.DataFrame({ours: table[theirs] for ours, theirs in self.columns.items()}, index=table.index)
         return pd.concat([renamed, rest], axis=1)
-
-
-def _plain(column: str) -> str:
-    return "".join(character for character in column.lower() if character.isalnum())

@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import check_unique, lines_before, numbers, official_table, present, recode, times
 from subtext.manifest import Manifest, build_manifest
@@ -61,6 +61,7 @@ class Meld(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import pandas as pd
 
-from subtext.core.schema import Natural, Seed
+from subtext.core.schema import Natural, Seed, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import official_text, present
 from subtext.errors import ConfigError, ManifestError
@@ -83,6 +83,7 @@ class Mustard(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -173,9 +174,9 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
     items = _read_json(path, _REMEDY)
     if not isinstance(items, dict) or not items:
         raise ManifestError(f"{path}: expected one object with an entry an utterance; download the file again")
-    for name, item in items.items():
+    for number, item in enumerate(items.values(), start=1):
         if not isinstance(item, dict):
-            raise ManifestError(f"{path}: item '{name}' is a {type(item).__name__}, not an object; correct it")
+            raise ManifestError(f"{path}: item {number} is a {type(item).__name__}, not an object; correct it")
         for key, kind in _KINDS.items():
             value = item.get(key)
             if not isinstance(value, kind) or (
@@ -183,12 +184,12 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
             ):
                 wanted = {str: "text", list: "a list of texts", bool: "true or false"}[kind]
                 raise ManifestError(
-                    f"{path}: item '{name}', '{key}': {type(value).__name__}, not {wanted}; "
+                    f"{path}: item {number}, '{key}': {type(value).__name__}, not {wanted}; "
                     "correct it, or download the file again"
                 )
         if len(item["context"]) != len(item["context_speakers"]):
             raise ManifestError(
-                f"{path}: item '{name}' has {len(item['context'])} utterances of context and "
+                f"{path}: item {number} has {len(item['context'])} utterances of context and "
                 f"{len(item['context_speakers'])} context_speakers; give each utterance one"
             )
     return items
@@ -207,10 +208,15 @@ def _read_folds(path: Path, n: int) -> list[int]:
         raise ManifestError(f"{path}: expected a list of folds, each with train and test; convert the file again")
     of_row: dict[int, int] = {}
     for number, fold in enumerate(folds):
-        for row in fold["test"]:
-            if not isinstance(row, int) or not 0 <= row < n or row in of_row:
+        for part in ("train", "test"):
+            if not isinstance(fold[part], list) or not all(isinstance(row, int) for row in fold[part]):
                 raise ManifestError(
-                    f"{path}: fold {number}, test: {row!r} is in another fold too, or no place among the {n} "
+                    f"{path}: fold {number}, {part}: expected a list of numbers; convert the file again"
+                )
+        for place, row in enumerate(fold["test"], start=1):
+            if not 0 <= row < n or row in of_row:
+                raise ManifestError(
+                    f"{path}: fold {number}, test, entry {place}: it is in another fold too, or no place among the {n} "
                     "utterances; convert the file again"
                 )
             of_row[row] = number
@@ -229,8 +235,10 @@ def _read_json(path: Path, remedy: str) -> Any:
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ManifestError(f"{path}: '{twice}' stands there twice; remove one of the two")
+            twice = next(place for place, name in enumerate(names, start=1) if name in names[: place - 1])
+            raise ManifestError(
+                f"{path}: key {twice} of {len(pairs)} in one object stands there twice; remove one of the two"
+            )
         return found
 
     try:
@@ -241,4 +249,6 @@ def _read_json(path: Path, remedy: str) -> Any:
             "download the file again"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: not readable as JSON ({error}); download the file again") from error
+        raise ManifestError(
+            f"{path}: not readable as JSON ({type(error).__name__}); download the file again"
+        ) from error

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Seed
+from subtext.core.schema import Seed, checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.mustard import TEST_SHOW, named_speakers, with_validation
 from subtext.corpora.official import check_unique, numbers, official_table, present, recode, times
@@ -88,6 +88,7 @@ class MustardPlusPlus(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -108,7 +109,7 @@ class MustardPlusPlus(Corpus):
 
         Raises:
             DatasetNotFound: the table is missing or lacks columns.
-            ManifestError: a cell cannot be used; naming row, column and value.
+            ManifestError: a cell cannot be used; naming row and column.
         """
         path = self.data / FILE
         rows = official_table(path, _COLUMNS, _REMEDY)

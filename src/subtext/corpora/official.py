@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import DatasetNotFound, ManifestError
+from subtext.manifest.checks import row_number
 from subtext.manifest.read import read_table
 from subtext.sessions.transcripts import each_seconds
 
@@ -69,7 +70,7 @@ def recode(table: pd.DataFrame, column: str, codes: Mapping[str, Any], path: Pat
         empty: whether an empty cell is allowed; it stays missing.
 
     Raises:
-        ManifestError: a cell holds something else; naming row, column, value and what is allowed.
+        ManifestError: a cell holds something else; naming row, column and what is allowed.
     """
     words = table[column].astype("string").str.strip().str.lower()
     words = words.mask(words == "")
@@ -100,7 +101,7 @@ def numbers(
         empty: whether an empty cell is allowed.
 
     Raises:
-        ManifestError: a cell is no such number; naming row, column and value.
+        ManifestError: a cell is no such number; naming row and column.
     """
     words = table[column].astype("string").str.strip()
     values = pd.to_numeric(words, errors="coerce").astype("float64")
@@ -118,7 +119,7 @@ def times(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     """A column of times such as 0:06, 0:02.300000 or 00:16:16,059 in s; missing where the cell or the column is.
 
     Raises:
-        ManifestError: a cell is no time; naming row, column and value.
+        ManifestError: a cell is no time; naming row and column.
     """
     if column not in table:
         return pd.Series(np.nan, index=table.index)
@@ -133,15 +134,14 @@ def refuse_cells(table: pd.DataFrame, column: str, wrong: pd.Series, path: Path,
     """Refuse a file with wrong cells.
 
     Raises:
-        ManifestError: naming row, column and value of the first one.
+        ManifestError: naming row and column of the first one.
     """
     rows = np.flatnonzero(wrong.fillna(False).to_numpy(dtype=bool))
     if len(rows):
-        value = table[column].iloc[rows[0]]
-        shown = "an empty cell" if pd.isna(value) else repr(str(value))[:80]
+        what = "an empty cell" if pd.isna(table[column].iloc[rows[0]]) else "the cell"
         raise ManifestError(
-            f"{path}: row {rows[0] + 1}, column '{column}': {shown} is not what stands there officially "
-            f"({len(rows)} such rows); {remedy}"
+            f"{path}: row {row_number(table.index, rows[0])}, column '{column}': {what} is not what stands there "
+            f"officially ({len(rows)} such rows); {remedy}"
         )
 
 
@@ -149,16 +149,16 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Non
     """Refuse a file in which two rows have the same key.
 
     Raises:
-        ManifestError: naming the rows and the key.
+        ManifestError: naming the rows and the key's columns.
     """
     keys = table[list(columns)].astype("string").fillna("")
     repeated = np.flatnonzero(keys.duplicated(keep=False).to_numpy())
     if len(repeated):
         first = keys.iloc[repeated[0]]
-        rows = np.flatnonzero((keys == first).all(axis=1).to_numpy())[:5] + 1
-        key = ", ".join(f"{column} '{first[column]}'" for column in columns)
+        rows = [row_number(table.index, row) for row in np.flatnonzero((keys == first).all(axis=1).to_numpy())[:5]]
         raise ManifestError(
-            f"{path}: {key} stands in rows {', '.join(map(str, rows))} ({len(repeated)} rows share keys); "
+            f"{path}: the same {' and '.join(columns)} in rows {', '.join(map(str, rows))} ({len(repeated)} rows share "
+            "keys); "
             "remove the repeated rows, or download the file again"
         )
 

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from subtext.core.schema import Seed
+from subtext.core.schema import Seed, checked
 from subtext.core.writing import write_bytes
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import finish, made_before, making
@@ -91,8 +91,8 @@ class RavdessSwap(Corpus):
         citation="Livingstone & Russo 2018, PLoS ONE 13(5): e0196391, doi.org/10.1371/journal.pone.0196391",
         source="voice and face summaries of RAVDESS's audio-visual films; the films: zenodo.org/records/1188976",
         labels="visual_emotion and vocal_emotion: what the actor was asked for in the take of the face and of the "
-        "voice. incongruent: they differ (variant=polarity: their polarities do). It is voice against face, not words "
-        "against face",
+        "voice. incongruent: they differ (corpus.variant=polarity: their polarities do). It is voice against face, not "
+        "words against face",
         layout="one CSV, a row a take: 69 figures of the voice, mean and deviation of 7 expressions, 20 action units "
         "and mouth opening of the face, file, emotion, intensity, actor, gender",
         cautions=(
@@ -105,6 +105,7 @@ class RavdessSwap(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         *,
@@ -307,13 +308,14 @@ def balanced_polarity_pairs(takes: pd.DataFrame, rng: np.random.Generator) -> li
     pairs: list[tuple[int, int]] = []
     polarity = takes["emotion"].map(emotion_polarity)
     negative = sorted(set(takes.loc[polarity == NEGATIVE, "emotion"]))
-    for actor, own in takes.groupby("actor", sort=True):
+    for number, (_, own) in enumerate(takes.groupby("actor", sort=True), start=1):
         keys = zip(own["emotion"].astype(str), own["intensity"].astype(str), strict=True)
         take = dict(zip(keys, (int(row) for row in own.index), strict=True))
         wanted = {(emotion, level) for emotion in (*negative, "calm", "happy") for level in ("normal", "strong")}
         if missing := sorted(wanted - set(take)):
             raise ManifestError(
-                f"actor {actor} has no take {missing[0][0]}, {missing[0][1]}; complete {SUMMARIES} or drop the actor"
+                f"in the order of the column 'actor', actor number {number} has no take {missing[0][0]}, "
+                f"{missing[0][1]}; complete {SUMMARIES} or drop the actor"
             )
         for level, other in (("normal", "strong"), ("strong", "normal")):
             pairs += [(take[e, level], take[e, other]) for e in ("calm", "happy")]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Natural, NotNegative, Share
+from subtext.core.schema import Natural, NotNegative, Share, checked
 from subtext.encoders.tokens import Tokens
 
 
@@ -25,6 +25,7 @@ class FaceAugmentation(nn.Module):
             Zhong et al. 2017, arXiv 1708.04896).
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -99,6 +100,7 @@ class FrameAugmentation(nn.Module):
     The masks follow SpecAugment (Park et al. 2019, arXiv 1904.08779).
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from subtext.core.weights_file import opened
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, WeightsError
 
@@ -138,13 +138,18 @@ class Encoder(nn.Module, ABC):
         """Whether streams of such steps can be encoded.
 
         Raises:
-            ConfigError: they are of another width.
+            ConfigError: they are of another width or form.
         """
         if self.width_setting is None:
             return
         width = int(getattr(self, self.width_setting))
-        if tuple(step_shape) != (width,):
-            found = "x".join(str(side) for side in step_shape)
+        found = "x".join(str(side) for side in step_shape)
+        if len(step_shape) != 1:
+            raise ConfigError(
+                f"a step of the {self.modality} streams is an array of {found}, and the encoder reads {width} values a "
+                f"step; choose another encoder/{self.modality}"
+            )
+        if step_shape[0] != width:
             raise ConfigError(
                 f"a step of the {self.modality} streams has {found} values, but "
                 f"encoder.{self.modality}.{self.width_setting} is {width}; set it to {found}"
@@ -232,11 +237,5 @@ def read_safetensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not safetensors.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}); pickled weights are refused because loading one can "
-            "run code: convert it with safetensors.torch.save_file"
-        ) from error
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, OneOf, Width
+from subtext.core.schema import Dropout, OneOf, Width, checked
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
@@ -38,6 +38,7 @@ class FeatureEncoder(Encoder):
     width_setting = "input_dim"
     backbone: "FeatureBackbone"
 
+    @checked
     def __init__(
         self,
         *,
@@ -54,7 +55,7 @@ class FeatureEncoder(Encoder):
         if sum(sizes) != input_dim:
             raise ConfigError(
                 f"encoder.{modality}.families are {list(sizes)}, of {sum(sizes)} figures in all; make them add up to "
-                f"encoder.{modality}.input_dim={input_dim}"
+                f"encoder.{modality}.input_dim={input_dim}, or set encoder.{modality}.families=null for one"
             )
         super().__init__(
             backbone=FeatureBackbone(sizes, channels, hidden_dropout),

@@ -8,7 +8,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.augmentation import FrameAugmentation
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.temporal import TemporalAttention
@@ -48,6 +48,7 @@ class ProsodyEncoder(Encoder):
     width_setting = "input_dim"
     backbone: "ProsodyBackbone"
 
+    @checked
     def __init__(
         self,
         *,

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 
@@ -24,6 +24,7 @@ class TextEncoder(Encoder):
     modality = "text"
     width_setting = "embed_dim"
 
+    @checked
     def __init__(self, *, embed_dim: Width = 384, dim: Width = 128, dropout: Dropout = 0.1) -> None:
         super().__init__(
             backbone=nn.Identity(),

@@ -1,7 +1,7 @@
 """Faces: a timm network on each crop, then a small temporal module -> `Tokens`."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Count, Dropout, Width
+from subtext.core.schema import Count, Dropout, Width, checked
 from subtext.encoders.augmentation import FaceAugmentation
 from subtext.encoders.encoder import Encoder, read_safetensors
 from subtext.encoders.temporal import TemporalKind, temporal_module
@@ -58,6 +58,7 @@ class VisualEncoder(Encoder):
     _mean: Tensor
     _std: Tensor
 
+    @checked
     def __init__(
         self,
         *,
@@ -103,6 +104,20 @@ class VisualEncoder(Encoder):
     def settings(self) -> Mapping[str, Any]:
         """The settings that shape a crop's embedding."""
         return {"name": self.name, "size": self.size, "grey": self.grey, "standardise": self.standardise}
+
+    def check_stream(self, step_shape: Sequence[int]) -> None:
+        """Whether a step is a picture, `[height, width, 1 or 3]`.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if len(step_shape) == 3 and step_shape[-1] in (1, 3):
+            return
+        found = "x".join(str(side) for side in step_shape)
+        raise ConfigError(
+            f"a step of the visual streams is {found} figures (column features) and no picture of a face; read them "
+            f"with encoder/visual=features encoder.visual.input_dim={step_shape[-1]} encoder.visual.families=null"
+        )
 
     def _encode(self, stream: Tokens) -> Tokens:
         """Crops `[batch, time, height, width, 1 or 3]` in 0..255 -> `[batch, time, embed_dim]`."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from subtext.errors import ConfigError
 from subtext.evaluation.decisions import has_folds, temperature
-from subtext.evaluation.evaluate import BINARY_HEADS, describe_groups, subsets_of
+from subtext.evaluation.evaluate import describe_groups, subsets_of
 from subtext.evaluation.intervals import Interval, Units
 from subtext.evaluation.judge import METRICS, REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import (
@@ -39,6 +39,7 @@ from subtext.evaluation.systems import (
     same_encoders,
     shared_clips,
 )
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.evaluation.within import FEW_CLIPS, auroc_by_unit, within_auroc
 from subtext.labels import INCONGRUENCE_TYPES, incongruence_type
 

@@ -25,33 +25,16 @@ from subtext.evaluation.metrics import (
     multiclass_metrics,
     regression_metrics,
 )
+from subtext.evaluation.tables import BINARY_HEADS, CHOICES, check_once, check_predictions
 from subtext.labels import (
     EMOTION_COLUMN,
     EMOTIONS,
     ETHER_OF_TYPE,
     ETHER_TYPES,
-    INCONGRUENCE_TYPES,
     MODALITIES,
-    POLARITIES,
     POLARITY_COLUMN,
-    POLARITY_NAMES,
     emotion_names,
 )
-
-BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
-"""Binary head -> the polarity that the words' polarity is held against."""
-
-_POLARITY: Final = dict(zip(POLARITIES, range(3), strict=True))
-CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...], Mapping[Any, int]]]] = {
-    "type": ("incongruence_type", INCONGRUENCE_TYPES, {kind: n for n, kind in enumerate(INCONGRUENCE_TYPES)}),
-    "ether_type": (
-        "incongruence_type",
-        ETHER_TYPES,
-        {ours: ETHER_TYPES.index(theirs) for ours, theirs in ETHER_OF_TYPE.items()},
-    ),
-    **{column: (column, POLARITY_NAMES, _POLARITY) for column in POLARITY_COLUMN.values()},
-}
-"""Head that is a choice -> the label's column, the classes, and which class each value of the label is."""
 
 SUBSETS: Final = ("all", "all_streams")
 """Every labelled test clip, and those that have every stream of the model."""
@@ -103,9 +86,10 @@ def evaluate(
         What `metrics.json` holds: plain types only.
 
     Raises:
-        RunError: there are no test rows, ids repeat, or the table mixes seeds.
+        RunError: there are no test rows, ids repeat, the table mixes seeds, or a column of either table holds what it
+            may not hold; see `subtext.evaluation.tables`.
     """
-    _check(predictions)
+    _check(predictions, controls)
     test = predictions.loc[predictions["split"] == "test"].reset_index(drop=True)
     validation = predictions.loc[predictions["split"] == "val"].reset_index(drop=True)
 
@@ -156,10 +140,10 @@ def evaluate(
     return result
 
 
-def _check(predictions: pd.DataFrame) -> None:
-    for column in ("id", "split"):
-        if column not in predictions:
-            raise RunError(f"predictions lack the column '{column}'; train the run again")
+def _check(predictions: pd.DataFrame, controls: pd.DataFrame | None) -> None:
+    check_predictions(predictions, "the table of predictions")
+    if controls is not None:
+        check_predictions(controls, "the table of controls", ["control"])
     if not (predictions["split"] == "test").any():
         raise RunError("predictions hold no test rows; give the manifest a test split")
     seeds = predictions["seed"].nunique() if "seed" in predictions else 1
@@ -170,11 +154,7 @@ def _check(predictions: pd.DataFrame) -> None:
     # A row may serve for validation in several folds; it is tested once.
     validated = predictions["split"] == "val"
     fold = predictions["fold"].where(validated) if "fold" in predictions else None
-    repeated = predictions["id"][predictions[["split", "id"]].assign(fold=fold).duplicated()]
-    if len(repeated):
-        raise RunError(
-            f"predictions hold id '{repeated.iloc[0]}' twice ({len(repeated)} such rows); one row a clip is expected"
-        )
+    check_once(predictions.assign(fold=fold), ["split", "id", "fold"], "the table of predictions")
 
 
 def subsets_of(test: pd.DataFrame) -> tuple[dict[str, Bools], list[str]]:
@@ -203,10 +183,10 @@ def check_groups(groups: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
     for table in tables:
         for group in groups:
             if group not in table:
-                known = [str(name) for name, kind in table.dtypes.items() if not pd.api.types.is_float_dtype(kind)]
-                near = [name for name in known if not name.startswith(("present_", "pred_")) and name != "id"]
+                ours = ", ".join(name for name in ("speaker", "session", "corpus") if name in table)
                 raise ConfigError(
-                    f"the predictions have no column '{group}' to cluster by; there are: {', '.join(near)}"
+                    f"the predictions have no column '{group}' to cluster by; name one of theirs"
+                    f"{f', such as {ours}' if ours else ''}"
                 )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from subtext.evaluation.calibration import calibrate, fit_bias_corrected
-from subtext.evaluation.evaluate import BINARY_HEADS, CHOICES
 from subtext.evaluation.metrics import UndefinedMetricError, auroc
+from subtext.evaluation.tables import BINARY_HEADS, CHOICES
 
 
 def classes_of(head: str) -> tuple[str, ...]:

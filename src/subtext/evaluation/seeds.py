@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.evaluate import BINARY_HEADS, subsets_of
+from subtext.evaluation.evaluate import subsets_of
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.judge import REDRAWN, Answers, Figure, Judge, Question, over_draws
 from subtext.evaluation.metrics import Bools
 from subtext.evaluation.systems import System, TrainedRun, answers_of, controls_of, shared_clips
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.labels import MODALITIES
 
 FUSED: Final = "fused"

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import RunError
-from subtext.evaluation.evaluate import BINARY_HEADS, CONTROLS
+from subtext.evaluation.evaluate import CONTROLS
 from subtext.evaluation.judge import Answers
+from subtext.evaluation.tables import BINARY_HEADS, check_once
 from subtext.labels import MODALITIES
 
 
@@ -58,7 +59,7 @@ def shared_clips(systems: Sequence[System], groups: Sequence[str]) -> pd.DataFra
     A stream counts as present where it is to any run: one that does not use it calls it absent.
 
     Raises:
-        RunError: two runs differ in their clips, a label or a group; the message names a clip.
+        RunError: two runs differ in their clips, a label or a group; the message names a row.
     """
     first: TrainedRun | None = None
     for system in systems:
@@ -112,8 +113,8 @@ def _test(run: TrainedRun) -> pd.DataFrame:
     test = run.predictions.loc[run.predictions["split"] == "test"]
     if test.empty:
         raise RunError(f"run {run.label} holds no test rows; give the manifest a test split")
-    if test["id"].duplicated().any():
-        raise RunError(f"run {run.label} holds id '{test['id'][test['id'].duplicated()].iloc[0]}' twice")
+    tested = (run.predictions["split"] == "test").to_numpy(dtype=bool)
+    check_once(run.predictions, ["id"], f"the predictions of run {run.label}", tested)
     return test.set_index("id").sort_index()
 
 
@@ -126,7 +127,7 @@ def _same_clips(
         has, lacks = (first, run) if other[0] in clips.index else (run, first)
         raise RunError(
             f"runs {first.label} and {run.label} were tested on different clips: {len(other)} stand in one of them "
-            f"only, such as '{other[0]}', which {has.label} has and {lacks.label} has not; {remedy}"
+            f"only, the first of which {has.label} has in row {_row(has, other[0])} and {lacks.label} has not; {remedy}"
         )
     for column in (*BINARY_HEADS, *groups):
         if column not in clips or column not in test:
@@ -140,8 +141,14 @@ def _same_clips(
             clip = clips.index[different[0]]
             raise RunError(
                 f"runs {first.label} and {run.label} were tested on different clips: they differ in '{column}' of "
-                f"{len(different)}, such as '{clip}' ({ours[clip]} and {theirs[clip]}); {remedy}"
+                f"{len(different)}, first in rows {_row(first, clip)} and {_row(run, clip)}; {remedy}"
             )
+
+
+def _row(run: TrainedRun, clip: Any) -> int:
+    """Where a test clip stands in a run's predictions, counted from 1."""
+    own = (run.predictions["split"] == "test") & (run.predictions["id"] == clip)
+    return int(np.flatnonzero(own)[0]) + 1
 
 
 def same_encoders(ours: System, theirs: System) -> bool:

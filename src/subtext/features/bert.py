@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from subtext.encoders.encoder import read_safetensors
 
 _SUPPORTED: Final[dict[str, set[object]]] = {
     "model_type": {"bert"},
@@ -48,7 +49,9 @@ class BertEmbedder:
 
     def __init__(self, folder: Path) -> None:
         config = _json(folder / "config.json")
-        weights = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
+        weights = {
+            name.removeprefix("bert."): value for name, value in read_safetensors(folder / "model.safetensors").items()
+        }
         self._bert = _Bert(config)
         self._bert.load(weights)
         self._normalise = len(_json(folder / "modules.json")) == 3

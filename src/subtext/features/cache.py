@@ -208,7 +208,7 @@ class FeatureCache(Cache):
         )
 
 
-_UNREADABLE: Final = (SafetensorError, ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE: Final = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What a file that is not what we wrote can raise while it is taken apart."""
 
 

@@ -47,7 +47,7 @@ class DigestMemory:
 
     def recall(self, paths: Iterable[Path]) -> dict[Path, str]:
         """The digests of those files that have not changed since they were stored."""
-        if not self._database.is_file():
+        if not self._database.is_file() or self._leads_away():
             return {}
         known: dict[Path, str] = {}
         try:
@@ -74,7 +74,7 @@ class DigestMemory:
             for path, digest in digests.items()
             if (state := (states or {}).get(path) or _state(path)) is not None
         ]
-        if not rows:
+        if not rows or self._leads_away():
             return
         try:
             self._write(rows)
@@ -82,6 +82,12 @@ class DigestMemory:
             return  # locked for long, read-only or full: the digests are computed again next time
         except sqlite3.DatabaseError:
             self._database.unlink(missing_ok=True)  # not a database (any more): begin a new one
+
+    def _leads_away(self) -> bool:
+        """Whether the file is a link, or of several names: it may be somebody else's, and SQLite would write there."""
+        return self._database.is_symlink() or any(
+            beside.is_symlink() for beside in self._database.parent.glob(f"{self._database.name}-*")
+        )
 
     def _write(self, rows: list[tuple[bytes, int, int, str]]) -> None:
         self._database.parent.mkdir(parents=True, exist_ok=True)

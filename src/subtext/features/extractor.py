@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,6 +30,7 @@ class Source:
         column: the manifest's column that names the file.
         texts: the texts, the one that the row is about last.
         side: half of the picture that the person is in, "left" or "right"; "" = whoever is seen longest.
+        place: what messages call the file, see `Manifest.place`; "" = its path.
     """
 
     path: Path | None = None
@@ -37,6 +38,7 @@ class Source:
     column: str = ""
     texts: tuple[str, ...] = ()
     side: str = ""
+    place: str = field(default="", compare=False)
 
     @property
     def is_picture(self) -> bool:
@@ -144,11 +146,11 @@ def file_sources(manifest: Manifest, columns: Sequence[str], nothing: str) -> li
     out: list[Source | NoSource] = []
     paths = {name: manifest.path(name) for name in named.dropna().unique()}
     times = zip(table["start"], table["end"], _audio_offsets(manifest), strict=True)
-    for name, which, (start, end, offset) in zip(named, column, times, strict=True):
+    for row, (name, which, (start, end, offset)) in enumerate(zip(named, column, times, strict=True)):
         if pd.isna(name):
             out.append(NoSource("absent", nothing))
             continue
-        source = Source(paths[name], column=which)
+        source = Source(paths[name], column=which, place=manifest.place(row, which))
         shift = offset if which == "audio" else 0.0
         if shift and pd.isna(start):
             # Without a start the segment begins where the other file does, which need not be where this one does.
@@ -166,8 +168,8 @@ def _audio_offsets(manifest: Manifest) -> list[float]:
     bad = written.index[offsets.isna() & written.notna() & (written.astype("string") != "")]
     if len(bad):
         raise ManifestError(
-            f"{manifest.name}: row {list(written.index).index(bad[0]) + 1}, column 'audio_offset': "
-            f"'{written[bad[0]]}' is not a number; write seconds or leave it empty"
+            f"{manifest.place(list(written.index).index(bad[0]), 'audio_offset')}: not a number; write seconds or "
+            "leave it empty"
         )
     return offsets.fillna(0.0).tolist()
 

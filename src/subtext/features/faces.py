@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import cv2
 from annotated_types import Interval
 
-from subtext.core.schema import Count, NotNegative, Positive
+from subtext.core.schema import Count, NotNegative, Positive, checked
 from subtext.errors import ManifestError, MediaError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
@@ -16,7 +16,7 @@ from subtext.manifest import Manifest
 from subtext.media.crops import Alteration, FaceCrops, face_crops, image_crop
 from subtext.media.face_detectors import DetectorName, make_detector
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised whenever the code makes other crops of the same picture."""
 
 
@@ -40,6 +40,7 @@ class FaceExtractor(Extractor):
 
     modality = "visual"
 
+    @checked
     def __init__(
         self,
         *,
@@ -85,11 +86,11 @@ class FaceExtractor(Extractor):
         if "face_side" not in manifest.table:
             return sources
         sides = manifest.table["face_side"].astype("string").fillna("").tolist()
-        for row, side in enumerate(sides, 1):
+        for row, side in enumerate(sides):
             if side not in ("", "left", "right"):
                 raise ManifestError(
-                    f"{manifest.name}: row {row}, column 'face_side': '{side}' is no side; write left or right, as the "
-                    "picture shows it, or leave it empty"
+                    f"{manifest.place(row, 'face_side')}: no side; write left or right, as the picture shows it, or "
+                    "leave it empty"
                 )
         return [
             replace(source, side=side) if isinstance(source, Source) and not source.is_picture else source

@@ -8,7 +8,7 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.core.tables import write_csv
+from subtext.core.tables import read_parquet, write_csv
 from subtext.core.writing import replacing, write_json
 from subtext.errors import CacheError
 from subtext.labels import MODALITIES
@@ -108,7 +108,9 @@ class FeatureIndex:
         """
         try:
             described = json.loads((folder / _DESCRIBED).read_text("utf-8"))
-            return cls(pd.read_parquet(folder / _TABLE), described["fingerprints"])
+            table = read_parquet(folder / _TABLE)
+            _check(table, described["fingerprints"])
+            return cls(table, described["fingerprints"])
         except FileNotFoundError:
             raise CacheError(
                 f"no table of extraction results in {folder}; run subtext-extract for this corpus"
@@ -119,6 +121,29 @@ class FeatureIndex:
                 f"the table of extraction results in {folder} cannot be read ({type(error).__name__}: {reason}); "
                 "run subtext-extract for this corpus again"
             ) from error
+
+
+def _check(table: pd.DataFrame, fingerprints: object) -> None:
+    """Whether a table has what `FeatureIndex` says of it.
+
+    Raises:
+        ValueError: naming the column that has not.
+    """
+    if not isinstance(fingerprints, dict) or not all(isinstance(text, str) for text in fingerprints.values()):
+        raise ValueError("its fingerprints are no texts by modality")
+    for column in INDEX_COLUMNS:
+        if column not in table:
+            raise ValueError(f"it lacks the column '{column}'")
+        cells = table[column]
+        if column == "n_steps":
+            fits = pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)
+        else:
+            fits = all(isinstance(cell, str) for cell in (cells.dropna() if column == "key" else cells))
+        if not fits:
+            raise ValueError(f"the column '{column}' holds another kind of value")
+    strange = set(table["status"]) - {"ok", "absent", "failed"}
+    if strange:
+        raise ValueError("the column 'status' is neither ok, absent nor failed in some row")
 
 
 def summarise(index: FeatureIndex, name: str) -> str:

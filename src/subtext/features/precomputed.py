@@ -8,14 +8,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-from subtext.core.schema import OneOf
-from subtext.errors import MediaError
+from subtext.core.schema import OneOf, checked
+from subtext.core.weights_file import opened
+from subtext.errors import MediaError, WeightsError
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
 from subtext.features.stream import Stream
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest
+from subtext.media.named import pathless
 from subtext.media.segment import Segment
 
 VERSION: Final = 1
@@ -36,6 +37,7 @@ class PrecomputedFeatures(Extractor):
         modality: which array to read.
     """
 
+    @checked
     def __init__(self, modality: Annotated[str, OneOf(MODALITIES)]) -> None:
         self.modality = modality
         self._names: dict[Path, set[str] | MediaError] = {}
@@ -68,7 +70,7 @@ class PrecomputedFeatures(Extractor):
             self._names[source.path] = _names(source.path)
         names = self._names[source.path]
         if isinstance(names, MediaError):
-            return NoSource("failed", str(names).removeprefix(f"{source.path}: "))
+            return NoSource("failed", pathless(names, source.path))
         return source if self.modality in names else NoSource("absent", "the features file has no such array")
 
     def _read(self, path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]:
@@ -111,6 +113,23 @@ def _names(path: Path) -> set[str] | MediaError:
         return error
 
 
+_UNREADABLE: Final = (
+    ArithmeticError,
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    WeightsError,
+    zlib.error,
+)
+"""What a file that somebody damaged makes numpy, zipfile or safetensors raise."""
+
+
 def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
     """All arrays' names, and the values of the wanted ones (the others are empty).
 
@@ -126,10 +145,10 @@ def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, npt.NDArray[np.gener
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] if name in wanted else nothing for name in file.files}
-        with safe_open(path, "numpy") as file:
+        with opened(path, "numpy") as file:
             return {name: file.get_tensor(name) if name in wanted else nothing for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise MediaError(f"{path}: no such file; correct the manifest") from None
-    except (OSError, ValueError, TypeError, EOFError, AttributeError, BadZipFile, zlib.error, SafetensorError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise MediaError(f"{path}: the features cannot be read ({reason}); save the file again") from error

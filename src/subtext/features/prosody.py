@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from annotated_types import Interval
 
+from subtext.core.schema import checked
 from subtext.errors import ConfigError, MediaError
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source, file_sources, settings_digest
@@ -19,7 +20,7 @@ from subtext.features.stream import Stream
 from subtext.manifest import Manifest
 from subtext.media.audio import Sound, read_segments, rms_db
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised whenever the code makes other frames of the same sound."""
 SILENCE: Final = -80.0
 """Loudness in dB relative to full scale below which there is no voice to analyse: an absent modality, not zeros."""
@@ -52,6 +53,7 @@ class ProsodyExtractor(Extractor):
 
     modality = "prosody"
 
+    @checked
     def __init__(
         self,
         *,
@@ -121,7 +123,8 @@ class ProsodyExtractor(Extractor):
         if self.speaker_column not in manifest.table:
             raise ConfigError(
                 f"{manifest.name}: no column '{self.speaker_column}' to normalise the voice by; name the column that "
-                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use normalise=utterance"
+                "tells speakers apart in encoder.prosody.extractor.speaker_column, or use "
+                "encoder.prosody.extractor.normalise=utterance"
             )
         speakers = manifest.table[self.speaker_column].tolist()
         splits = manifest.table["split"].astype(object).where(manifest.table["split"].notna(), None).tolist()

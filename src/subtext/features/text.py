@@ -16,7 +16,8 @@ import pandas as pd
 
 from subtext.core.hub import COMMIT, hub_folder
 from subtext.core.offline import offline
-from subtext.core.schema import Count
+from subtext.core.schema import Count, checked
+from subtext.core.weights_file import check_header
 from subtext.errors import ConfigError, MediaError, TrustError, WeightsError
 from subtext.features.content import file_digest
 from subtext.features.extractor import Extractor, NoSource, Source, settings_digest
@@ -100,6 +101,7 @@ class TextExtractor(Extractor):
     modality = "text"
     in_workers = False
 
+    @checked
     def __init__(
         self,
         *,
@@ -199,36 +201,51 @@ class _Embedder(Protocol):
         """For each text `[1, dim]` or `[tokens, dim]`."""
 
 
+class _Tokens:
+    """The tokens of a text. Their lists are read once: a tokenizer makes them anew each time that it is asked."""
+
+    def __init__(self, embedder: _Embedder, text: str) -> None:
+        encoded = embedder.tokenize(text)
+        self.ids: list[int] = encoded.ids
+        self.offsets: list[tuple[int, int]] = encoded.offsets
+        self.words: list[int | None] = encoded.word_ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 class _Text:
     """A text cut into chunks."""
 
     def __init__(self, embedder: _Embedder, text: str, limit: int) -> None:
-        tokens = embedder.tokenize(text)
-        self.n_tokens = len(tokens.ids)
-        self.n_unknown = sum(number == embedder.unknown for number in tokens.ids)
+        tokens = _Tokens(embedder, text)
+        self.n_tokens = len(tokens)
+        self.n_unknown = tokens.ids.count(embedder.unknown) if embedder.unknown is not None else 0
         # What the model does not know all looks alike to it: steps of nothing else would pass for words.
-        self.chunks = list(_chunks(embedder, text, limit)) if self.n_unknown < self.n_tokens else []
+        self.chunks = list(_chunks(embedder, text, tokens, limit)) if self.n_unknown < self.n_tokens else []
 
 
-def _chunks(embedder: _Embedder, text: str, limit: int) -> Iterator[str]:
+def _chunks(embedder: _Embedder, text: str, tokens: _Tokens, limit: int) -> Iterator[str]:
     """Parts of a text of at most `limit` tokens that together hold all its words."""
-    tokens = embedder.tokenize(text)
     cuts, begin = [0], 0
-    while len(tokens.ids) - begin > limit:
+    while len(tokens) - begin > limit:
         begin = _cut(text, tokens, begin, begin + limit)
         cuts.append(tokens.offsets[begin][0])
     for first, last in pairwise([*cuts, len(text)]):
         part = text[first:last].strip()
-        # A cut word may read as more tokens than before. A character of many tokens cannot be cut.
-        if part and part != text and len(embedder.tokenize(part).ids) > limit:
-            yield from _chunks(embedder, part, limit)
-        elif part:
+        if part and part != text:
+            inside = _Tokens(embedder, part)
+            # A cut word may read as more tokens than before. A character of many tokens cannot be cut.
+            if len(inside) > limit:
+                yield from _chunks(embedder, part, inside, limit)
+                continue
+        if part:
             yield part
 
 
-def _cut(text: str, tokens: Any, begin: int, end: int) -> int:
+def _cut(text: str, tokens: _Tokens, begin: int, end: int) -> int:
     """The last token from `begin` + 1 to `end` that a chunk may begin with: after a space, else with a word."""
-    words, places = tokens.word_ids, tokens.offsets
+    words, places = tokens.words, tokens.offsets
     backwards = [cut for cut in range(end, begin, -1) if places[cut][0] > places[begin][0]]
     spaced = (cut for cut in backwards if text[places[cut][0] - 1].isspace())
     worded = (cut for cut in backwards if words[cut] is None or words[cut] != words[cut - 1])
@@ -304,6 +321,8 @@ def _refuse_pickle(folder: Path) -> None:
         raise WeightsError(f"{pickled[0]}: weights as a pickle are not read; save the model again as safetensors")
     if not tensors:
         raise WeightsError(f"{folder}: the model has no weights (*.safetensors); fetch it again")
+    for path in folder.rglob("*.safetensors"):
+        check_header(path)
 
 
 def _refuse_code(folder: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Final
 
 from subtext.core.processes import begin_work, how_it_ended, starting_workers
 from subtext.core.safe_path import without_script
-from subtext.errors import ConfigError, MediaError, SubtextError
+from subtext.errors import ConfigError, MediaError, SubtextError, unforeseen
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
 from subtext.features.stream import StreamInfo
+from subtext.media.named import named_by, pathless
 from subtext.media.segment import StreamMissing
 
 _READY: Final = "ready"
@@ -49,24 +50,31 @@ def do_job(job: Job, extractor: Extractor, cache: Cache) -> Iterator[tuple[str, 
     todo = [(key, source) for key, source in job.items if key not in present]
     left = {key: "no part of the file could be used" for key, _ in todo}
     problem: NoSource | None = None
+    places = {source.path: source.place for _, source in todo[:1] if source.path is not None and source.place}
     try:
-        for number, result in extractor.extract([source for _, source in todo]) if todo else ():
-            key, source = todo[number]
-            if isinstance(result, MediaError):
-                outcome: Outcome = _problem(result, source)
-            else:
-                cache.write(key, result)
-                outcome = StreamInfo.of(result)
-            if left.pop(key, None) is not None:
-                yield key, outcome
+        with named_by(places):
+            for number, result in extractor.extract([source for _, source in todo]) if todo else ():
+                key, source = todo[number]
+                if isinstance(result, MediaError):
+                    outcome: Outcome = _problem(result, source)
+                else:
+                    cache.write(key, result)
+                    outcome = StreamInfo.of(result)
+                if left.pop(key, None) is not None:
+                    yield key, outcome
     except MediaError as error:
         problem = _problem(error, todo[0][1])
     except SubtextError:
         raise
     except Exception as error:
+        texts = [(key, source) for key, source in todo if key in left and source.path is None]
+        if len(texts) > 1:
+            # They share a job with many others, of which one tripped it.
+            for item in texts:
+                yield from do_job(Job(job.extractor, (item,)), extractor, cache)
+            return
         # One file that trips a decoder, in whatever way, must not cost the others.
-        reason = " ".join(str(error).split())
-        problem = NoSource("failed", f"{type(error).__name__} while it was decoded: {reason}")
+        problem = NoSource("failed", unforeseen(error))
     for key, reason in left.items():
         yield key, problem or NoSource("failed", reason)
 
@@ -188,5 +196,5 @@ def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -
 
 def _problem(error: MediaError, source: Source) -> NoSource:
     # The row says which file it is, and a table that is passed on should not tell where it lies on this machine.
-    reason = str(error).removeprefix(f"{source.path}: ")
+    reason = str(error) if source.path is None else pathless(error, source.path)
     return NoSource("absent" if isinstance(error, StreamMissing) else "failed", reason)

@@ -58,7 +58,7 @@ def check_attention(dim: int, heads: int) -> None:
         ConfigError: a setting cannot be used.
     """
     if dim % heads:
-        raise ConfigError(f"fusion.heads={heads} must divide the encoders' dim={dim}; change either")
+        raise ConfigError(f"fusion.heads={heads} must divide the width of the encoders' tokens, {dim}; change either")
 
 
 def positions(embedding: Tensor, time: int) -> Tensor:

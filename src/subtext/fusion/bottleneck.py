@@ -14,7 +14,7 @@ import torch
 from annotated_types import Interval
 from torch import nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention, positions
 from subtext.fusion.base import Fused, Fusion
@@ -39,6 +39,7 @@ class BottleneckFusion(Fusion):
         ConfigError: the heads don't divide the width, or there are too few of something.
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 
@@ -25,6 +25,7 @@ class ConcatFusion(Fusion):
         dropout: share of hidden units dropped in training.
     """
 
+    @checked
     def __init__(self, *, modalities: Sequence[str], dim: int, hidden: Width = 256, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
         self.absent = nn.ParameterDict({m: nn.Parameter(torch.randn(dim) * 0.02) for m in self.modalities})

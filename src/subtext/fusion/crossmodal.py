@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, Layers, Width
+from subtext.core.schema import Dropout, Layers, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, masked_softmax, one_sequence
 from subtext.fusion.base import Fused, Fusion
@@ -41,6 +41,7 @@ class CrossModalFusion(Fusion):
         ConfigError: the heads don't divide the width, or a count is not positive.
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -18,7 +18,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, NotNegative, Positive, Width
+from subtext.core.schema import Dropout, NotNegative, Positive, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, pairs, perceptron
@@ -62,6 +62,7 @@ class DiscrepancyFusion(Fusion):
         ConfigError: a setting cannot be used.
     """
 
+    @checked
     def __init__(
         self,
         *,

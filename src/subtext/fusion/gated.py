@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, perceptron
@@ -53,6 +53,7 @@ class GatedFusion(Fusion):
         dropout: share of its units dropped in training.
     """
 
+    @checked
     def __init__(self, *, modalities: Sequence[str], dim: int, hidden: Width = 128, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
         count = len(self.modalities)

@@ -13,7 +13,7 @@ import torch
 from annotated_types import Interval
 from torch import nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors, perceptron, shares
@@ -39,6 +39,7 @@ class LateFusion(Fusion):
         ConfigError: a setting cannot be used.
     """
 
+    @checked
     def __init__(
         self,
         *,

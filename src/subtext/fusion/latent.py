@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from subtext.core.schema import Dropout, Layers, Width
+from subtext.core.schema import Dropout, Layers, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention, even_bias, one_sequence
 from subtext.fusion.base import Fused, Fusion
@@ -72,6 +72,7 @@ class LatentFusion(Fusion):
         ConfigError: the heads don't divide the width, or a count is not positive.
     """
 
+    @checked
     def __init__(
         self,
         *,

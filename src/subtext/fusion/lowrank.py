@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.fusion.vectors import ModalityVectors
@@ -43,6 +43,7 @@ class LowRankFusion(Fusion):
         dropout: share of the modalities' vectors dropped in training.
     """
 
+    @checked
     def __init__(self, *, modalities: Sequence[str], dim: int, rank: Width = 4, dropout: Dropout = 0.1) -> None:
         super().__init__(modalities=modalities, dim=dim)
         self.vectors = ModalityVectors(self.modalities, dim)

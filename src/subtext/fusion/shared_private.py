@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, NotNegative, Width
+from subtext.core.schema import Dropout, NotNegative, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.attention import AttentionBlock, check_attention
 from subtext.fusion.base import Fused, Fusion
@@ -99,6 +99,7 @@ class SharedPrivateFusion(Fusion):
         ConfigError: a setting cannot be used.
     """
 
+    @checked
     def __init__(
         self,
         *,

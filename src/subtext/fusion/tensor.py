@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from subtext.core.schema import Dropout, Width
+from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.fusion.base import Fused, Fusion
@@ -50,6 +50,7 @@ class TensorFusion(Fusion):
         ConfigError: the product would have more than a million entries.
     """
 
+    @checked
     def __init__(
         self, *, modalities: Sequence[str], dim: int, width: Width = 12, hidden: Width = 128, dropout: Dropout = 0.1
     ) -> None:

@@ -58,7 +58,7 @@ class Checks:
         Args:
             bad: `[rows]`, null counts as false.
             column: where they are.
-            reason: what is wrong, or gives it for a cell as it was written.
+            reason: what is wrong, or gives it for a cell as it was written; without what stands in it.
             remedy: what to do about it, or gives it for such a cell.
         """
         rows = np.flatnonzero(pd.Series(bad).astype("boolean").fillna(False).to_numpy(dtype=bool))
@@ -100,7 +100,7 @@ class Checks:
             value = ids.iloc[shared[0]]
             rows = ", ".join(str(self._numbers[row]) for row in np.flatnonzero(ids == value)[:5])
             raise ManifestError(
-                f"{self.name}: id {quoted(value)} stands in rows {rows} ({len(shared)} rows share ids); make ids unique"
+                f"{self.name}: one id stands in rows {rows} ({len(shared)} rows share ids); make ids unique"
             )
         self._add(missing, "id", pd.NA, "the row has no id", remedy)
         first = dict(zip(ids.iloc[shared[::-1]], self._numbers[shared[::-1]], strict=True))
@@ -120,8 +120,7 @@ class Checks:
             return table
         left_out = int(self._bad.sum()) + len(found["row"].iloc[: self._before].unique())
         first = found.iloc[0]
-        example = f"row {first['row']}" + ("" if _is_missing(first["id"]) else f" (id {quoted(first['id'])})")
-        example += "" if _is_missing(first["column"]) else f", column '{first['column']}'"
+        example = f"row {first['row']}" + ("" if _is_missing(first["column"]) else f", column '{first['column']}'")
         example += f": {first['reason']}; {first['remedy']}"
         if self._bad.all():
             raise ManifestError(f"{self.name}: none of the {left_out} rows can be used; the first: {example}")
@@ -154,13 +153,7 @@ class Checks:
         self._found.append(pd.DataFrame(dict(zip(REJECT_COLUMNS, values, strict=True))))
 
     def _where(self, row: int, column: str) -> str:
-        return f"{self.name}: row {self._numbers[row]} (id {quoted(self._written['id'].iloc[row])}), column '{column}'"
-
-
-def quoted(value: object) -> str:
-    """A value for a message: in quotes, on one line, not too long."""
-    text = repr(str(value))
-    return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
+        return f"{self.name}: row {self._numbers[row]}, column '{column}'"
 
 
 def _is_missing(cell: object) -> bool:
@@ -171,6 +164,27 @@ def _short(cell: object) -> str:
     """A cell for the list of rejects."""
     text = str(cell)
     return text if len(text) <= 200 else f"{text[:180]} ... {text[-15:]}"
+
+
+def row_number(rows: "pd.Index[Any]", position: int) -> int:
+    """The number of a row in its source, from 1 on: parts of a table keep its labels.
+
+    Args:
+        rows: the index of the table, or of the part.
+        position: in it, from 0 on.
+    """
+    label = rows[position]
+    return 1 + (int(label) if isinstance(label, (int, np.integer)) else position)
+
+
+def near_cell(wanted: str, columns: Iterable[object]) -> str:
+    """The header cell whose name is nearest to one that was looked for, as a question; empty where none is near.
+
+    By its number, from 1 on: a table without a header has words of a conversation there.
+    """
+    names = [str(column) for column in columns]
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return f"did you mean that of header cell {names.index(near[0]) + 1}? " if near else ""
 
 
 def hint(value: object, choices: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from subtext.labels import EMOTION_POLARITY, POLARITIES
-from subtext.manifest.checks import Checks, hint, quoted
+from subtext.manifest.checks import Checks, hint
 from subtext.sessions.transcripts import is_unicode
 
 _EMOTION_COLUMN: Final = {
@@ -56,7 +56,7 @@ def check_choices(table: pd.DataFrame, column: str, choices: Sequence[str], chec
     checks.refuse(
         table[column].notna() & ~table[column].isin(choices),
         column,
-        lambda cell: f"unknown value {quoted(cell)}",
+        "unknown value",
         lambda cell: hint(cell, choices) + remedy,
     )
 
@@ -87,7 +87,7 @@ def number_column(
             numbers = numbers.fillna(rest.map(read).astype("float64"))
     bad = ~np.isfinite(numbers) & ~empty
     kind = "a number" if otherwise is None else "a number of seconds or a clock time"
-    checks.refuse(bad, column, lambda cell: f"{quoted(cell)} is not {kind}", remedy)
+    checks.refuse(bad, column, f"the cell is not {kind}", remedy)
     return numbers.mask(bad)
 
 
@@ -104,18 +104,11 @@ def check_times(table: pd.DataFrame, checks: Checks) -> None:
     checks.refuse(
         table["start"] < 0,
         "start",
-        lambda cell: f"{quoted(cell)} is negative",
+        "the time is negative",
         "times are seconds from the beginning of the file",
     )
     start, end = table["start"].fillna(0), table["end"]
-    rows = (end < start).to_numpy()
-    found = iter(zip(end[rows], start[rows], strict=True))
-
-    def reason(_: object) -> str:
-        ends, starts = next(found)
-        return f"the segment ends at {ends} s before it starts at {starts} s"
-
-    checks.refuse(rows, "end", reason, "exchange or correct the times")
+    checks.refuse(end < start, "end", "the segment ends before it starts", "exchange or correct the times")
 
 
 def polarity_column(table: pd.DataFrame, column: str, checks: Checks) -> pd.Series:
@@ -123,14 +116,14 @@ def polarity_column(table: pd.DataFrame, column: str, checks: Checks) -> pd.Seri
     remedy = "use -1, 0, 1 or leave it empty"
     values = number_column(table, column, checks, remedy)
     bad = values.notna() & ~values.isin(POLARITIES)
-    checks.refuse(bad, column, lambda cell: f"{quoted(cell)} is not a polarity", remedy)
+    checks.refuse(bad, column, "the cell is not a polarity", remedy)
     emotion = _EMOTION_COLUMN[column]
     words = table[emotion].str.strip().str.lower()
     choices = f"use one of {', '.join(EMOTION_POLARITY)}, or leave it empty and fill {column}"
     checks.refuse(
         words.notna() & ~words.isin(list(EMOTION_POLARITY)),
         emotion,
-        lambda cell: f"unknown emotion {quoted(cell)}",
+        "unknown emotion",
         lambda cell: hint(cell, EMOTION_POLARITY) + choices,
     )
     return values.mask(bad).astype("Int64").fillna(words.map(EMOTION_POLARITY).astype("Int64"))
@@ -141,7 +134,7 @@ def fold_column(table: pd.DataFrame, checks: Checks) -> pd.Series:
     remedy = "number folds 0, 1, 2 ... or leave it empty"
     values = number_column(table, "fold", checks, remedy)
     bad = values.notna() & ((values < 0) | (values != values.round()))
-    checks.refuse(bad, "fold", lambda cell: f"{quoted(cell)} is not the number of a fold", remedy)
+    checks.refuse(bad, "fold", "the cell is not the number of a fold", remedy)
     return values.mask(bad).astype("Int64")
 
 
@@ -155,7 +148,7 @@ def binary_column(table: pd.DataFrame, column: str, checks: Checks) -> pd.Series
     checks.refuse(
         words.notna() & ~words.isin(list(spelled)),
         column,
-        lambda cell: f"{quoted(cell)} is neither true nor false",
+        "the cell is neither true nor false",
         "use 1, 0, true, false or leave it empty",
     )
     return words.map(spelled).astype("boolean")

@@ -14,7 +14,7 @@ import pandas as pd
 from subtext.core.tables import ESCAPED, write_csv
 from subtext.core.writing import write_parquet, write_text
 from subtext.errors import ConfigError
-from subtext.manifest.table import Manifest
+from subtext.manifest.table import Manifest, columns_told
 
 _PATHS: Final = ("video", "image", "audio", "features")
 """Columns of file names, which often hold a person's name: pseudonymised, with their ending kept."""
@@ -87,9 +87,7 @@ def pseudonymise(manifest: Manifest, key: bytes, keep: Collection[str] = ()) -> 
     """
     missing = [column for column in keep if column not in manifest.table]
     if missing:
-        raise ConfigError(
-            f"there is no column '{missing[0]}' to keep; it has {', '.join(map(str, manifest.table.columns))}"
-        )
+        raise ConfigError(f"there is no column '{missing[0]}' to keep; the manifest has {columns_told(manifest.table)}")
     table = manifest.table
     names = {"id", "session", "speaker", *_PATHS, *manifest.groups} - {"transcript", "context"}
     out: dict[str, pd.Series] = {}

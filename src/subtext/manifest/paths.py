@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from subtext.core.paths import leaves
-from subtext.manifest.checks import Problem, quoted
+from subtext.manifest.checks import Problem
 
 _LIST_FROM: Final = 8
 """From so many wanted files on, a folder is listed once instead of asking for each of them."""
@@ -19,7 +19,7 @@ def bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media: 
     for path in paths:
         if leaves(path, root):
             bad[path] = Problem(
-                f"path {quoted(path)} leaves the manifest's root {root}",
+                f"the path leaves the manifest's root {root}",
                 "write it relative to the root, without '..', or set corpus.root",
             )
         elif check_media or not allow_links:
@@ -36,12 +36,12 @@ def bad_paths(paths: Iterable[str], root: Path, allow_links: bool, check_media: 
                 not allow_links and listed is not None and _leads_out(os.path.join(place, file), entry, inside)
             ):
                 bad[path] = Problem(
-                    f"path {quoted(path)} leads out of the manifest's root {root} through a link",
+                    f"the path leads out of the manifest's root {root} through a link",
                     "set corpus.allow_links=true if that is meant",
                 )
             elif check_media and not (entry.is_file() if entry else os.path.isfile(os.path.join(place, file))):
                 bad[path] = Problem(
-                    f"there is no file {quoted(path)} under {root}",
+                    f"there is no such file under {root}",
                     "put it there, correct the path or corpus.root, or set corpus.check_media=false",
                 )
     return bad

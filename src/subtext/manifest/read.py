@@ -16,8 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from subtext.core.delimited import layout_of, with_decimal_point
+from subtext.core.tables import read_parquet
 from subtext.errors import ManifestError
 from subtext.manifest.checks import REJECT_COLUMNS
+from subtext.manifest.table import TEXT_COLUMNS
 from subtext.sessions.transcripts import is_unicode, with_whole_characters
 
 _log = logging.getLogger(__name__)
@@ -46,26 +49,52 @@ def rejects_of(unread: Sequence[Unread] | None) -> pd.DataFrame | None:
     return table
 
 
-def numbers_of(rows: int, unread: Sequence[Unread] | None) -> npt.NDArray[np.integer[Any]]:
-    """`[rows]`: numbers that the rows of a table had before others were left out."""
-    numbers = np.arange(1, rows + len(unread or ()) + 1)
-    return np.setdiff1d(numbers, [row.row for row in unread or ()])
+def read_table(path: Path) -> pd.DataFrame:
+    """A table from CSV, TSV, Parquet or JSON Lines, as `read_numbered_table` reads it, without the numbers."""
+    return read_numbered_table(path)[0]
 
 
-def read_table(path: Path, unread: list[Unread] | None = None) -> pd.DataFrame:
-    """A table from CSV, TSV, Parquet or JSON Lines, its text verbatim.
+def read_numbered_table(
+    path: Path, unread: list[Unread] | None = None
+) -> tuple[pd.DataFrame, npt.NDArray[np.integer[Any]]]:
+    """A table from CSV, TSV, Parquet or JSON Lines, its text verbatim, and the numbers that its rows have in the file.
 
     CSV is read as UTF-8 (with or without mark), UTF-16 with mark, else as Windows-1252 or Latin-1, which is reported.
-    In CSV every cell is text; Parquet and JSON keep their types.
+    In CSV every cell is text; Parquet and JSON keep their types. Cells may be divided by semicolons or tabs (see
+    `subtext.core.delimited`); a column of numbers then may have decimal commas, which become points. Rows without
+    anything in them are left out.
 
     Args:
         path: its ending says what it is.
         unread: takes the rows that cannot be told apart into cells, which are then left out; by default they are an
             error. A quote that is never closed always is one: there is no telling where its row ends.
 
+    Returns:
+        The table, and `[rows]` from 1: the place of each row in the file, headers and blank lines not counted.
+
     Raises:
         ManifestError: naming the file, where in it, and the remedy.
     """
+    table, left_out = _read(path, unread)
+    numbers = np.setdiff1d(np.arange(1, len(table) + len(left_out) + 1), left_out)
+    empty = _empty_rows(table)
+    return table.loc[~empty].reset_index(drop=True), numbers[~empty]
+
+
+def _empty_rows(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """`[rows]`: which hold nothing but nulls and white space, such as those that spreadsheets leave at the end."""
+    empty = np.ones(len(table), dtype=bool)
+    for position in range(table.shape[1]):
+        rows = np.flatnonzero(empty)  # hardly any are left after the first column
+        if not len(rows):
+            break
+        cells = table.iloc[rows, position]
+        empty[rows] = cells.isna().to_numpy() | [isinstance(cell, str) and not cell.strip() for cell in cells]
+    return empty
+
+
+def _read(path: Path, unread: list[Unread] | None) -> tuple[pd.DataFrame, list[int]]:
+    """The table, and the numbers of rows that are not in it."""
     kind = kind_of(path)
     if not os.path.exists(path):  # unlike pathlib's, it bears a name that no file system takes
         raise ManifestError(f"no manifest {path}; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
@@ -73,16 +102,18 @@ def read_table(path: Path, unread: list[Unread] | None = None) -> pd.DataFrame:
         raise ManifestError(f"{path} is a folder; set corpus.path to a .csv, .tsv, .parquet or .jsonl file")
     try:
         if kind == "parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
             # A notebook may have made a column, such as the id, the index.
-            return table if table.index.names == [None] else table.reset_index()
+            return (table if table.index.names == [None] else table.reset_index()), []
         content = path.read_bytes()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ManifestError(f"{path} cannot be read as {kind} ({one_line(error)}); save it again") from error
     if not content.strip():
         raise ManifestError(f"{path} is empty; write one line of column names and one line a segment")
     text = _decode(content, path)
-    return _read_json_lines(text, path, unread) if kind == "jsonl" else _read_csv(text, path, kind, unread)
+    if kind == "jsonl":
+        return _read_json_lines(text, path, unread), [row.row for row in unread or ()]
+    return _read_csv(text, path, kind, unread)
 
 
 def kind_of(path: Path) -> str:
@@ -112,18 +143,21 @@ def _decode(content: bytes, path: Path) -> str:
     raise ManifestError(f"{path} is not text; save the table as UTF-8 CSV or JSON Lines")
 
 
-def _read_csv(text: str, path: Path, kind: str, unread: list[Unread] | None) -> pd.DataFrame:
-    text = text.lstrip("\r\n")
-    delimiter = "\t" if kind == "tsv" else ","
-    header = text.split("\n", 1)[0]
-    if kind == "csv" and "," not in header and ";" in header:
-        delimiter = ";"  # What spreadsheets write where the comma is the decimal sign.
+def _read_csv(text: str, path: Path, kind: str, unread: list[Unread] | None) -> tuple[pd.DataFrame, list[int]]:
+    delimiter, text = layout_of(text, tabs=kind == "tsv")
     _check_quotes(text, delimiter, path)
-    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    try:
+        names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except (StopIteration, csv.Error) as error:
+        raise ManifestError(f"{path} has no line of column names; write one, and one line a segment") from error
     content = text.encode()
     torn = [] if unread is None else unread
+    empty: list[int] = []
 
     def leave_out(row: pyarrow.csv.InvalidRow) -> str:
+        if row.text is not None and not row.text.replace(delimiter, "").strip():
+            empty.append(row.number - 1)
+            return "skip"
         reason = f"{row.actual_columns} cells where {row.expected_columns} are expected"
         torn.append(Unread(row.number - 1, reason, _REMEDY))  # Arrow counts the header.
         return "error" if unread is None else "skip"
@@ -145,10 +179,28 @@ def _read_csv(text: str, path: Path, kind: str, unread: list[Unread] | None) -> 
     table.columns = table.columns.str.strip()
     # Spreadsheets leave nameless empty columns at the end.
     table = table.loc[:, (table.columns != "") | table.notna().any().to_numpy()]
-    repeated = table.columns[table.columns.duplicated()]
+    repeated = np.flatnonzero(table.columns.duplicated(keep=False) & (table.columns == _first_repeated(table.columns)))
     if len(repeated):
-        raise ManifestError(f"{path}: several columns are named '{repeated[0]}'; rename or remove all but one")
-    return table
+        cells = " and ".join(str(place + 1) for place in repeated)
+        raise ManifestError(f"{path}: header cells {cells} have the same name; rename or remove all but one")
+    if delimiter != ",":
+        for position, column in enumerate(table.columns):
+            if column not in TEXT_COLUMNS:
+                table.isetitem(position, _with_decimal_points(table.iloc[:, position]))
+    return table, [*(row.row for row in torn), *empty]
+
+
+def _first_repeated(names: pd.Index) -> str | None:
+    return next(iter(names[names.duplicated()]), None)
+
+
+def _with_decimal_points(column: pd.Series) -> pd.Series:
+    """A column of numbers with points for commas; one that mostly holds something else as it is."""
+    cells = column.dropna()
+    changed = cells.map(with_decimal_point)
+    if changed.equals(cells) or pd.to_numeric(changed, errors="coerce").notna().mean() <= 0.5:
+        return column
+    return changed.reindex(column.index)
 
 
 def _check_quotes(text: str, delimiter: str, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from subtext.errors import ConfigError, ManifestError
-from subtext.manifest.table import LABEL_COLUMNS, PATH_COLUMNS, SPLITS, Manifest
+from subtext.manifest.table import LABEL_COLUMNS, PATH_COLUMNS, SPLITS, Manifest, columns_told
 
 SHARES: Final[Mapping[str, float]] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -266,6 +266,4 @@ def shared_blocks(table: pd.DataFrame, by: Sequence[str]) -> Ints:
 def _check_columns(manifest: Manifest, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in manifest.table:
-            raise ConfigError(
-                f"{manifest.name} has no column '{column}'; it has {', '.join(map(str, manifest.table.columns))}"
-            )
+            raise ConfigError(f"{manifest.name} has no column '{column}'; it has {columns_told(manifest.table)}")

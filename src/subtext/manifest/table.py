@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from subtext.core.tables import write_csv
+from subtext.core.tables import read_parquet, write_csv
 from subtext.core.writing import write_json, write_parquet
 from subtext.errors import ManifestError, TrustError
 from subtext.labels import INCONGRUENCE_TYPES, POLARITY_COLUMN, IncongruenceRule, derive_labels
-from subtext.manifest.checks import REJECT_COLUMNS, Checks, OnError, quoted
+from subtext.manifest.checks import REJECT_COLUMNS, Checks, OnError, row_number
 from subtext.manifest.columns import (
     binary_column,
     check_choices,
@@ -54,6 +54,7 @@ BINARY_COLUMNS: Final = ("incongruent", "vocal_incongruent", "contradiction")
 LABEL_COLUMNS: Final = (*BINARY_COLUMNS, "incongruence_type", *POLARITY_COLUMNS, "engagement")
 STREAM_COLUMNS: Final = (*PATH_COLUMNS, "transcript")
 SPLITS: Final = ("train", "val", "test")
+_OURS: Final = frozenset({*TEXT_COLUMNS, *TIME_COLUMNS, *LABEL_COLUMNS, "fold"})
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,24 @@ class Manifest:
             raise ManifestError(f"{self.name}: {problem.reason}; {problem.remedy}")
         return self._root / relative
 
+    def place(self, row: int, column: str) -> str:
+        """What a message calls a cell, and the file that it names.
+
+        Never by its content or its row's id: those may be names. Of a recording that was named itself, as
+        `subtext-predict` takes them, `name` is the file.
+
+        Args:
+            row: from 0 on.
+            column: one of ours.
+
+        Example:
+            >>> manifest.place(11, "video")
+            "pilot: row 12, column 'video'"
+        """
+        if self.table[column].iloc[row] == Path(self.name).name:
+            return self.name
+        return f"{self.name}: row {row_number(self.table.index, row)}, column '{column}'"
+
     def with_table(self, table: pd.DataFrame) -> "Manifest":
         """The same corpus with other rows."""
         return replace(self, table=table)
@@ -136,19 +155,22 @@ def build_manifest(
         rejects: what that reader left out, to stand before what is found here.
 
     Raises:
-        ManifestError: naming the row, the column, the value and the remedy; with `on_error="skip"` only where the
+        ManifestError: naming the row, the column and the remedy; with `on_error="skip"` only where the
             table as a whole cannot be used, or none of its rows.
     """
     if on_error not in ("stop", "skip"):
-        raise ManifestError(f"{name}: on_error is {quoted(on_error)}; use stop or skip")
+        raise ManifestError(f"{name}: on_error is '{on_error}'; use stop or skip")
     if table.empty:
         raise ManifestError(f"{name}: the manifest has no rows; add at least one segment")
     root = Path(root)
     out = table.reset_index(drop=True)
     out.columns = pd.Index([str(column) for column in out.columns])
-    repeated = out.columns[out.columns.duplicated()]
+    repeated = np.flatnonzero(out.columns.duplicated(keep=False))
     if len(repeated):
-        raise ManifestError(f"{name}: several columns are named {quoted(repeated[0])}; rename or remove all but one")
+        same = np.flatnonzero(out.columns == out.columns[repeated[0]]) + 1
+        raise ManifestError(
+            f"{name}: header cells {', '.join(map(str, same))} hold the same name; rename or remove all but one"
+        )
     if "id" not in out:
         raise ManifestError(
             f"{name}: the manifest has no column 'id'; give each segment a unique id, or name the "
@@ -208,7 +230,7 @@ def check_splits(manifest: Manifest, keys: Iterable[str] = ("speaker",)) -> None
         keys: columns whose values must not be shared between splits.
 
     Raises:
-        ManifestError: naming the column, the value and the splits.
+        ManifestError: naming the column, and a row in each of the splits.
     """
     table = manifest.table
     for key in keys:
@@ -220,14 +242,28 @@ def check_splits(manifest: Manifest, keys: Iterable[str] = ("speaker",)) -> None
         sides = table[[key, "split"]].dropna().drop_duplicates()
         shared = sides.loc[sides[key].duplicated(), key].drop_duplicates()
         if len(shared):
-            rows = table.loc[table[key] == shared.iloc[0], ["id", "split"]].dropna().drop_duplicates("split")
-            rows = rows.sort_values("split", key=lambda split: split.map(SPLITS.index))
-            # By a segment in each split, not by its value: that may be somebody's name, or what somebody said.
+            splits = table.loc[table[key] == shared.iloc[0], "split"].dropna().drop_duplicates()
+            splits = splits.sort_values(key=lambda split: split.map(SPLITS.index))
+            # By a row in each split, not by its value: that may be somebody's name, or what somebody said.
+            rows = ", ".join(
+                str(row_number(table.index, int(place))) for place in table.index.get_indexer(splits.index)
+            )
             raise ManifestError(
-                f"{manifest.name}: one {key} is in the splits {', '.join(rows['split'])}, with the segments "
-                f"{', '.join(map(quoted, rows['id']))} ({len(shared)} such values); "
+                f"{manifest.name}: one {key} is in the splits {', '.join(splits)}, in rows {rows} ({len(shared)} such "
+                "values); "
                 f"move its rows into one split, or drop '{key}' from corpus.disjoint to accept the leak"
             )
+
+
+def columns_told(table: pd.DataFrame) -> str:
+    """The columns of a table for a message: ours by name, of others the number.
+
+    What is not ours may be the words of a table that has no header.
+    """
+    ours = [column for column in table if column in _OURS]
+    others = len(table.columns) - len(ours)
+    more = f"{others} of {'another name' if others == 1 else 'other names'}" if others else ""
+    return " and ".join(part for part in (", ".join(ours), more) if part) or "no columns"
 
 
 def described_root(path: Path, named: str, table: pd.DataFrame) -> Path:
@@ -246,8 +282,9 @@ def described_root(path: Path, named: str, table: pd.DataFrame) -> Path:
     root = (path.parent / named).resolve()
     if not root.is_relative_to(path.parent.resolve()):
         raise TrustError(
-            f"{path.with_suffix('.json')} says that the files of {path.name} are in {root}, outside of the table's "
-            f"own folder; if that is meant, name that folder yourself: corpus.root={root} (--root for subtext-predict)"
+            f"{path.with_suffix('.json')}, key 'root': the files of {path.name} would be looked for outside of the "
+            "table's own folder; if that is meant, name the folder yourself: corpus.root=FOLDER (--root for "
+            "subtext-predict)"
         )
     return root
 
@@ -268,7 +305,7 @@ def read_written_manifest(path: Path, root: Path | None = None) -> Manifest:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         return Manifest(
             table,
             described_root(path, description["root"], table) if root is None else root.resolve(),
@@ -283,7 +320,8 @@ def read_written_manifest(path: Path, root: Path | None = None) -> Manifest:
         ) from error
     except (OSError, ValueError, RecursionError, KeyError, TypeError, pa.ArrowException) as error:
         raise ManifestError(
-            f"{path} and {beside.name} are no manifest that can be read ({quoted(error)}); build the corpus again"
+            f"{path} and {beside.name} are no manifest that can be read ({type(error).__name__}); build the corpus "
+            "again"
         ) from error
 
 

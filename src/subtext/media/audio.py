@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ PREROLL: Final = 0.5
 """Seconds decoded and thrown away after a jump: MP3 and AAC frames need the ones before them."""
 GAP: Final = 0.05
 """Seconds by which time stamps may wander from the count of samples before they are believed."""
+CANCELLED: Final = 0.05
+"""Share of one channel's power below which the mix of all counts as cancelled out, as where one channel is wired the
+wrong way round. Of microphones in a room, whose sounds are unlike each other, the mix keeps about all of it."""
 MAX_LOSS: Final = 0.1
 """Share of a segment that may be missing inside it (damaged packets) before the segment is refused."""
 
@@ -46,7 +50,8 @@ def read_segments(
 ) -> Iterator[tuple[int, Sound | MediaError]]:
     """The sound of many segments of one recording, in one pass.
 
-    All channels are mixed to one and resampled. Only segments that are being read are held.
+    All channels are mixed to one and resampled; where they cancel each other out, the first one is taken alone, which
+    is reported. Only segments that are being read are held.
 
     Args:
         path: the recording; any container and codec of FFmpeg.
@@ -93,13 +98,13 @@ def _read(
         chunk = reader.next(waiting[0][0].start if waiting and not active else None)
         if chunk is None:
             break
-        time, samples = chunk
+        time, samples, alone = chunk
         chunk_end = time + len(samples) / sample_rate
         while waiting and waiting[0][0].start < chunk_end:
             span, index = waiting.pop(0)
             active.append(_Take(span, index, sample_rate))
         for take in active:
-            take.add(time, samples)
+            take.add(time, samples, alone)
         done = [take for take in active if chunk_end >= take.span.end]
         active = [take for take in active if chunk_end < take.span.end]
         for take in sorted(done, key=lambda take: take.span.end):
@@ -124,6 +129,10 @@ def _no_sound(recording: Recording, span: Span) -> MediaError:
     )
 
 
+_Chunk = tuple[float, Waveform, Waveform | None]
+"""Its time in s, the mix of all channels, and the first of several."""
+
+
 class _Take:
     """The samples of one segment while they arrive."""
 
@@ -131,16 +140,22 @@ class _Take:
         self.span, self.index, self.sample_rate = span, index, sample_rate
         self.limit = round(span.duration * sample_rate)
         self.values = np.zeros(self.limit, dtype=np.float32)  # memory is taken only as it is written to
+        self.alone: Waveform | None = None  # the first channel, once there are several
         self.filled = 0  # samples that really arrived
         self.first = 0  # position of the first of them
         self.length = 0  # position after the last of them
 
-    def add(self, time: float, samples: Waveform) -> None:
+    def add(self, time: float, samples: Waveform, alone: Waveform | None) -> None:
         first = round((time - self.span.start) * self.sample_rate)
         end = min(first + len(samples), self.limit)
         begin = max(first, self.length)  # where time stamps overlap, the first sound stays
         if end > begin:
             self.values[begin:end] = samples[begin - first : end - first]
+            if alone is not None and self.alone is None:
+                self.alone = np.zeros(self.limit, dtype=np.float32)
+                self.alone[:begin] = self.values[:begin]
+            if self.alone is not None:
+                self.alone[begin:end] = (samples if alone is None else alone)[begin - first : end - first]
             if not self.filled:
                 self.first = begin
             self.filled += end - begin
@@ -164,6 +179,14 @@ class _Take:
                 f"{self.span.start:.2f} to {self.span.end:.2f} s; correct the times or record it again"
             )
         values = self.values[self.first : self.length]
+        if self.alone is not None:
+            alone = self.alone[self.first : self.length]
+            if _power(values) < CANCELLED * _power(alone):
+                recording.tell(
+                    "its channels cancel each other out when mixed (one is wired the wrong way round); the first "
+                    "channel is read alone"
+                )
+                values = alone
         wrong = np.count_nonzero(~np.isfinite(values))
         if wrong:
             return MediaError(
@@ -174,15 +197,15 @@ class _Take:
 
 
 class _SampleReader:
-    """Mono samples of a recording in order of time, with jumps."""
+    """Samples of a recording in order of time, with jumps: of all channels mixed, and of the first of several."""
 
     def __init__(self, recording: Recording, stream: Any, sample_rate: int) -> None:
         self.recording, self.stream, self.sample_rate = recording, stream, sample_rate
         self.reached = 0.0
         self.chunks = self._resampled()
 
-    def next(self, wanted: float | None) -> tuple[float, Waveform] | None:
-        """The next chunk (its time in s, samples), jumping ahead first where `wanted` (s) is far; None at the end."""
+    def next(self, wanted: float | None) -> _Chunk | None:
+        """The next chunk, jumping ahead first where `wanted` (s) is far; None at the end."""
         if wanted is not None and self.recording.has_index and wanted - self.reached > SEEK_GAP:
             self.recording.seek(self.stream, wanted - PREROLL)
             self.chunks = self._resampled()
@@ -192,7 +215,7 @@ class _SampleReader:
             self.reached = max(self.reached, chunk[0] + len(chunk[1]) / self.sample_rate)
         return chunk
 
-    def _resampled(self) -> Iterator[tuple[float, Waveform]]:
+    def _resampled(self) -> Iterator[_Chunk]:
         run: _Run | None = None
         for time, frame in self.recording.frames(self.stream):
             if run is not None and not run.continues(time, frame):
@@ -213,19 +236,23 @@ class _Run:
         self.taken = 0.0  # seconds that went in
         self.given = 0  # samples that came out
         self.resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+        several = frame.layout.nb_channels > 1
+        self.apart = av.AudioResampler(format="fltp", layout=frame.layout, rate=sample_rate) if several else None
 
     def continues(self, time: float | None, frame: Any) -> bool:
         """Whether a frame at `time` (s) follows without a gap and is of the same kind."""
         return _kind(frame) == self.kind and (time is None or abs(time - self.start - self.taken) <= GAP)
 
-    def give(self, frame: Any) -> Iterator[tuple[float, Waveform]]:
-        """Times and samples that come out for a frame; None = the end."""
+    def give(self, frame: Any) -> Iterator[_Chunk]:
+        """What comes out for a frame; None = the end."""
         if frame is not None:
             self.taken += frame.samples / frame.sample_rate
             frame.pts = None
-        for out in self.resampler.resample(frame):
+        channels = self.apart.resample(frame) if self.apart is not None else []
+        for out, apart in zip_longest(self.resampler.resample(frame), channels):
             samples = out.to_ndarray().reshape(-1)
-            yield self.start + self.given / self.sample_rate, samples
+            alone = None if apart is None else apart.to_ndarray()[0]
+            yield self.start + self.given / self.sample_rate, samples, alone
             self.given += len(samples)
 
 
@@ -233,7 +260,10 @@ def _kind(frame: Any) -> tuple[int, str, str]:
     return frame.sample_rate, frame.layout.name, frame.format.name
 
 
+def _power(waveform: Waveform) -> float:
+    return float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+
+
 def rms_db(waveform: Waveform) -> float:
     """Loudness in dB relative to full scale; -120 for silence."""
-    power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
-    return 10 * float(np.log10(max(power, 1e-12)))
+    return 10 * float(np.log10(max(_power(waveform), 1e-12)))

@@ -1,16 +1,19 @@
 """An open recording: its streams, its clock, and its decoded frames, whatever is damaged."""
 
+import heapq
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import av
 import av.error
+from av.stream import Disposition
 
 from subtext.errors import MediaError
+from subtext.media.named import told
 from subtext.media.segment import StreamMissing
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,10 @@ GUESSED_DURATION: Final = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegvide
 
 INDEXED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav")
 """Containers with an index, so that a seek lands where it says; others are read through."""
+
+ORDER_IS_TIME: Final = ("avi", "asf", "mpegvideo")
+"""Containers that keep one time a picture: when it is decoded, or shown. Sorted, either is the order in which pictures
+come out of the decoder; FFmpeg's own guess of the time is late where pictures are decoded ahead (B-frames)."""
 
 BREAK_TOLERANCE: Final = 0.5
 """Seconds by which a file may end before its header says so and still count as whole."""
@@ -48,9 +55,10 @@ class Recording:
         self.path = path
         self.container = _open(path)
         self.origin = max(0.0, (self.container.start_time or 0) / av.time_base)
-        self.duration = self._declared() or self._measured()
+        self.duration = self._length()
         self.decoded = 0
         self._damaged = 0
+        self._told: set[str] = set()
         self._ended = False
         self._file_end = 0.0
 
@@ -61,19 +69,33 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._damaged:
-            log.warning("%s: %d packets are damaged and were left out", self.path, self._damaged)
+            log.warning("%s: %d packets are damaged and were left out", told(self.path), self._damaged)
         self.container.close()
 
     @property
     def video(self) -> Any:
-        """The moving picture; None if there is none (a cover image does not count)."""
-        pictures = (s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
-        return next(pictures, None)
+        """The moving picture that is marked as the default, else the first; None if there is none.
+
+        A cover image does not count, nor does a track of one picture beside others: that is a cover without its mark.
+        """
+        return _default(self._tracks("video"))
 
     @property
     def audio(self) -> Any:
-        """The first sound track; None if there is none."""
-        return next(iter(self.container.streams.audio), None)
+        """The sound track that is marked as the default, else the first; None if there is none."""
+        return _default(self._tracks("audio"))
+
+    def _tracks(self, kind: str) -> list[Any]:
+        if kind == "audio":
+            return list(self.container.streams.audio)
+        pictures = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
+        return [s for s in pictures if s.frames != 1] or pictures
+
+    def tell(self, notice: str) -> None:
+        """Say once what is odd about the recording but does not stop its reading."""
+        if notice not in self._told:
+            self._told.add(notice)
+            log.warning("%s: %s", told(self.path), notice)
 
     def require(self, kind: str) -> Any:
         """The stream of a kind, "video" or "audio".
@@ -92,6 +114,12 @@ class Recording:
             raise MediaError(
                 f"{self.path}: its {kind} is of a codec that cannot be decoded here; convert it to H.264 + AAC"
             )
+        tracks = self._tracks(kind)
+        if len(tracks) > 1:
+            self.tell(
+                f"has {len(tracks)} {kind} tracks, of which track {tracks.index(stream) + 1} is read (the one marked "
+                "as the default, else the first); give another one as a file of its own"
+            )
         return stream
 
     @property
@@ -106,21 +134,39 @@ class Recording:
 
     def frames(self, stream: Any) -> Iterator[tuple[float | None, Any]]:
         """Decoded frames of a stream with their times in seconds; damaged packets are left out and counted."""
-        for packet, reached in _packets(self.container):
+        name = self.container.format.name
+        order = _OutputOrder() if stream.type == "video" and name in ORDER_IS_TIME else None
+        for number, (packet, reached) in enumerate(_packets(self.container)):
             # Every stream tells how far the file reaches, so a track that ends early is not taken for a broken file.
             self._file_end = max(self._file_end, reached - self.origin)
             if packet.stream.index != stream.index:
                 continue
+            if order is not None:
+                order.enter(packet, number)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
-                log.debug("%s: packet not decoded: %s", self.path, error)
+                log.debug("%s: packet not decoded: %s", told(self.path), type(error).__name__)
                 self._damaged += 1
+                if order is not None:
+                    order.refused(packet.dts)
                 continue
             self.decoded += len(frames)
             for frame in frames:
-                yield None if frame.pts is None else float(frame.pts * frame.time_base) - self.origin, frame
+                stamp = frame.pts if order is None else order.stamp(frame)
+                yield None if stamp is None else float(stamp * frame.time_base) - self.origin, frame
         self._ended = True
+
+    def _length(self) -> float | None:
+        declared = self._declared()
+        if declared is None:
+            return self._measured()
+        if self.origin <= BREAK_TOLERANCE or self.container.format.name == "mpegts":  # FFmpeg counts that from stamps
+            return declared
+        # Where stamps begin late some writers declare the length, others the end as it is counted from 0.
+        counted_from_0 = declared - self.origin
+        reached = self._measured() or 0.0
+        return counted_from_0 if reached <= counted_from_0 + BREAK_TOLERANCE else declared
 
     def _declared(self) -> float | None:
         if self.container.format.name in GUESSED_DURATION:
@@ -147,6 +193,45 @@ class Recording:
         return MediaError(
             f"{self.path}: the file breaks off at {time:.2f} s, before this segment's end; copy or record it again"
         )
+
+
+class _OutputOrder:
+    """Times of pictures that come out of a decoder in the order in which they are shown (see `ORDER_IS_TIME`)."""
+
+    def __init__(self) -> None:
+        self.stamps: list[int] = []  # a heap: of packets that went in, without those given to pictures
+        self.inside: set[int] = set()  # numbers of packets whose own pictures are not out yet
+        self.refusals = 0  # packets that were refused, which are still among those inside
+
+    def enter(self, packet: Any, number: int) -> None:
+        """Note a packet's stamp, and give it its number, which the decoder hands on to its picture."""
+        if packet.size and packet.dts is not None:
+            heapq.heappush(self.stamps, packet.dts)
+            self.inside.add(number)
+            packet.pts = number
+
+    def refused(self, stamp: int | None) -> None:
+        """One packet has no picture: this one, or one a little before it that another thread was at."""
+        if stamp in self.stamps:
+            self.stamps.remove(stamp)
+            heapq.heapify(self.stamps)
+            self.refusals += 1
+
+    def stamp(self, frame: Any) -> int | None:
+        """The stamp of the next picture: the earliest that is left."""
+        self.inside.discard(frame.pts)
+        if frame.key_frame and frame.pts is not None:
+            # What was decoded before a key frame is out with it, or was damaged, of which decoders may say nothing.
+            lost = {number for number in self.inside if number < frame.pts}
+            self.inside -= lost
+            for _ in range(min(len(lost) - self.refusals, len(self.stamps) - 1)):
+                heapq.heappop(self.stamps)
+            self.refusals = max(0, self.refusals - len(lost))
+        return heapq.heappop(self.stamps) if self.stamps else None
+
+
+def _default(tracks: Sequence[Any]) -> Any:
+    return next((t for t in tracks if t.disposition & Disposition.default), next(iter(tracks), None))
 
 
 def reason(error: Exception) -> str:
@@ -185,7 +270,7 @@ def _packets(container: Any) -> Iterator[tuple[Any, float]]:
             packet = next(packets, None)
         except (av.error.FFmpegError, IndexError) as error:
             # PyAV trips over a stream that begins in mid-file (MPEG-TS), once the others are read: that is the end too.
-            log.debug("%s: reading stops: %s", container.name, error)
+            log.debug("%s: reading stops: %s", told(Path(container.name)), type(error).__name__)
             return
         if packet is None:
             return

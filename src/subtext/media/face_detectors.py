@@ -153,7 +153,7 @@ class HaarDetector(FaceDetector):
         if folder is None or not hasattr(cv2, "CascadeClassifier") or not file.is_file():
             raise WeightsError(
                 f"OpenCV {cv2.__version__} carries no Haar cascade; install 'opencv-python-headless<5', or use "
-                "detector=yunet"
+                f"{_how('yunet')}"
             )
         return cv2.CascadeClassifier(str(file))
 
@@ -173,7 +173,7 @@ def make_detector(name: str, models: Path | None = None, *, allow_download: bool
         return YuNetDetector(models, allow_download=allow_download)
     if name == "haar":
         return HaarDetector()
-    raise ConfigError(f"unknown face detector '{name}'; use one of {', '.join(DETECTORS)}")
+    raise ConfigError(f"there is no face detector '{name}'; use {' or '.join(DETECTORS)}: {_how('NAME')}")
 
 
 def read_weights(source: Path | None, *, allow_download: bool = False) -> bytes:
@@ -182,12 +182,15 @@ def read_weights(source: Path | None, *, allow_download: bool = False) -> bytes:
     Raises:
         WeightsError: not found, or altered.
     """
-    file = None if source is None else (source / YUNET_FILE if source.is_dir() else source)
+    file = source
+    if source is not None and not source.is_file() and source.suffix != Path(YUNET_FILE).suffix:
+        file = source / YUNET_FILE
     if file is None or not file.is_file():
         if not allow_download:
             raise WeightsError(
-                f"YuNet's weights are not at {file or YUNET_FILE}; put {YUNET_FILE} (hub repository "
-                f"{YUNET_REPOSITORY}) into the folder paths.models, allow the download, or use detector=haar"
+                f"no weights of the face detector YuNet at {file or YUNET_FILE}; get that file of the hub's "
+                f"{YUNET_REPOSITORY} (encoder.visual.extractor.allow_download=true does) and name its folder by "
+                f"paths.models or --models, or do without: {_how('haar')}"
             )
         file = _download()
     content = file.read_bytes()
@@ -208,8 +211,16 @@ def _download() -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise WeightsError(
             f"YuNet's weights could not be fetched from {YUNET_REPOSITORY} ({type(error).__name__}); put "
-            f"{YUNET_FILE} into the folder paths.models, or use detector=haar"
+            f"{YUNET_FILE} into the folder paths.models, or do without: {_how('haar')}"
         ) from error
+
+
+def _how(name: str) -> str:
+    """How each command is told which detector to use."""
+    return (
+        f"encoder.visual.extractor.detector={name} (subtext-vlm: frames.face.detector={name}; subtext-data: --detector "
+        f"{name})"
+    )
 
 
 def shrink(image: Image, side: int) -> tuple[Image, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subtext.errors import MediaError
+from subtext.media.named import told
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,9 @@ def _resolve(segment: Segment, duration: float, path: Path) -> Span | MediaError
             "its times or the file name"
         )
     if end > duration + NOTEWORTHY:
-        log.warning("%s: the segment %g to %g s is read up to the file's end at %.2f s", path, start, end, duration)
+        log.warning(
+            "%s: the segment %g to %g s is read up to the file's end at %.2f s", told(path), start, end, duration
+        )
     return Span(start, min(end, duration), not is_open(segment.end))
 
 

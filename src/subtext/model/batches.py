@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from subtext.core.schema import Share, checked
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
@@ -213,7 +214,8 @@ class SwappedClips(ClipData):
             others of the same emotion as well; what is not labelled counts as one more label.
     """
 
-    def __init__(self, data: ClipData, probability: float, seed: int, heads: Collection[str] = ()) -> None:
+    @checked
+    def __init__(self, data: ClipData, probability: Share, seed: int, heads: Collection[str] = ()) -> None:
         super().__init__(data.table, data.streams, data.numbers, data.embedded)
         self.probability = probability
         self.seed = seed
@@ -244,6 +246,17 @@ class SwappedClips(ClipData):
                     numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
             streams[modality] = table.batch(numbers)
         return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
+
+
+def check_steps(index: FeatureIndex, encoder: Encoder) -> None:
+    """Whether an encoder can read the streams of its modality.
+
+    Raises:
+        ConfigError: they are of another width or form.
+    """
+    rows = index.table[(index.table["modality"] == encoder.modality) & index.table["key"].notna()]
+    for shape in rows["step_shape"].unique():
+        encoder.check_stream([int(side) for side in shape.split("x")])
 
 
 def load_clips(
@@ -279,9 +292,7 @@ def load_clips(
         if modality in done:
             sequences = [torch.from_numpy(cache.read(key).values) for key in distinct]
         else:
-            rows = index.table[(index.table["modality"] == modality) & index.table["key"].notna()]
-            for shape in rows["step_shape"].unique():
-                encoder.check_stream([int(side) for side in shape.split("x")])
+            check_steps(index, encoder)
             if encoder.trainable:
                 sequences = [torch.from_numpy(shorten(cache.read(key).values, limit, modality)) for key in distinct]
             else:

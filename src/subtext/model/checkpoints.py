@@ -3,10 +3,11 @@
 import math
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytorch_lightning as pl
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from subtext.core.writing import replacing, write_bytes
 from subtext.errors import NotFiniteError, RunError, WeightsError
+from subtext.model.classifier import IncongruenceClassifier, load_weights
 from subtext.model.task import SELECTION, IncongruenceTask
 
 LAST = "last.ckpt"
@@ -25,8 +27,24 @@ BEST = "best.safetensors"
 """What resuming needs while a training is under way, see `forget`."""
 
 
-_NOT_A_CHECKPOINT = (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError, KeyError, ValueError)
+_NOT_A_CHECKPOINT = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What a strange file makes zipfile or torch raise."""
+
+
+_TAKEN_UP: Final = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+"""What Lightning does without where a checkpoint lacks it, so that training would begin again in silence."""
 
 
 class SafeCheckpointIO(CheckpointIO):
@@ -50,8 +68,12 @@ class SafeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """See `read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        """See `read_checkpoint`; one without all that training goes on from is refused too."""
+        checkpoint = read_checkpoint(Path(path))
+        lacking = [name for name in _TAKEN_UP if not checkpoint.get(name)]
+        if lacking:
+            raise WeightsError(f"{path} lacks {', '.join(lacking)}; bring back the run's own, or begin anew")
+        return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
@@ -113,6 +135,9 @@ class Checkpoints(Checkpoint):
     Args:
         folder: where checkpoints go; None keeps the best weights in memory only.
         on_epoch: told each epoch's figures.
+
+    Attributes:
+        began: whether a checkpoint has been taken up, if there is one, and training begins.
     """
 
     def __init__(self, folder: Path | None = None, on_epoch: Callable[[dict[str, float]], None] | None = None) -> None:
@@ -122,12 +147,14 @@ class Checkpoints(Checkpoint):
         self.best_epoch = -1
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, float]] = []
+        self.began = False
         self.resumed_from = 0
         """Epochs of the history that an earlier session trained."""
         self._stopped = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A run that had stopped early before it was interrupted must not train on."""
+        self.began = True
         if self._stopped:
             trainer.should_stop = True
 
@@ -162,25 +189,25 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where `state_dict` was."""
-        self.best_score = state_dict["best_score"]
-        self.best_epoch = state_dict["best_epoch"]
-        self.history = list(state_dict["history"])
+        self.best_score = float(state_dict["best_score"])
+        self.best_epoch = int(state_dict["best_epoch"])
+        self.history = [{str(name): float(value) for name, value in row.items()} for row in state_dict["history"]]
         self.resumed_from = len(self.history)
-        self._stopped = state_dict["stopped"]
+        self._stopped = bool(state_dict["stopped"])
 
-    def best_weights(self) -> dict[str, Tensor]:
-        """The classifier's weights after the best epoch.
+    def load_best(self, classifier: IncongruenceClassifier) -> None:
+        """Give a classifier its weights after the best epoch.
 
         Raises:
             RunError: no epoch was finished.
+            WeightsError: the weights that are kept are of another model.
         """
         if self.best is not None:
-            return self.best
-        if self.folder is not None and (self.folder / BEST).is_file():
-            from subtext.encoders.encoder import read_safetensors
-
-            return read_safetensors(self.folder / BEST)
-        raise RunError("training finished no epoch; set trainer.max_epochs to at least 1")
+            classifier.load_state_dict(self.best)
+        elif self.folder is not None and (self.folder / BEST).is_file():
+            load_weights(classifier, self.folder / BEST, "config.yaml")
+        else:
+            raise RunError("training finished no epoch; set trainer.max_epochs to at least 1")
 
     def _keep(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, IncongruenceTask):

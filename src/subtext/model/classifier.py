@@ -3,14 +3,15 @@
 import copy
 import logging
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from subtext.encoders.encoder import Encoder
+from subtext.encoders.encoder import Encoder, read_safetensors
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError
+from subtext.errors import ConfigError, WeightsError
 from subtext.fusion.base import Fusion
 from subtext.model.heads import Heads
 from subtext.model.posterior import PosteriorCells
@@ -39,7 +40,7 @@ class IncongruenceClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if not encoders:
-            raise ConfigError("the model has no encoder; switch at least one of encoder.visual, .text, .prosody on")
+            raise ConfigError("the model has no encoder; choose one: encoder/visual, encoder/text or encoder/prosody")
         if len({encoder.dim for encoder in encoders.values()}) > 1:
             widths = ", ".join(f"encoder.{name}.dim={encoder.dim}" for name, encoder in encoders.items())
             raise ConfigError(f"encoders must agree on the width of their tokens, got {widths}")
@@ -50,7 +51,7 @@ class IncongruenceClassifier(nn.Module):
             )
         for spec in heads.specs:
             if spec.modality is not None and spec.modality not in encoders:
-                raise ConfigError(f"the head '{spec.name}' needs encoder.{spec.modality}, which is off")
+                raise ConfigError(f"the head '{spec.name}' needs encoder/{spec.modality}, which is off")
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion if isinstance(fusion, Fusion) else None
         self.posterior = fusion if isinstance(fusion, PosteriorCells) else None
@@ -189,6 +190,31 @@ class IncongruenceClassifier(nn.Module):
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(model.embed(streams))
         return int(counter.get_total_flops())
+
+
+def load_weights(
+    classifier: IncongruenceClassifier, path: Path, described: str, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Give a classifier the weights of a safetensors file.
+
+    Args:
+        classifier: gets them.
+        path: the file.
+        described: the file beside it that describes the model.
+        weights: what the file holds; None: read it.
+
+    Raises:
+        WeightsError: it is unreadable, or of another model.
+    """
+    tensors = read_safetensors(path) if weights is None else weights
+    try:
+        classifier.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{path} does not fit the model that {described} beside it describes ({reason}); they come from "
+            "different runs: copy a run folder as a whole"
+        ) from error
 
 
 def _with_cells_in_their_place(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:

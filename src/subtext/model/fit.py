@@ -23,7 +23,7 @@ from subtext.core.building import build
 from subtext.core.processes import end_with_starter
 from subtext.core.schema import Count, Dropout, OneOf, Share
 from subtext.core.threads import share_cores
-from subtext.errors import ConfigError
+from subtext.errors import ConfigError, WeightsError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.labels import MODALITIES
 from subtext.model.batches import ClipData, SwappedClips, loader
@@ -96,6 +96,9 @@ class Fitter:
             data: rows of the training and the validation split; others are not looked at.
             folder: where checkpoints go; None keeps the best weights in memory only.
             on_epoch: told each epoch's figures; what it raises ends the training.
+
+        Raises:
+            WeightsError: the checkpoint to go on from is of another model.
         """
         task = self.settings["task"]
         training, validation = _with_streams(data.split("train")), _with_streams(data.split("val"))
@@ -118,7 +121,11 @@ class Fitter:
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
         began = time.perf_counter()
-        with interruptible(trainer), SyncedBatchNorm() if trainer.world_size > 1 else nullcontext():
+        with (
+            _taken_up(checkpoint, checkpoints),
+            interruptible(trainer),
+            SyncedBatchNorm() if trainer.world_size > 1 else nullcontext(),
+        ):
             trainer.fit(
                 module,
                 loader(
@@ -136,7 +143,7 @@ class Fitter:
             # What follows is done by one process alone.
             torch.distributed.destroy_process_group()
         took = time.perf_counter() - began
-        classifier.load_state_dict(checkpoints.best_weights())
+        checkpoints.load_best(classifier)
         classifier.to(self.device).eval()
         calibrate_posteriors(classifier, validation)
         if folder is not None:
@@ -255,6 +262,21 @@ def device_of(trainer: Mapping[str, Any]) -> torch.device:
 def is_main_process() -> bool:
     """Whether this is the process that writes, of those that trainer=ddp starts."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+@contextmanager
+def _taken_up(checkpoint: Path | None, checkpoints: Checkpoints) -> Iterator[None]:
+    """Say so where a checkpoint does not belong to what is trained."""
+    try:
+        yield
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if checkpoint is None or checkpoints.began:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{checkpoint} is of another model than the run's configuration describes ({reason}); bring back the "
+            "run's own, or begin anew with overwrite=true"
+        ) from error
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from subtext.labels import (
     POLARITY_NAMES,
     emotion_names,
 )
+from subtext.manifest.checks import row_number
 
 Kind = Literal["binary", "choice", "number"]
 
@@ -72,8 +73,9 @@ class HeadSpec:
             numbers = column.map({value: number for number, value in enumerate(self.classes)})
             unknown = column.notna() & numbers.isna()
             if unknown.any():
+                row = row_number(column.index, int(unknown.to_numpy(dtype=bool).argmax()))
                 raise ConfigError(
-                    f"column '{self.column}' holds {column[unknown].iloc[0]!r}; the head '{self.name}' knows "
+                    f"row {row}, column '{self.column}': no class that the head '{self.name}' knows; use one of "
                     f"{', '.join(str(value) for value in self.classes)}"
                 )
             column = numbers

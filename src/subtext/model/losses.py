@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from subtext.core.schema import Dropout, NotNegative, checked
 from subtext.model.heads import HeadSpec
 
 ClassWeights = Literal["balanced", "none"]
@@ -33,13 +34,14 @@ class HeadLoss(nn.Module):
 
     weights: Tensor | None
 
+    @checked
     def __init__(
         self,
         spec: HeadSpec,
         *,
         weights: Tensor | None = None,
-        focal_gamma: float = 0.0,
-        label_smoothing: float = 0.0,
+        focal_gamma: NotNegative = 0.0,
+        label_smoothing: Dropout = 0.0,
     ) -> None:
         super().__init__()
         self.spec = spec

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from subtext.core.schema import NotNegative
+from subtext.core.schema import NotNegative, checked
 from subtext.errors import ConfigError
 from subtext.labels import EMOTION_COLUMN, POLARITY_COLUMN
 from subtext.model.heads import HEADS, HeadSpec
@@ -72,6 +72,7 @@ class PosteriorCells(nn.Module):
     biases: Tensor
     places: Tensor
 
+    @checked
     def __init__(
         self, *, modalities: Sequence[str], dim: int, smoothing: NotNegative = 0.0, cells: Cells = "auto"
     ) -> None:

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError
 
-from subtext.core.schema import Dropout, NotNegative, Seed
+from subtext.core.schema import Dropout, NotNegative, Seed, checked
 from subtext.errors import ConfigError
 from subtext.model.batches import Batch, mix, rank_and_count
 from subtext.model.classifier import AUXILIARY, IncongruenceClassifier
@@ -60,6 +60,7 @@ class IncongruenceTask(pl.LightningModule):
         ConfigError: a setting cannot be used.
     """
 
+    @checked
     def __init__(
         self,
         *,

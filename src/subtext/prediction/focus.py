@@ -45,10 +45,12 @@ def focus_of_run(
     table = run.predictions()
     table = table[table["split"] == split]
     if ids is not None:
-        unknown = sorted(set(ids) - set(table["id"]))
+        known = set(table["id"])
+        unknown = [place for place, id_ in enumerate(ids, start=1) if id_ not in known]
         if unknown:
             raise ConfigError(
-                f"{run.path} predicted no clip '{unknown[0]}' of the split '{split}'; name one that it did"
+                f"ids, entry {unknown[0]}: {run.path} predicted no such clip of the split '{split}'; name one that it "
+                "did"
             )
         table = table[table["id"].isin(ids)]
     if table.empty:

@@ -10,9 +10,10 @@ from typing import Final
 
 import pandas as pd
 
-from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError
+from subtext.errors import ConfigError, MediaError, SubtextError, TranscriptError, unforeseen_as
 from subtext.manifest import PATH_COLUMNS, Manifest, build_manifest
-from subtext.sessions.transcripts import Turn, is_unicode, read_text, read_turns
+from subtext.manifest.checks import row_number
+from subtext.sessions.transcripts import Turn, as_spoken, is_unicode, read_text, read_turns
 from subtext.sessions.turns import SESSION_SUFFIXES, read_session_turns
 
 MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".jsonl")
@@ -24,7 +25,8 @@ RECORDING_SUFFIXES: Final = (
 """What counts as a recording inside a folder; a file that is named itself may end otherwise."""
 
 BESIDE_SUFFIXES: Final = (".srt", ".vtt", ".csv", ".tsv", ".txt")
-"""Turns are looked for beside a recording under its name with these endings, in this order."""
+"""Turns are looked for beside a recording under its name with these endings, in this order, and with and without the
+recording's own: `clip.srt`, `clip.mp4.srt`."""
 
 LONG_TURN: Final = 30.0
 """Seconds above which one turn is suspiciously long: models are trained on turns of a few seconds."""
@@ -57,6 +59,7 @@ class Batch:
         stream: "video", "audio" or "image" where all segments are turns of one such file, in order of time; None for a
             manifest.
         duration: of that file in s, None where unknown.
+        rows: of a manifest, each id's row in it: ids may be names, so messages give the row.
     """
 
     input: str
@@ -65,6 +68,11 @@ class Batch:
     warnings: list[str] = field(default_factory=list)
     stream: str | None = None
     duration: float | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def place(self, id_: str) -> str:
+        """What messages call a segment: its id, which begins with the recording's name, or its row in a manifest."""
+        return f"{self.input}: row {self.rows[id_]}" if id_ in self.rows else id_
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Words:
             return None
         if not is_unicode(text):
             raise TranscriptError("the text of --transcript is not valid UTF-8; write it to a file, and use --encoding")
-        return [Turn(None, None, text.strip() or None)]
+        return as_spoken([Turn(None, None, text.strip() or None)], self.transcript_file or "--transcript")
 
 
 def find_inputs(inputs: Sequence[str], words: Words) -> list[tuple[str, Path]]:
@@ -149,14 +157,18 @@ def _is_folder(name: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name).st_mode)
     except FileNotFoundError:
-        raise ConfigError(f"no such file or folder: {name}") from None
+        raise ConfigError(
+            f"INPUT {name}: there is no such file or folder; name a recording, a folder of recordings, or a manifest"
+        ) from None
     except (OSError, ValueError) as error:
         remedy = (
             "check its rights and those of its folder"
             if isinstance(error, PermissionError)
             else "words are given with --transcript"
         )
-        raise ConfigError(f"{name} cannot be opened ({getattr(error, 'strerror', None) or error}); {remedy}") from error
+        raise ConfigError(
+            f"INPUT {name} cannot be opened ({getattr(error, 'strerror', None) or error}); {remedy}"
+        ) from error
 
 
 def _recordings_in(folder: Path) -> list[Path]:
@@ -224,14 +236,12 @@ def recording_batch(name: str, path: Path, given: Sequence[Turn] | None, encodin
     try:
         if not is_unicode(name):
             raise ConfigError("the file's name is not valid UTF-8, so no table can hold it; rename the file")
-        turns = list(given) if given is not None else _turns_beside(path, encoding, warnings)
-        stream, duration = _stream(path)
-        return _batch(name, path, turns, stream, duration, warnings)
+        with unforeseen_as(MediaError, path):
+            turns = list(given) if given is not None else _turns_beside(path, encoding, warnings)
+            stream, duration = _stream(path)
+            return _batch(name, path, turns, stream, duration, warnings)
     except SubtextError as error:
         return Batch(name, None, [Refusal(name, name, str(error))], warnings)
-    except OSError as error:
-        problem = f"{path}: cannot be opened ({error.strerror or error}); check its rights and those of its folder"
-        return Batch(name, None, [Refusal(name, name, problem)], warnings)
 
 
 def _batch(
@@ -244,6 +254,7 @@ def _batch(
             "models are trained on; give subtitles or turns with start and end"
         )
     rows, refused = [], []
+    eventful = any(turn.events for turn in turns)
     # In order of time, whatever the order in the file: one pass, and output that reads like the conversation.
     for number, turn in sorted(enumerate(turns, 1), key=lambda item: item[1].start or 0.0):
         id_ = name if one else f"{name}#{number}"
@@ -256,6 +267,7 @@ def _batch(
             refused.append(Refusal(name, id_, problem, turn.start, turn.end, turn.speaker, turn.role))
             continue
         row = {"id": id_, "session": name, "start": turn.start, "end": turn.end, "transcript": turn.transcript}
+        row |= {"events": " ".join(turn.events) or None} if eventful else {}
         rows.append(row | {"speaker": turn.speaker, "role": turn.role, stream: path.name})
     if not rows:
         return Batch(name, None, refused, warnings, stream, duration)
@@ -268,14 +280,20 @@ def manifest_batches(name: str, manifest: Manifest, size: int) -> Iterator[Batch
     """A manifest in parts of about `size` rows, each recording's rows together, so that each is read once."""
     table = manifest.table
     source = table["video"].fillna(table["audio"]).fillna(table["image"]).fillna(table["features"]).fillna(table["id"])
+    rows = rows_of(manifest)
     part: list[int] = []
     for positions in (list(p) for p in table.groupby(source, sort=False).indices.values()):
         if part and len(part) + len(positions) > size:
-            yield Batch(name, manifest.with_table(table.iloc[sorted(part)].reset_index(drop=True)))
+            yield Batch(name, manifest.with_table(table.iloc[sorted(part)]), rows=rows)
             part = []
         part += positions
     if part:
-        yield Batch(name, manifest.with_table(table.iloc[sorted(part)].reset_index(drop=True)))
+        yield Batch(name, manifest.with_table(table.iloc[sorted(part)]), rows=rows)
+
+
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    """Each id's row, from 1 on."""
+    return {id_: row_number(manifest.table.index, place) for place, id_ in enumerate(manifest.table["id"])}
 
 
 def _stream(path: Path) -> tuple[str, float | None]:
@@ -293,6 +311,12 @@ def _stream(path: Path) -> tuple[str, float | None]:
 def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
     beside = [p for p in _beside(path) if p.is_file()]
     if not beside:
+        near = _near(path)
+        if near:
+            warnings.append(
+                f"no turns: none of {', '.join(path.stem + suffix for suffix in BESIDE_SUFFIXES)} is there, but "
+                f"{near[0].name} is; give it with --turns"
+            )
         return [Turn(None, None, None)]
     if len(beside) > 1:
         warnings.append(f"turns are read from {beside[0].name}; {', '.join(p.name for p in beside[1:])} is left unread")
@@ -302,4 +326,17 @@ def _turns_beside(path: Path, encoding: str, warnings: list[str]) -> list[Turn]:
 def _beside(path: Path) -> Iterator[Path]:
     # Where turns are looked for, in this order.
     for suffix in BESIDE_SUFFIXES:
-        yield from (path.with_suffix(suffix), path.with_suffix(suffix.upper()))
+        for ending in (suffix, suffix.upper()):
+            # Some recognisers put their ending behind the recording's.
+            yield from (path.with_suffix(ending), path.with_name(f"{path.name}{ending}"))
+
+
+def _near(path: Path) -> list[Path]:
+    """Files of turns that begin with a recording's name and are called otherwise than those that are looked for."""
+    try:
+        inside = [p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.") and p != path]
+    except OSError:  # a folder whose files may be opened, but not listed
+        return []
+    # Beside `clip.json`, which recognisers write, JSON may be about anything: `clip.info.json`.
+    inside = [p for p in inside if p.suffix.lower() != ".json" or p.stem == path.stem]
+    return sorted(p for p in inside if p.suffix.lower() in SESSION_SUFFIXES and p.is_file())

@@ -49,7 +49,7 @@ def prediction_line(
     """
     present = [m for m in MODALITIES if m not in missing]
     line: dict[str, Any] = {"input": input_, "id": row["id"]}
-    line |= {name: _plain(row.get(name)) for name in ("start", "end", "speaker", "role", "transcript")}
+    line |= {name: _plain(row.get(name)) for name in ("start", "end", "speaker", "role", "transcript", "events")}
     abstentions: dict[str, list[str]] = {}
     for label in labels:
         probability = _plain(row.get(f"prob_{label}"))
@@ -171,6 +171,7 @@ def _times(line: Mapping[str, Any]) -> str:
 
 
 def _clock(time: float) -> str:
-    minutes, rest = divmod(round(time, 2), 60)
+    minutes, rest = divmod(round(abs(time), 2), 60)
     hours, minutes = divmod(int(minutes), 60)
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest:05.2f}"
+    sign = "-" if round(time, 2) < 0 else ""
+    return sign + (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest:05.2f}"

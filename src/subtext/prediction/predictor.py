@@ -3,11 +3,11 @@
 import hashlib
 import heapq
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import torch
 from subtext import __version__
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
-from subtext.errors import ConfigError, RunError
+from subtext.errors import ConfigError, RunError, SubtextError, unforeseen
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import NoSource, Source
@@ -41,7 +41,7 @@ from subtext.prediction.inputs import (
 )
 from subtext.prediction.lines import CHANNELS, PAIRS, error_line, prediction_line
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.sessions.transcripts import Turn
+from subtext.sessions.transcripts import Turn, short_turns, told_short
 
 MANIFEST_PART: Final = 64
 """Rows of a manifest that are done, and written, together."""
@@ -101,17 +101,14 @@ class Predictor:
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "
                 f"of {', '.join(self.classifier.modalities)}; train the run again"
             )
-        try:
-            self._max_steps = {m: int(_above_0(int(described["max_steps"][m]))) for m in self.classifier.modalities}
-            self._trained_on = {m: str(described["fingerprints"][m]["extractor"]) for m in self.classifier.modalities}
-            self._calibration = dict(described["calibration"])
-            for chosen in self._calibration.values():
-                _above_0(float(chosen.get("temperature", 1.0)))
-            binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
-            self._thresholds = {label: float(chosen["threshold"]) for label, chosen in binary.items()}
-            self._levels = {label: float(chosen["abstention"]["level"]) for label, chosen in binary.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{folder.file('model.json')} is incomplete ({error!r}); train the run again") from error
+        self._max_steps: dict[str, int] = {m: described["max_steps"][m] for m in self.classifier.modalities}
+        self._trained_on: dict[str, str] = {
+            m: described["fingerprints"][m]["extractor"] for m in self.classifier.modalities
+        }
+        self._calibration: dict[str, Any] = described["calibration"]
+        binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
+        self._thresholds: dict[str, float] = {label: chosen["threshold"] for label, chosen in binary.items()}
+        self._levels: dict[str, float] = {label: chosen["abstention"]["level"] for label, chosen in binary.items()}
         for modality, fingerprint in self._trained_on.items():
             given = PrecomputedFeatures(modality)
             if fingerprint == given.fingerprint():
@@ -168,7 +165,33 @@ class Predictor:
             else:
                 batches = iter([recording_batch(name, path, given, encoding)])
             for batch in batches:
-                yield from self.predict_batch(batch)
+                yield from self._whatever_happens(batch)
+
+    def _whatever_happens(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """The lines of a batch; an error that nobody foresaw costs what is left of it and no other batch."""
+        done = set()
+        try:
+            for line in self.predict_batch(batch):
+                done.add(line["id"])
+                yield line
+        except SubtextError:
+            raise  # of the run or the machine, which no other recording can do without
+        except Exception as error:
+            problem = unforeseen(error)
+            if batch.manifest is not None and batch.stream is None and not self._rows_need_others:
+                # A part of a manifest holds several recordings: each is tried alone, the one that trips us among them.
+                table = batch.manifest.table
+                left: list[int] = np.flatnonzero(~table["id"].isin(done).to_numpy()).tolist()
+                for row in left if len(table) > 1 else ():
+                    alone = batch.manifest.with_table(table.iloc[[row]].reset_index(drop=True))
+                    done.add(alone.table["id"].iloc[0])
+                    yield from self._whatever_happens(replace(batch, manifest=alone, refused=[]))
+            rows = [] if batch.manifest is None else batch.manifest.table.to_dict("records")
+            turns: list[Mapping[Any, Any]] = [*rows, *map(vars, batch.refused)]
+            for turn in turns:
+                if turn["id"] not in done:
+                    place = {key: turn[key] for key in ("start", "end", "speaker", "role")}
+                    yield error_line(batch.input, turn["id"], turn.get("problem", problem), **place)
 
     def predict_batch(self, batch: Batch) -> Iterator[dict[str, Any]]:
         """One line for every segment of a batch, in its order."""
@@ -236,7 +259,9 @@ class Predictor:
     def _answers(
         self, batch: Batch, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache
     ) -> Iterator[dict[str, Any]]:
-        keep = ("start", "end", "role", "transcript")
+        # Of recordings only: a manifest's own column of this name may hold anything.
+        events = ("events",) if batch.stream is not None and "events" in table else ()
+        keep = ("start", "end", "role", "transcript", *events)
         if index.missing() == dict.fromkeys(index.modalities, len(table)):
             rows = table[["id", "speaker", *keep]]
         else:
@@ -246,6 +271,8 @@ class Predictor:
                 clips = load_clips(table, index, cache, encoders, self._max_steps, done=done)
                 rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
             except (RuntimeError, ConfigError) as error:
+                if batch.stream is not None:
+                    raise  # a recording has no streams of its own that could be of another kind
                 reason = " ".join(str(error).split())
                 raise RunError(
                     f"{batch.input}: the model cannot compute on its streams ({reason}); files in column 'features' "
@@ -259,7 +286,7 @@ class Predictor:
         for row in rows.to_dict("records"):
             line = self._line(batch, row, status.loc[row["id"]])
             for warning in line.get("warnings", [])[len(batch.warnings) :]:
-                log.warning("%s: %s", line["id"], warning)
+                log.warning("%s: %s", batch.place(line["id"]), warning)
             yield line
 
     def _line(self, batch: Batch, row: Mapping[Any, Any], status: pd.DataFrame) -> dict[str, Any]:
@@ -267,6 +294,8 @@ class Predictor:
         missing |= {str(m): str(reason) for m, reason in status.loc[status["status"] != "ok", "reason"].items()}
         if "text" in missing and pd.isna(row["transcript"]) and "text" in self.classifier.modalities:
             missing["text"] = "there is no transcript, or an empty one; give subtitles, turns or --transcript"
+            if not pd.isna(row.get("events")):
+                missing["text"] = "nobody speaks: its transcript holds nothing but what else is heard"
         if batch.stream in _LACKS:
             modality, reason = _LACKS[batch.stream]
             missing |= {modality: reason} if modality in self.classifier.modalities else {}
@@ -302,6 +331,8 @@ class Predictor:
                 f"the turn lasts {duration:.0f} s, longer than the turns of a few seconds that models are trained on; "
                 "divide it"
             )
+        if not whole and short_turns([(_either(row["start"], 0.0), row["end"])]):
+            yield told_short([], "the turn")
         for modality, number in steps.items():
             limit = self._max_steps[modality]
             if number > limit:
@@ -310,12 +341,6 @@ class Predictor:
         unknown = row.get("unknown_share", 0.0)
         if "text" in steps and unknown >= MANY_UNKNOWN:
             yield f"words: the text model does not know {unknown:.0%} of them; its reading is not to be relied on"
-
-
-def _above_0(number: float) -> float:
-    if not 0 < number < math.inf:
-        raise ValueError(f"{number} is not above 0")
-    return number
 
 
 def _either(value: float, otherwise: float) -> float:

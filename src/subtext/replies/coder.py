@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from subtext.core.weights_file import opened
 from subtext.core.writing import write_bytes, write_text
 from subtext.errors import ManifestError, WeightsError
 from subtext.replies.embedding import Embedder
@@ -292,13 +293,11 @@ class BehaviourCoder:
         Raises:
             WeightsError: a file is missing or not ours, or the coder was trained with another sentence model.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         folder, embed = Path(folder), embed or Embedder()
         try:
             described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            tensors = load_file(folder / WEIGHTS)
+            with opened(folder / WEIGHTS, "numpy") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if described["version"] != VERSION:
                 raise ValueError(f"version {described['version']}, and this is {VERSION}")
             heads = {}
@@ -316,7 +315,7 @@ class BehaviourCoder:
                     raise ValueError(f"the part '{name}' is not complete")
                 heads[name] = Head(classes, own, float(described["heads"][name]["share"]))
             model, facts = described["text_model"], described["facts"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, WeightsError) as error:
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(
                 f"{folder} is no behaviour coder that can be read ({reason}); train one with subtext-replies coder"

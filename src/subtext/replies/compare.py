@@ -103,7 +103,10 @@ def compare_systems(
     """
     systems = list(dict.fromkeys(measured["system"]))
     if reference not in systems:
-        raise ConfigError(f"there is no system '{reference}'; use one of {', '.join(map(str, systems))}")
+        raise ConfigError(
+            f"there is no system '{reference}' among the {len(systems)} of the measures; write it as their column "
+            "'system' does"
+        )
     if len(systems) < 2:
         raise ConfigError(f"'{reference}' is the only system; name the measures of two or more")
     known = {measure["measure"]: measure for measure in _for_systems(validation)}
@@ -150,7 +153,10 @@ def _shared(measured: pd.DataFrame, system: str, reference: str) -> pd.DataFrame
     counts = scored.groupby("id").size()
     shared = scored[scored["id"].isin(counts.index[counts == trainings])]
     if not len(shared):
-        raise ManifestError(f"'{system}' and '{reference}' share no turn that both have a scored reply to")
+        row = int((measured["system"] == system).to_numpy().argmax()) + 1
+        raise ManifestError(
+            f"'{reference}' and the system of row {row} of the measures share no turn that both have a scored reply to"
+        )
     return shared
 
 

@@ -118,15 +118,14 @@ def read_replies(paths: Sequence[Path]) -> pd.DataFrame:
         if twice.any():
             row = int(twice.to_numpy().argmax())
             raise ManifestError(
-                f"{path}: row {row + 1}: {table['system'].iat[row]} has replied to '{table['id'].iat[row]}' already "
-                f"(seed {table['seed'].iat[row]}); keep one reply, or number the trainings in a column 'seed'"
+                f"{path}: row {row + 1}: its system has replied to this turn already, with the same seed; keep one "
+                "reply, or number the trainings in a column 'seed'"
             )
         tables.append(table)
     out = pd.concat(tables, ignore_index=True)
     twice = out.duplicated(["id", "system", "seed"])
     if twice.any():
-        name = out.loc[twice, "system"].iat[0]
-        raise ManifestError(f"two files have replies of '{name}' with the same seed and ids; give each its own system")
+        raise ManifestError("two files have replies of one system with the same seed and ids; give each its own system")
     return _objects(out)
 
 

@@ -89,9 +89,12 @@ def _begin(path: Path, settings: Mapping[str, Any]) -> set[str]:
         before = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"{path} is there without its {beside.name}; choose another --out, or remove it") from None
-    differing = sorted(key for key in {*settings, *before} if settings.get(key) != before.get(key))
-    if differing:
-        raise ConfigError(f"{path} was made with another '{differing[0]}'; choose another --out, or remove it")
+    if not isinstance(before, dict):
+        raise ConfigError(f"{beside} is no list of settings; choose another --out, or remove it")
+    if before != settings:
+        differing = sorted(key for key in settings if settings[key] != before.get(key))
+        what = f"another '{differing[0]}'" if differing else "other settings"
+        raise ConfigError(f"{path} was made with {what}; choose another --out, or remove it")
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):

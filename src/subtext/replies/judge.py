@@ -80,13 +80,13 @@ def pairs_of(key: pd.DataFrame, table: pd.DataFrame) -> list[Pair]:
     """
     said = {(row["id"], row["system"], row["seed"]): row for row in table.to_dict("records")}
     pairs = []
-    for item in key.to_dict("records"):
+    for number, item in enumerate(key.to_dict("records"), start=1):
         places = [(item["id"], item[f"system_{side}"], item[f"seed_{side}"]) for side in "ab"]
         missing = [place for place in places if place not in said]
         if missing:
             raise AnnotationError(
-                f"item {item['item']}: there is no reply of '{missing[0][1]}' to '{missing[0][0]}'; name the tables "
-                "that the form was made from"
+                f"item {number} of the key: one of its replies is in no table; name the tables that the form was made "
+                "from"
             )
         first, second = (said[place] for place in places)
         words = {"client": str(first["client"] or ""), "a": str(first["reply"]), "b": str(second["reply"])}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from subtext.core.weights_file import check_header
 from subtext.errors import ConfigError, RunError, WeightsError
 from subtext.features.content import file_digest
 from subtext.replies.prompts import Prompt
@@ -98,9 +99,7 @@ class LanguageModel:
             if len(prompts) > 1:
                 half = len(prompts) // 2
                 return [*self(prompts[:half]), *self(prompts[half:])]
-            raise RunError(
-                f"not enough memory for one prompt ('{prompts[0].id}'); take a smaller model, --dtype bfloat16 or cpu"
-            ) from None
+            raise RunError("not enough memory for one prompt; take a smaller model, --dtype bfloat16 or cpu") from None
 
     def _replies(self, prompts: Sequence[Prompt]) -> list[str | None]:
         import torch
@@ -257,7 +256,7 @@ def _check_files(folder: Path) -> None:
     if index.is_file():
         try:
             wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise WeightsError(f"{index} cannot be read; copy it again") from error
         missing = sorted(name for name in wanted if not (folder / str(name)).is_file())
         if missing:
@@ -266,6 +265,8 @@ def _check_files(folder: Path) -> None:
         pickled = any(folder.glob("*.bin"))
         what = "weights as a pickle are not read; save the model as" if pickled else "no weights; the folder needs"
         raise WeightsError(f"{folder}: {what} model.safetensors")
+    for path in sorted(folder.glob("*.safetensors")):
+        check_header(path)
 
 
 def with_adapter(model: Any, folder: Path) -> Any:
@@ -274,8 +275,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
     Raises:
         WeightsError: a file is missing or does not fit the model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from subtext.encoders.encoder import read_safetensors
 
     peft = import_peft()
     for name in (ADAPTER_CONFIG, ADAPTER):
@@ -286,13 +286,21 @@ def with_adapter(model: Any, folder: Path) -> Any:
         config = peft.LoraConfig(
             task_type="CAUSAL_LM", **{key: described[key] for key in _ADAPTER_SETTINGS if key in described}
         )
-        tensors = load_file(folder / ADAPTER)
+        tensors = read_safetensors(folder / ADAPTER)
         adapted = peft.get_peft_model(model, config)
         loaded = peft.set_peft_model_state_dict(adapted, tensors)
         missing = [key for key in loaded.missing_keys if "lora_" in key]
         if missing or loaded.unexpected_keys:
             raise ValueError(f"{len(missing)} of its tensors are missing, {len(loaded.unexpected_keys)} too many")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        WeightsError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{folder}: the adapter does not fit the model ({reason})") from error
     return adapted

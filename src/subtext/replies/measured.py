@@ -150,6 +150,7 @@ def read_measured(paths: Sequence[Path]) -> pd.DataFrame:
     out = pd.concat(tables, ignore_index=True)
     twice = out.duplicated(["id", "system", "seed"])
     if twice.any():
-        name, row = out.loc[twice, "system"].iat[0], out.loc[twice, "id"].iat[0]
-        raise ManifestError(f"'{name}' has two replies to '{row}'; name each table once")
+        places = [(path, row) for path, table in zip(paths, tables, strict=True) for row in range(1, len(table) + 1)]
+        path, row = places[int(twice.to_numpy().argmax())]
+        raise ManifestError(f"{path}: row {row}: its system has another reply to this turn; name each table once")
     return out

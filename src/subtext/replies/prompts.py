@@ -71,15 +71,17 @@ def _found(predictions: pd.DataFrame, turns: pd.DataFrame) -> list[bool]:
         if column not in predictions:
             raise ManifestError(f"the prediction table has no column '{column}'; take predictions.parquet of a run")
     if predictions["id"].duplicated().any():
-        twice = predictions.loc[predictions["id"].duplicated(), "id"].iat[0]
-        raise ManifestError(f"the prediction table has '{twice}' twice; take the table of one training")
+        twice = int(predictions["id"].duplicated().to_numpy().argmax()) + 1
+        raise ManifestError(
+            f"row {twice} of the prediction table has the id of one before; take the table of one training"
+        )
     known = pd.to_numeric(predictions.set_index(predictions["id"].astype(str))["prob_incongruent"], errors="coerce")
     of_turn = known.reindex(turns["id"].astype(str))
     if of_turn.isna().any():
-        missing = of_turn.index[of_turn.isna()][0]
+        missing = int(of_turn.isna().to_numpy().argmax()) + 1
         raise ManifestError(
             f"{int(of_turn.isna().sum())} of {len(turns)} turns have no prob_incongruent in the prediction table, the "
-            f"first '{missing}'; predict them, or choose the split that was predicted"
+            f"first is turn {missing}; predict them, or choose the split that was predicted"
         )
     return [bool(probability >= DECIDED) for probability in of_turn]
 

@@ -139,7 +139,7 @@ def write_form(pairs: Sequence[Pair], folder: Path) -> list[Path]:
     key = {"codebook": f"{codebook.name} {codebook.version}", "items": [_locked(pair) for pair in pairs]}
     texts = [
         page(pairs, codebook),
-        labelling_interface(codebook),
+        labelling_interface(codebook.of_unit("turn")),
         json.dumps(tasks, ensure_ascii=False, indent=1) + "\n",
         json.dumps(key, ensure_ascii=False, indent=1) + "\n",
     ]

@@ -95,12 +95,15 @@ def read_pair_ratings(paths: Sequence[Path], key: pd.DataFrame) -> pd.DataFrame:
     unknown = found[~found["turn"].isin(key["item"])]
     if len(unknown):
         raise AnnotationError(
-            f"{unknown['file'].iat[0]}: item '{unknown['turn'].iat[0]}' is not in the key; name the key of this form"
+            f"{unknown['file'].iat[0]}: row {unknown['row'].iat[0]}: the item is not in the key; name the key of this "
+            "form"
         )
     twice = found.duplicated(["turn", "rater", "label"])
     if twice.any():
         row = found[twice].iloc[0]
-        raise AnnotationError(f"{row['rater']} has judged item {row['turn']}, {row['label']}, twice; keep one")
+        raise AnnotationError(
+            f"{row['file']}: row {row['row']}: the rater has judged this item before, by the same label; keep one"
+        )
     return found.merge(key.rename(columns={"item": "turn"}), on="turn", how="left")
 
 
@@ -127,7 +130,8 @@ def analyse_ratings(
     unknown = sorted(set(judges) - set(ratings["rater"]))
     if unknown:
         raise AnnotationError(
-            f"no ratings of the judge '{unknown[0]}'; there are {', '.join(sorted(set(ratings['rater'])))}"
+            f"no ratings of the judge '{unknown[0]}' among those of {ratings['rater'].nunique()} raters; write the "
+            "name as the ratings have it"
         )
     people = ratings[~ratings["rater"].isin(judges)]
     if not len(people):

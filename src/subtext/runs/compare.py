@@ -1,6 +1,5 @@
 """Compare run folders: read their tables, add what the folders alone tell, and write the comparison."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,11 +12,13 @@ from subtext.core.writing import write_json
 from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.conditions import CLEAN
-from subtext.evaluation.evaluate import BINARY_HEADS, check_groups
+from subtext.evaluation.evaluate import check_groups
 from subtext.evaluation.multiple import holm
 from subtext.evaluation.systems import System, TrainedRun
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.runs.evaluate import answer_notes_of
 from subtext.runs.folder import RunFile, RunFolder, check_out
+from subtext.runs.records import AUDIT, read_record
 from subtext.runs.systems import read_systems
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def audits_of(systems: Sequence[System]) -> list[dict[str, Any]]:
     for system in systems:
         for run in system.runs:
             for audit in _audit_files(run):
-                content = _read_json(audit)
+                content = read_record(audit, AUDIT, "remove it to do without what the audit found")
                 for level in ("alarms", "notes"):
                     for finding in content.get(level, []):
                         head = ", ".join(str(finding[key]) for key in ("subject", "label") if finding.get(key))
@@ -235,7 +236,7 @@ def robustness_of(
     tables: dict[str, list[pd.DataFrame]] = {}
     for system in systems:
         found = [
-            _own_robustness(run, RunFolder(run.folder).table(RunFile.ROBUSTNESS))
+            _own_robustness(run, RunFolder(run.folder).robustness())
             for run in system.runs
             if run.folder is not None and (run.folder / ROBUSTNESS).is_file()
         ]
@@ -351,11 +352,3 @@ def _audit_files(run: TrainedRun) -> list[Path]:
         return []
     places = [run.folder / RunFile.AUDIT, *sorted((run.folder / RunFile.FOLDS).glob("*/audit"))]
     return [place / "audit.json" for place in places if (place / "audit.json").is_file()]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}; remove it to do without what the audit found") from error
-    return content if isinstance(content, dict) else {}

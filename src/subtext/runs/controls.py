@@ -96,15 +96,15 @@ class Controls:
             done.mkdir(exist_ok=True)
         parts = []
         for name in names:
-            path = done / f"{name}.parquet"
-            if not (self.resume and path.is_file()):
+            own = f"{RunFile.CONTROL_TABLES}/{name}.parquet"
+            if not (self.resume and self.run.file(own).is_file()):
                 log.info("control: %s", name)
                 shares = self._control(name, classifier, predictions, binary)
                 if not shares:
                     continue
                 rows = base.assign(control=name, **{f"prob_{head}": share for head, share in shares.items()})
-                self.run.write_table(f"{RunFile.CONTROL_TABLES}/{name}.parquet", rows)
-            parts.append(pd.read_parquet(path))
+                self.run.write_table(own, rows)
+            parts.append(self.run.table(own))
         if not parts:
             return
         self.run.write_table(RunFile.CONTROLS, pd.concat(parts, ignore_index=True))

@@ -171,20 +171,13 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
     if "vlm" not in facts or not run.file(RunFile.WORDINGS).is_file():
         return []
     try:
-        return answer_notes(facts["vlm"], _read_csv(run.file(RunFile.WORDINGS)))
+        return answer_notes(facts["vlm"], run.csv(RunFile.WORDINGS))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:
-    return _read_csv(run.file(RunFile.HISTORY)) if run.file(RunFile.HISTORY).is_file() else None
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read {path}: {error}; remove it to do without what it tells") from error
+    return run.csv(RunFile.HISTORY) if run.file(RunFile.HISTORY).is_file() else None
 
 
 def _best_epoch(run: RunFolder) -> int | None:

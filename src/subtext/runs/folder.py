@@ -1,6 +1,5 @@
 """A run folder: everything that a run leaves behind."""
 
-import json
 import os
 import platform
 import shutil
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subtext.core.targets import check_names, renamed
 from subtext.core.writing import remove_leftovers, write_json, write_parquet, write_text
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
+from subtext.runs.records import MODEL, RUN, SETTINGS, Kind, Record, read_record, record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,17 +234,24 @@ class RunFolder:
         """
         import yaml
 
+        self.check_begun()
         place = self.file(RunFile.CONFIG)
-        if not self.is_begun:
-            raise RunError(f"{self.path} holds no config.yaml, so no run that could go on; give the folder of a run")
         try:
             settings = renamed(yaml.safe_load(place.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise RunError(f"cannot read {place}: {reason}; begin the run again") from error
-        if not isinstance(settings, dict):
-            raise RunError(f"{place} does not hold a configuration; begin the run again")
-        return settings
+        yaml.SafeDumper.add_representer(Record, yaml.SafeDumper.represent_dict)  # a run that goes on writes it again
+        return record(settings, place, SETTINGS, "begin the run again")
+
+    def check_begun(self) -> None:
+        """Whether a run has been here that could go on.
+
+        Raises:
+            RunError: none has.
+        """
+        if not self.is_begun:
+            raise RunError(f"{self.path} holds no config.yaml, so no run that could go on; give the folder of a run")
 
     def add_facts(self, facts: Mapping[str, Any]) -> None:
         """Add to `run.json`."""
@@ -275,7 +282,7 @@ class RunFolder:
         Raises:
             RunError: the folder holds no run.
         """
-        return self._json(RunFile.RUN)
+        return self._json(RunFile.RUN, RUN)
 
     def model(self) -> dict[str, Any]:
         """How the model is rebuilt, and its calibration; see `training.describe_model`.
@@ -284,7 +291,7 @@ class RunFolder:
             RunError: the folder is missing, or holds no finished model.
             WeightsError: its description is of another format.
         """
-        described = self._json(RunFile.MODEL)
+        described = self._json(RunFile.MODEL, MODEL)
         if described.get("format") != MODEL_FORMAT:
             raise WeightsError(
                 f"{self.file('model.json')} is of format {described.get('format')!r}, this version of subtext reads "
@@ -298,7 +305,7 @@ class RunFolder:
         Raises:
             RunError: the run has not been evaluated.
         """
-        return self._json(RunFile.METRICS)
+        return self._json(RunFile.METRICS, {})
 
     def table(self, name: str) -> "pd.DataFrame":
         """One of the run's tables, a Parquet file.
@@ -306,30 +313,60 @@ class RunFolder:
         Raises:
             RunError: it is not there or cannot be read.
         """
-        import pandas as pd
-        from pyarrow import ArrowException
+        from subtext.core.tables import read_parquet
 
         path = self._there(name)
         try:
-            return pd.read_parquet(path)
-        except (ArrowException, OSError) as error:
-            raise RunError(f"cannot read {path}: {str(error).splitlines()[0]}; train the run again") from error
+            return read_parquet(path)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"cannot read {path}: {reason}; train the run again") from error
+
+    def csv(self, name: str) -> "pd.DataFrame":
+        """One of the run's tables that are CSV, such as the history of its epochs.
+
+        Raises:
+            RunError: it is not there or cannot be read.
+        """
+        import pandas as pd
+
+        path = self._there(name)
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:  # pandas' own errors are of these kinds
+            raise RunError(f"cannot read {path} as a table; remove it to do without what it tells") from error
+
+    def _judged(self, name: str, also: Collection[str] = ()) -> "pd.DataFrame":
+        """A table that figures are computed from."""
+        from subtext.evaluation.tables import check_predictions
+
+        table = self.table(name)
+        check_predictions(table, self.file(name), also)
+        return table
 
     def predictions(self) -> "pd.DataFrame":
         """What the model says of every validation and test clip, one row a clip.
 
         Raises:
-            RunError: it is not there or cannot be read.
+            RunError: it is not there, cannot be read, or a column holds what it may not hold.
         """
-        return self.table(RunFile.PREDICTIONS)
+        return self._judged(RunFile.PREDICTIONS)
 
     def controls(self) -> "pd.DataFrame | None":
         """What the controls say of the same clips, one row a clip and control; None where none were run.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: it cannot be read, or a column holds what it may not hold.
         """
-        return self.table(RunFile.CONTROLS) if self.file(RunFile.CONTROLS).is_file() else None
+        return self._judged(RunFile.CONTROLS, ["control"]) if self.file(RunFile.CONTROLS).is_file() else None
+
+    def robustness(self) -> "pd.DataFrame":
+        """What the model says of the test clips with streams missing or spoiled, one row a clip and condition.
+
+        Raises:
+            RunError: it is not there, cannot be read, or a column holds what it may not hold.
+        """
+        return self._judged(RunFile.ROBUSTNESS, ["condition", "strength"])
 
     def figures(self) -> dict[str, Path]:
         """The pictures that the evaluation drew, by name."""
@@ -348,19 +385,10 @@ class RunFolder:
             TrustError: the model has a part that is not trusted.
             WeightsError: its weights are missing, unreadable, or of another model.
         """
-        from subtext.runs.saved import build_classifier, read_weights
+        from subtext.runs.saved import load_classifier
 
-        classifier = build_classifier(self.model(), self.file(RunFile.MODEL), self.trust)
-        path = self.file(RunFile.WEIGHTS)
-        try:
-            classifier.load_state_dict(read_weights(path))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(
-                f"{path} does not fit the model that model.json beside it describes ({reason}); they come from "
-                "different runs: copy a run folder as a whole"
-            ) from error
-        return classifier.eval()
+        described, weights = self.file(RunFile.MODEL), self.file(RunFile.WEIGHTS)
+        return load_classifier(self.model(), described, weights, self.trust)
 
     def extractors(self, models: Path | None = None) -> dict[str, "Extractor"]:
         """What made the streams that the model was trained on, by modality.
@@ -377,14 +405,8 @@ class RunFolder:
 
         return build_extractors(self.model(), self.file(RunFile.MODEL), models, self.trust)
 
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content = renamed(json.loads(self._there(name).read_text(encoding="utf-8")))
-        except (ValueError, RecursionError, OSError) as error:
-            raise RunError(f"cannot read {self.file(name)}: {error}; train the run again") from error
-        if not isinstance(content, dict):
-            raise RunError(f"{self.file(name)} does not hold a JSON object; train the run again")
-        return content
+    def _json(self, name: str, kinds: Mapping[str, Kind]) -> Record:
+        return read_record(self._there(name), kinds, "train the run again")
 
     def _there(self, name: str) -> Path:
         """A file that must be there."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -78,7 +77,7 @@ def train_folds(
         train_one(own, part, resume=again)
         _check_same_corpus(parts)
     for name in (RunFile.PREDICTIONS, RunFile.CONTROLS):
-        tables = [_of_fold(part.file(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
+        tables = [_of_fold(part.table(name), fold) for fold, part in enumerate(parts) if part.file(name).is_file()]
         if tables:
             run.write_table(name, pd.concat(tables, ignore_index=True))
     facts = parts[0].run()
@@ -119,6 +118,6 @@ def _check_same_corpus(parts: Sequence[RunFolder]) -> None:
         )
 
 
-def _of_fold(path: Path, fold: int) -> pd.DataFrame:
+def _of_fold(table: pd.DataFrame, fold: int) -> pd.DataFrame:
     # Validation rows belong to the fold whose threshold they chose, not to the one in which they are tested.
-    return pd.read_parquet(path).assign(fold=pd.array([fold], dtype="Int64")[0])
+    return table.assign(fold=pd.array([fold], dtype="Int64")[0])

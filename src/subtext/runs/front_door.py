@@ -178,6 +178,7 @@ def evaluate(
     from subtext.runs.evaluate import evaluate_run, evaluate_seeds
     from subtext.runs.merge import are_shards, merge_shards
 
+    _check_runs(runs, groups)
     folders = [Path(run) for run in runs]
     if len(folders) > 1 and out is None:
         raise ConfigError("several runs are pooled into a folder of their own; name it: --out FOLDER, in Python out=")
@@ -237,6 +238,7 @@ def compare(
     """
     from subtext.runs.compare import compare_runs
 
+    _check_runs(runs, groups)
     return compare_runs(
         [os.fspath(run) for run in runs],
         Path(out),
@@ -289,9 +291,45 @@ def _saying_how_to_go_on(run: RunFolder) -> Iterator[None]:
         raise
 
 
+def _check_runs(runs: Sequence[Any], groups: object) -> None:
+    """Refuse what would end in an error about lists or letters.
+
+    Raises:
+        ConfigError: what to write instead.
+    """
+    if not runs:
+        raise ConfigError("no run is named; give the folders of one or more runs")
+    _each_text("runs", runs, (str, os.PathLike))
+    _check_list("groups", groups)
+
+
+def _each_text(name: str, given: Sequence[Any], kinds: tuple[type, ...] = (str,)) -> None:
+    """Refuse a list where its parts belong.
+
+    Raises:
+        ConfigError: what to write instead.
+    """
+    for place, one in enumerate(given, start=1):
+        if not isinstance(one, kinds):
+            hint = "put a star before the list" if isinstance(one, list | tuple | set) else "write text"
+            raise ConfigError(f"{name}: argument {place} is a {type(one).__name__}; {hint}")
+
+
+def _check_list(name: str, given: object) -> None:
+    """Refuse one text in place of a list, which would be taken apart by letters.
+
+    Raises:
+        ConfigError: what to write instead.
+    """
+    if isinstance(given, str | os.PathLike):
+        raise ConfigError(f"{name} is one text and not a list; write {name}=[{os.fspath(given)!r}]")
+
+
 def _composed(overrides: Sequence[str], config_dirs: Sequence[str | os.PathLike[str]]) -> "Composition":
     from subtext.core.composition import Composition, check_config_dirs, conf_folder
 
+    _each_text("overrides", overrides)
+    _check_list("config_dirs", config_dirs)
     places = [Path(place).resolve() for place in config_dirs]
     check_config_dirs(places)
     return Composition(conf_folder(), overrides, [str(place) for place in places])

@@ -40,9 +40,9 @@ def merge_shards(folders: Sequence[Path], out: Path) -> RunFolder:
     facts = [run.run() for run in runs]
     about = _about(runs, facts)
     rows = pd.concat([predictions for predictions, _ in tables], ignore_index=True)
-    repeated = rows["id"][rows[["id", "split", "fold"]].astype("string").duplicated()]
-    if len(repeated):
-        raise RunError(f"two parts hold the clip '{repeated.iloc[0]}'; score them again with this version")
+    repeated = rows[["id", "split", "fold"]].astype("string").duplicated()
+    if repeated.any():
+        raise RunError(f"two parts hold the same clips ({repeated.sum()} rows); score them again with this version")
     check_out(out)
     target = RunFolder(out)
     merged_before = target.file(RunFile.RUN).is_file() and "shards" in target.run()

@@ -148,7 +148,7 @@ class _Run:
                 self.run.classifier().to(self.device),
                 described["best"]["epoch"],
                 described["best"]["score"],
-                pd.read_csv(self.run.file(RunFile.HISTORY)),
+                self.run.csv(RunFile.HISTORY),
             )
         for modality in self.prepared.encoders.keys() - self.data.streams.keys():
             log.warning("no clip has %s; the model is built without it", modality)
@@ -209,7 +209,7 @@ class _Run:
         """Predict the validation and, this once, the test split."""
         path = self.run.file(RunFile.PREDICTIONS)
         if self.resume and path.is_file():
-            return pd.read_parquet(path)
+            return self.run.predictions()
         predictions = self._predict(fitted.classifier, self.data, self.run.model()["calibration"])
         self.run.write_table(RunFile.PREDICTIONS, predictions)
         return predictions

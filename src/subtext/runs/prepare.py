@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import torch
@@ -24,7 +24,7 @@ from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
 from subtext.manifest import SPLITS, Manifest, check_splits
 from subtext.manifest.splits import fold_as_test, with_folds
-from subtext.model.batches import ClipData, load_clips
+from subtext.model.batches import ClipData, check_steps, load_clips
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import device_of
 from subtext.model.heads import Heads, HeadSpec, head_specs
@@ -34,6 +34,13 @@ from subtext.runs.folder import RunFolder
 from subtext.runs.stages import check_recordings, check_stage, check_unseen, take_over
 
 log = logging.getLogger(__name__)
+
+FEWEST_FROM_RANDOM: Final = 280
+"""Training clips of the demonstration (`experiment=studio_encoders`), whose faces are drawn: no encoder of pictures was
+seen to learn from fewer that began with random weights. Our own number, and for people's faces surely too low: on
+photographs the fewest tried were those of 1,098 people (experiments/collage)."""
+_NETWORK: Final = 1_000_000
+"""Weights above which an encoder is a network for pictures, and not a few maps of measured figures."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,8 @@ class Prepared:
             self._seen.add(str(source))
         if source is not None:
             _take_backbones(source, encoders, self.index)
+        for encoder in encoders.values():
+            check_steps(self.index, encoder)
         for modality, encoder in encoders.items():
             there = (self.index.table["modality"] == modality).sum() > self.index.missing()[modality]
             if encoder.has_random_weights and not encoder.trainable and there:
@@ -228,7 +237,28 @@ class Prepared:
                     modality,
                     modality,
                 )
+            self._tell_few_clips(encoder)
         return encoders
+
+    def _tell_few_clips(self, encoder: Encoder) -> None:
+        """Say where a network of random weights is to learn from fewer clips than any here was seen to learn from."""
+        size = sum(weights.numel() for weights in encoder.backbone_parameters())
+        if not encoder.has_random_weights or size < _NETWORK:
+            return
+        table = self.index.table
+        seen = set(table.loc[(table["modality"] == encoder.modality) & (table["n_steps"] > 0), "id"])
+        train = self.manifest.table.loc[self.manifest.table["split"] == "train", "id"]
+        clips = int(train.isin(seen).sum())
+        if 0 < clips < FEWEST_FROM_RANDOM:
+            log.warning(
+                "the %s encoder is to learn %.1f million random weights from %d training clips; the fewest from which "
+                "that was seen to succeed here are %d, of drawn faces. Take published weights "
+                "(encoder.visual.pretrained=true), those of a run (encoders=RUN), or more clips",
+                encoder.modality,
+                size / 1e6,
+                clips,
+                FEWEST_FROM_RANDOM,
+            )
 
     @property
     def data(self) -> ClipData:

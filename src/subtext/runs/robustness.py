@@ -22,8 +22,8 @@ from subtext.core.tables import write_csv
 from subtext.core.targets import check_targets
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, chosen_conditions, dropped
-from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.robustness import RobustnessCurves
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, Source
@@ -172,15 +172,15 @@ def _there(run: RunFolder, described: Mapping[str, Any]) -> pd.DataFrame | None:
     there = run.file(RunFile.ROBUSTNESS)
     if not there.is_file():
         return None
-    before = _read_json(run.file(RunFile.ROBUSTNESS_DESCRIBED))
+    before = _described(run.file(RunFile.ROBUSTNESS_DESCRIBED))
     changed = [name for name, value in described.items() if before.get(name) != value]
     if changed:
         what = {"seed": f"--seed {before.get('seed')}", "models": "another model"}.get(changed[0], "another version")
         raise RunError(f"{there} was made with {what}; add --overwrite to begin anew, or go on with that")
     try:
-        return pd.read_parquet(there)
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {there}: {str(error).splitlines()[0]}; add --overwrite to begin anew") from error
+        return run.robustness()
+    except RunError as error:
+        raise RunError(f"{error}, or add --overwrite to begin anew") from error
 
 
 def _begin(run: RunFolder, described: Mapping[str, Any]) -> None:
@@ -190,7 +190,7 @@ def _begin(run: RunFolder, described: Mapping[str, Any]) -> None:
     run.write_json(RunFile.ROBUSTNESS_DESCRIBED, described)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _described(path: Path) -> dict[str, Any]:
     """What a file says; nothing where it cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -332,10 +332,11 @@ class _Trials:
         same = (ours - theirs).abs().le(AGREEMENT) | (ours.isna() & theirs.isna())
         wrong = same.index[~same.all(axis=1)]
         if len(wrong):
+            place = int(same.index.get_indexer(wrong[:1])[0]) + 1
             raise RunError(
                 f"{self.clips.run.path}: its model now answers otherwise than {RunFile.PREDICTIONS} says "
-                f"({len(wrong)} of {len(same)} test clips, the first '{wrong[0]}'): its corpus, its streams or a "
-                "library changed; bring back what it was trained with, or train it again"
+                f"({len(wrong)} of {len(same)} test clips, the first is test clip {place} there): its corpus, its "
+                "streams or a library changed; bring back what it was trained with, or train it again"
             )
 
     def predict(self, name: str, strength: float) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Nothing in this module imports Lightning: prediction reads run folders too.
 """
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def build_classifier(
     described: Mapping[str, Any], source: Path | str = "model.json", trust: Collection[str] = ()
 ) -> "IncongruenceClassifier":
-    """The model that `model.json` describes, without its weights.
+    """The model that `model.json` describes, with the weights of initialisation.
 
     Args:
         described: what the file says.
@@ -57,11 +58,52 @@ def build_classifier(
             else build(fusion, (Fusion, PosteriorCells), modalities=list(encoders), dim=dim),
             heads=Heads(**described["heads"], dim=dim),
         )
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError, StopIteration) as error:
-        raise WeightsError(f"model.json does not describe a model of this version of subtext: {error}") from error
+    except (*_NOT_BUILT, StopIteration) as error:
+        raise WeightsError(f"{source} does not describe a model of this version of subtext: {error}") from error
 
 
 _SOURCES: Final = ("pretrained", "weights")
+
+_NOT_BUILT: Final = (
+    ConfigError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a class raises that is called with settings of a stranger."""
+
+
+def load_classifier(
+    described: Mapping[str, Any], source: Path, weights: Path, trust: Collection[str] = ()
+) -> "IncongruenceClassifier":
+    """The model that `model.json` describes, with its weights, in eval mode.
+
+    Args:
+        described: what the file says.
+        source: the file.
+        weights: the safetensors file of its weights.
+        trust: see `build_classifier`.
+
+    Raises:
+        TrustError: the model has a part that is not trusted.
+        WeightsError: it cannot be built from, or the weights are missing, unreadable, or of another model, which may be
+            one that no memory would hold.
+    """
+    from subtext.core.targets import check_targets
+    from subtext.model.bounded import Bounded
+    from subtext.model.classifier import load_weights
+
+    check_targets(described, source, trust)
+    tensors = read_weights(weights)
+    with warnings.catch_warnings(action="ignore"), Bounded(tensors, source):
+        classifier = build_classifier(described, source, trust)
+    load_weights(classifier, weights, source.name, tensors)
+    return classifier.eval()
 
 
 def build_extractors(
@@ -92,7 +134,7 @@ def build_extractors(
             if models is not None and "models" in node:
                 node["models"] = str(models)
             extractors[modality] = build(node, Extractor)
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except _NOT_BUILT as error:
         raise WeightsError(
             f"{source} does not describe how recordings are read ({error}); train the run again"
         ) from error

@@ -39,12 +39,18 @@ class Paths:
 
 
 @dataclass(frozen=True)
-class TrainingSettings(Form):
-    """Those of `subtext-extract` and `subtext-train`, and of a trial of a sweep."""
+class CorpusSettings(Form):
+    """Those of `subtext-data`."""
 
     corpus: Annotated[Corpus, Part()]
-    encoder: Mapping[Annotated[str, OneOf(MODALITIES)], Annotated[Encoder, _ENCODER] | None]
     paths: Paths
+
+
+@dataclass(frozen=True)
+class TrainingSettings(CorpusSettings):
+    """Those of `subtext-extract` and `subtext-train`, and of a trial of a sweep."""
+
+    encoder: Mapping[Annotated[str, OneOf(MODALITIES)], Annotated[Encoder, _ENCODER] | None]
     workers: Natural
     task: Annotated[IncongruenceTask, Part(given=("classifier", "targets", "embedded", "seed"), besides=DATA_SETTINGS)]
     trainer: Annotated[pl.Trainer, Part()]

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from subtext.errors import ManifestError, RunError
 from subtext.features.index import FeatureIndex
 from subtext.manifest import Manifest
+from subtext.manifest.checks import row_number
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.saved import read_weights
@@ -51,21 +53,23 @@ def check_unseen(stage: RunFolder, manifest: Manifest, index: FeatureIndex) -> N
     if not stage.file(RunFile.ROWS).is_file():
         log.warning("%s does not say which rows it was trained on, so they may be this run's test rows", stage.path)
         return
-    rows = pd.read_parquet(stage.file(RunFile.ROWS))
+    rows = stage.table(RunFile.ROWS)
     theirs, ours = FeatureIndex.load(stage.path), manifest.table
     recorded = [modality for modality in theirs.modalities if modality != "text"]
     for split, seen_in in (("test", ("train", "val")), ("val", ("train",))):
         seen, judged = rows[rows["split"].isin(seen_in)], ours[ours["split"] == split]
         keys = {theirs.key(row, modality) for row in seen["id"] for modality in recorded} - {None}
         for modality in index.modalities:
-            for row in judged["id"]:
+            for place, row in enumerate(judged["id"]):
                 if index.key(row, modality) in keys:
-                    raise _seen(stage, split, seen_in, f"the {modality} stream of '{row}'")
+                    where = f"row {row_number(judged.index, place)} of {manifest.name}"
+                    raise _seen(stage, split, seen_in, f"the {modality} stream of {where}")
         same = bool(set(rows.get("corpus", pd.Series()).dropna()) & set(ours["corpus"].dropna()))
         for group in ("id", *manifest.groups) if same else ():
-            both = set(seen.get(group, pd.Series()).dropna()) & set(judged[group].dropna())
-            if both:
-                raise _seen(stage, split, seen_in, f"{group} '{min(both)}'")
+            known = np.flatnonzero(judged[group].isin(seen.get(group, pd.Series()).dropna()).to_numpy())
+            if len(known):
+                where = f"row {row_number(judged.index, int(known[0]))} of {manifest.name}"
+                raise _seen(stage, split, seen_in, f"the {group} of {where}")
 
 
 def _seen(stage: RunFolder, split: str, seen_in: Sequence[str], what: str) -> RunError:
@@ -83,16 +87,21 @@ def check_recordings(manifest: Manifest, index: FeatureIndex) -> None:
     Raises:
         ManifestError: one does.
     """
-    split = manifest.table.set_index("id")["split"]
+    table = manifest.table
+    split = table.set_index("id")["split"]
     rows = index.table[index.table["key"].notna() & (index.table["modality"] != "text")]
     rows = rows.assign(split=rows["id"].map(split))
     training = rows[rows["split"] == "train"].drop_duplicates("key").set_index("key")["id"]
     other = rows[rows["split"].isin(["val", "test"]) & rows["key"].isin(training.index)]
     if len(other):
         first = other.iloc[0]
+        one, same = (
+            row_number(table.index, int((table["id"] == id_).to_numpy().argmax()))
+            for id_ in (first["id"], training[first["key"]])
+        )
         raise ManifestError(
-            f"{manifest.name}: '{first['id']}' ({first['split']}) and '{training[first['key']]}' (train) are the same "
-            f"recording ({first['modality']}; {len(other)} such rows); put it into one split"
+            f"{manifest.name}: row {one} ({first['split']}) and row {same} (train) are the same recording "
+            f"({first['modality']}; {len(other)} such rows); put it into one split"
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from subtext.core.offline import offline
 from subtext.core.targets import check_targets
+from subtext.errors import ConfigError, RunError
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.folds import train_folds
 from subtext.runs.one_run import train_one
@@ -35,14 +36,19 @@ def train(settings: Mapping[str, Any], folder: Path, *, resume: bool = False, tr
     """
     run = RunFolder(folder, trust)
     if not resume:
+        TrainingSettings.check(settings)
         return _train(settings, run, resume=False)
-    check_targets(settings, run.file(RunFile.CONFIG), trust)
+    source = run.file(RunFile.CONFIG)
+    check_targets(settings, source, trust)
+    try:
+        TrainingSettings.check(settings)
+    except ConfigError as error:
+        raise RunError(f"{source}: {error}. A run goes on as it was configured; begin it again") from error
     run.check_links()
     with offline():
         return _train(settings, run, resume=True)
 
 
 def _train(settings: Mapping[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
-    TrainingSettings.check(settings)
     one = settings.get("cv") is None or settings.get("fold") is not None
     return (train_one if one else train_folds)(settings, run, resume=resume)

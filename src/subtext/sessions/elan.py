@@ -30,29 +30,31 @@ def read_elan_turns(path: Path, tiers: Sequence[str] = ()) -> list[Turn]:
 
     Args:
         path: the .eaf file.
-        tiers: names of the tiers that hold turns; by default all that depend on no other and have annotations.
+        tiers: names of the tiers that hold turns; by default all that depend on no other and have annotations. Of
+            several of one speaker it is the one that is called like the speaker: the others may hold gestures.
 
     Raises:
-        TranscriptError: the file cannot be read, has no such tier, or nothing is annotated in them.
+        TranscriptError: the file cannot be read, has no such tier, several could hold a speaker's turns, or nothing
+            is annotated in them.
     """
     document = parse_eaf(path)
-    for media in document.media_descriptors:
+    for number, media in enumerate(document.media_descriptors, 1):
         if media.get("TIME_ORIGIN") not in (None, "", "0"):
             log.warning(
-                "%s: ELAN shifts %s by TIME_ORIGIN=%s ms; times are taken as ELAN shows them, so give that file's "
-                "offset in session.yaml (offsets)",
+                "%s: ELAN shifts linked file %d by a TIME_ORIGIN; times are taken as ELAN shows them, so give that "
+                "file's offset in session.yaml (offsets)",
                 path,
-                Path(media.get("MEDIA_URL", "")).name,
-                media["TIME_ORIGIN"],
+                number,
             )
-    unknown = [name for name in tiers if name not in document.tiers]
-    if unknown:
-        raise TranscriptError(
-            f"{path}: no tier '{unknown[0]}'; it has {', '.join(document.tiers)}: name tiers of the file"
-        )
+    for number, name in enumerate(tiers, 1):
+        if name not in document.tiers:
+            raise TranscriptError(
+                f"{path}: entry {number} of tiers is none of its {len(document.tiers)} tiers; write it as ELAN shows it"
+            )
     top = [name for name, tier in document.tiers.items() if tier[0] and "PARENT_REF" not in tier[2]]
     is_template = SESSION_PROPERTY in dict(document.properties)
-    chosen = list(tiers) or [name for name in top if name != SESSION_TIER or not is_template]
+    top = [name for name in top if name != SESSION_TIER or not is_template]
+    chosen = list(tiers) or _one_a_speaker(document, top, path)
     names = turn_names(document)
     turns = [turn for name in chosen for turn in _tier(document, name, names)]
     if not turns:
@@ -115,9 +117,39 @@ def slots_of(document: Any, annotation: str) -> tuple[str, str] | None:
     return None
 
 
+def _one_a_speaker(document: Any, top: Sequence[str], path: Path) -> list[str]:
+    places = {name: place for place, name in enumerate(document.tiers, 1)}
+    of_speaker: dict[str, list[str]] = {}
+    for name in top:
+        of_speaker.setdefault(_speaker(document, name), []).append(name)
+    chosen = set()
+    for speaker, names in of_speaker.items():
+        if len(names) > 1 and speaker not in names:
+            shown = ", ".join(str(places[name]) for name in names)
+            raise TranscriptError(
+                f"{path}: tiers {shown} have the same participant, and turns may stand in any of them; name those that "
+                "hold turns in session.yaml (tiers: [...]), or give the others no participant"
+            )
+        chosen.add(speaker if len(names) > 1 else names[0])
+        aside = [str(places[name]) for name in names if len(names) > 1 and name != speaker]
+        if aside:
+            log.warning(
+                "%s: turns are read from tier %d, which is called like its speaker; left aside: tier %s of the same "
+                "speaker. To read others, name them in session.yaml (tiers: [...])",
+                path,
+                places[speaker],
+                ", ".join(aside),
+            )
+    return [name for name in top if name in chosen]
+
+
+def _speaker(document: Any, name: str) -> str:
+    return (document.tiers[name][2].get("PARTICIPANT") or "").strip() or name
+
+
 def _tier(document: Any, name: str, names: Mapping[str, str]) -> list[Turn]:
-    aligned, referring, attributes, _ = document.tiers[name]
-    speaker = (attributes.get("PARTICIPANT") or "").strip() or name
+    aligned, referring, *_ = document.tiers[name]
+    speaker = _speaker(document, name)
     turns = [
         _turn(document, begin, end, value, speaker, names.get(annotation))
         for annotation, (begin, end, value, _) in aligned.items()

@@ -46,7 +46,7 @@ class Problem:
         row: the turn's place in its file, from 1.
         turn: what the turn is called.
         column: what of it is wrong.
-        value: as it stands there.
+        value: as it stands there; not shown in messages.
         reason: why it cannot be used.
         remedy: what to do.
     """
@@ -61,8 +61,7 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        shown = f": '{self.value}'" if self.value else ":"
-        return f"{self.file}: turn {self.row}, {self.column}{shown} {self.reason}; {self.remedy}"
+        return f"{self.file}: turn {self.row}, {self.column}: {self.reason}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class SessionTurn:
         speaker: pseudonym of the person, None where nothing says it.
         overlap: stretches in which somebody else speaks too, without what they have in common.
         overlapped_by: roles of those.
+        events: what is heard in it beside words, as written.
     """
 
     id: str
@@ -90,6 +90,7 @@ class SessionTurn:
     speaker: str | None
     overlap: tuple[tuple[float, float], ...] = ()
     overlapped_by: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
 
     @property
     def overlap_s(self) -> float:
@@ -195,13 +196,12 @@ def _checked(
 
         role = _role(turn, roles)
         if isinstance(role, Unknown):
-            known = ", ".join(dict.fromkeys([*ROLES, *(str(r) for r in roles.values() if r is not None)]))
             # A speaker's label may be a name, which no message shows.
             refuse(
                 "role" if turn.role else "speaker",
                 turn.role,
                 "is no role" if turn.role else "has no role",
-                f"name {known} in the file, or say in {SETTINGS} which label is which (roles)",
+                f"name {', '.join(ROLES)} in the file, or say in {SETTINGS} which label is which (roles)",
             )
         elif role is None:
             continue
@@ -219,7 +219,16 @@ def _checked(
             ids[id] = row
             seen[turn.start, turn.end, role] = row
             used.append(
-                SessionTurn(id, row, turn.start, turn.end, turn.transcript, role, _speaker(turn, role, speakers))
+                SessionTurn(
+                    id=id,
+                    row=row,
+                    start=turn.start,
+                    end=turn.end,
+                    transcript=turn.transcript,
+                    role=role,
+                    speaker=_speaker(turn, role, speakers),
+                    events=turn.events,
+                )
             )
     return _with_overlaps(used), problems
 

@@ -55,6 +55,8 @@ _KEYS: Final = (
     *("session", "speakers", "roles", "turns", "words", "tiers", "frame_rate", "encoding", "recordings", "offsets"),
     *("faces", "split"),
 )
+_MOST: Final = 10**9
+"""Above every number of seconds or frames a second; an integer of hundreds of digits is no float."""
 ROLE_SPELLINGS: Final = {"client": "client", "counsellor": "counsellor", "counselor": "counsellor"}
 
 
@@ -78,9 +80,9 @@ def checked_faces(faces: Mapping[str, Any], where: str) -> dict[str, str]:
         SessionError: a side is neither left nor right, or one half is two people's.
     """
     sides = {str(role): str(side) for role, side in faces.items() if side is not None}
-    for role, side in sides.items():
+    for number, side in enumerate(sides.values(), 1):
         if side not in SIDES:
-            raise SessionError(f"{where}: {role}: '{side}' is no side; write left or right, as the picture shows it")
+            raise SessionError(f"{where}: entry {number} is no side; write left or right, as the picture shows it")
     if len(set(sides.values())) < len(sides):
         raise SessionError(f"{where}: both roles are on the same side; give each its half of the picture")
     return sides
@@ -100,11 +102,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
         return {}
     if not isinstance(read, dict):
         raise SessionError(f"{path}: expected keys with values, such as 'session: S01'")
-    for key in read:
+    for number, key in enumerate(read, 1):
         if key not in _KEYS:
             near = difflib.get_close_matches(str(key), _KEYS, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            raise SessionError(f"{path}: unknown key '{key}'; {hint}there are {', '.join(_KEYS)}")
+            raise SessionError(f"{path}: key {number} is unknown; {hint}There are {', '.join(_KEYS)}")
     return {key: value for key, value in read.items() if value is not None}
 
 
@@ -118,9 +120,9 @@ def the_file(folder: Path, settings: Mapping[str, Any], kind: str, suffixes: Seq
     if named is not None:
         path = folder / str(named)
         if leaves(str(named), folder):
-            raise SessionError(f"{folder / SETTINGS}: {kind}: '{named}' is not in {folder}; put the file there")
-        if not path.is_file():
-            raise SessionError(f"{folder / SETTINGS}: {kind}: no file '{named}' in {folder}; correct the name")
+            raise SessionError(f"{folder / SETTINGS}: {kind}: the file is not in {folder}; put it there")
+        if not _is_file(path):
+            raise SessionError(f"{folder / SETTINGS}: {kind}: no such file in {folder}; correct the name")
         return path
     found = sorted(p for p in folder.glob(f"{kind}.*") if p.suffix.lower() in suffixes and p.is_file())
     if len(found) > 1:
@@ -138,16 +140,14 @@ def recordings_of(folder: Path, settings: Mapping[str, Any]) -> dict[str, Files]
     if "recordings" not in settings:
         return _found_recordings(folder)
     named = {}
-    for role, entry in mapping(settings, "recordings", folder).items():
+    for number, (role, entry) in enumerate(mapping(settings, "recordings", folder).items(), 1):
         files = {_kind(str(entry)): str(entry)} if isinstance(entry, str) else entry
+        where = f"{folder / SETTINGS}: recordings: entry {number}"
         if not isinstance(files, dict) or not files or not set(files) <= {"video", "audio"}:
-            raise SessionError(f"{folder / SETTINGS}: recordings: {role}: name a file, or {{video: FILE, audio: FILE}}")
+            raise SessionError(f"{where}: name a file, or {{video: FILE, audio: FILE}}")
         for file in files.values():
-            if not (folder / str(file)).is_file():
-                raise SessionError(
-                    f"{folder / SETTINGS}: recordings: {role}: no file '{file}' in {folder}; put it there "
-                    "or correct the name"
-                )
+            if not _is_file(folder / str(file)):
+                raise SessionError(f"{where}: no such file in {folder}; put it there or correct the name")
         named[str(role)] = Files(**{kind: str(file) for kind, file in files.items()})
     return named
 
@@ -183,13 +183,12 @@ def offsets_of(folder: Path, settings: Mapping[str, Any]) -> dict[str, float]:
         SessionError: no number, or no such file.
     """
     offsets = {}
-    for file, written in mapping(settings, "offsets", folder).items():
-        if isinstance(written, bool) or not isinstance(written, (int, float)) or not math.isfinite(written):
-            raise SessionError(
-                f"{folder / SETTINGS}: offsets: {file}: '{written}' is no number; write seconds, such as -0.4"
-            )
-        if not (folder / str(file)).is_file():
-            raise SessionError(f"{folder / SETTINGS}: offsets: no file '{file}' in {folder}; correct the name")
+    for number, (file, written) in enumerate(mapping(settings, "offsets", folder).items(), 1):
+        where = f"{folder / SETTINGS}: offsets: entry {number}"
+        if not _is_number(written):
+            raise SessionError(f"{where}: its value is no number; write seconds, such as -0.4")
+        if not _is_file(folder / str(file)):
+            raise SessionError(f"{where}: no such file in {folder}; correct the name")
         offsets[str(file)] = float(written)
     return offsets
 
@@ -202,7 +201,7 @@ def split_of(folder: Path, settings: Mapping[str, Any]) -> str | None:
     """
     split = settings.get("split")
     if split is not None and split not in ("train", "val", "test"):
-        raise SessionError(f"{folder / SETTINGS}: split: '{split}' is none; use train, val or test")
+        raise SessionError(f"{folder / SETTINGS}: split: no such split; use train, val or test")
     return split
 
 
@@ -237,6 +236,19 @@ def positive(settings: Mapping[str, Any], key: str, folder: Path) -> float | Non
         SessionError: it is something else.
     """
     value = settings.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-        raise SessionError(f"{folder / SETTINGS}: {key}: '{value}' must be a number above 0")
+    if value is not None and not (_is_number(value) and value > 0):
+        raise SessionError(f"{folder / SETTINGS}: {key}: write a number above 0")
     return value
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < _MOST and math.isfinite(value)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

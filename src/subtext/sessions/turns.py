@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from subtext.errors import TranscriptError
-from subtext.sessions.transcripts import TURN_SUFFIXES, Turn, parse_json, read_text, read_turns
+from subtext.sessions.transcripts import (
+    TURN_SUFFIXES,
+    Turn,
+    as_spoken,
+    parse_json,
+    read_text,
+    within_others,
+    written_turns,
+)
 
 SESSION_SUFFIXES: Final = (*TURN_SUFFIXES, ".eaf", ".rttm")
 """Every ending that `read_session_turns` knows."""
@@ -40,7 +48,10 @@ def read_session_turns(
     turns = _turns(path, encoding, tiers, frame_rate)
     if not turns:
         raise TranscriptError(f"{path}: no turn in it; check that it is the file of turns")
-    return turns if words is None else assign_words(turns, read_words(words, encoding), words)
+    turns = within_others(turns)
+    if words is not None:
+        turns = assign_words(turns, read_words(words, encoding), words)
+    return as_spoken(turns, path)
 
 
 def _turns(path: Path, encoding: str, tiers: Sequence[str], frame_rate: float | None) -> list[Turn]:
@@ -66,4 +77,4 @@ def _turns(path: Path, encoding: str, tiers: Sequence[str], frame_rate: float | 
         raise TranscriptError(
             f"{path}: unknown kind of transcript '{path.suffix}'; use one of {', '.join(SESSION_SUFFIXES)}"
         )
-    return read_turns(path, encoding)
+    return written_turns(path, encoding)

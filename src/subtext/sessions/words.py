@@ -20,12 +20,25 @@ from typing import Any, Final
 
 import numpy as np
 
+from subtext.core.delimited import layout_of
 from subtext.errors import TranscriptError
-from subtext.sessions.transcripts import Turn, checked_turn, parse_json, read_text, seconds, with_whole_characters
+from subtext.sessions.transcripts import (
+    Turn,
+    checked_turn,
+    meant,
+    parse_json,
+    read_text,
+    seconds,
+    with_whole_characters,
+)
 
 WORD_SUFFIXES: Final = (".ctm", ".json", ".csv", ".tsv")
 _LISTS: Final = ("segments", "turnLevelTranscription", "diarization")
-_ALTERNATIVES: Final = ("<ALT_BEGIN>", "<ALT>", "<ALT_END>")
+_WORD_LISTS: Final = ("word_segments", "wordLevelTranscription", "words")
+_Untimed = tuple[float | None, float | None, str]
+"""A word as it stands in a file: start and end (s) where it has them, and its text."""
+_ALTERNATIVES: Final = frozenset(("<ALT_BEGIN>", "<ALT>", "<ALT_END>"))
+_CTM_LINE: Final = "write FILE CHANNEL BEGIN DURATION WORD [CONFIDENCE], one word a line"
 
 log = logging.getLogger(__name__)
 
@@ -60,29 +73,56 @@ def read_words(path: Path, encoding: str = "utf-8") -> list[Word]:
     elif suffix == ".json":
         words = json_words(parse_json(path, text), path)
     else:
-        words = list(_table(path, text, "\t" if suffix == ".tsv" else ","))
+        delimiter, cells = layout_of(text, tabs=suffix == ".tsv")
+        words = list(_table(path, cells, delimiter))
     if not words:
         raise TranscriptError(f"{path}: no word with a time in it; check that it is the file of words")
     return sorted(words, key=lambda word: (word.start, word.end))
 
 
 def json_words(content: Any, path: Path) -> list[Word]:
-    """The words of JSON as WhisperX or pyannoteAI write it; a word that could not be aligned has no time and is left
-    out.
+    """The words of JSON as WhisperX or pyannoteAI write it.
+
+    A word that could not be aligned, such as a number, has no time: it is spoken with the word before it in its
+    segment, else with the one after it.
 
     Raises:
         TranscriptError: it holds no such words, or a time is none.
     """
     found: list[Word] = []
-    untimed = 0
-    for number, entry in enumerate(_json_entries(content, path), 1):
-        text = entry.get("word", entry.get("text"))
-        if entry.get("start") is None or entry.get("end") is None:
-            untimed += 1
-        elif text is not None and str(text).strip():
-            found.append(_word(path, f"word {number}", entry["start"], entry["end"], with_whole_characters(str(text))))
+    counted = untimed = 0
+    for entries, span in _json_lists(content, path):
+        words: list[_Untimed] = []
+        for number, entry in enumerate(entries, counted + 1):
+            text = entry.get("word", entry.get("text"))
+            if text is None or not str(text).strip():
+                continue
+            start, end = entry.get("start"), entry.get("end")
+            written = with_whole_characters(str(text)).strip()
+            if start is None or end is None:
+                words.append((None, None, written))
+            else:
+                word = _word(path, f"word {number}", start, end, written)
+                words.append((word.start, word.end, word.text))
+        counted += len(entries)
+        timed = _beside_others(words, span)
+        untimed += len(words) - len(timed)
+        found += timed
     if untimed:
-        log.warning("%s: %d words have no time and were left out", path, untimed)
+        log.warning("%s: %d words have no time, nor has any beside them, and were left out", path, untimed)
+    return found
+
+
+def _beside_others(words: Sequence[_Untimed], span: tuple[float, float] | None) -> list[Word]:
+    """Words of one list: those without times have those of the word before, else of the one after, else of the list."""
+    timed = [(start, end) for start, end, _ in words if start is not None and end is not None]
+    last = timed[0] if timed else span
+    found = []
+    for start, end, text in words:
+        if start is not None and end is not None:
+            last = (start, end)
+        if last is not None:
+            found.append(Word(*last, text))
     return found
 
 
@@ -123,7 +163,7 @@ def assign_words(turns: Sequence[Turn], words: Sequence[Word], path: Path, reach
 def is_speech_json(content: Any) -> bool:
     """Whether a JSON file's content is of this kind."""
     content = _unwrapped(content)
-    return isinstance(content, dict) and any(name in content for name in _LISTS)
+    return isinstance(content, dict) and any(content.get(name) is not None for name in _LISTS)
 
 
 def speech_json_turns(content: Any, path: Path) -> list[Turn]:
@@ -156,38 +196,51 @@ def _turn(path: Path, name: str, number: int, segment: Mapping[str, Any]) -> Tur
         except KeyError:
             raise TranscriptError(f"{path}: {name}, entry {number} has no '{key}'; write its time in seconds") from None
         except ValueError:
-            raise TranscriptError(
-                f"{path}: {name}, entry {number}, {key}: '{segment[key]}' is not a time; write seconds"
-            ) from None
+            raise TranscriptError(f"{path}: {name}, entry {number}, {key}: not a time; write seconds") from None
     text = segment.get("text")
     if text is None:
-        text = " ".join(str(word.get("word", "")).strip() for word in segment.get("words") or ())
+        listed = segment.get("words")
+        words = [word for word in listed if isinstance(word, dict)] if isinstance(listed, list) else []
+        text = " ".join(str(word.get("word", "")).strip() for word in words)
     speaker = segment.get("speaker")
-    return checked_turn(
+    turn = checked_turn(
         times[0],
         times[1],
         with_whole_characters(str(text)).strip(),
         None if speaker is None else with_whole_characters(str(speaker)).strip(),
     )
+    if None in times and turn.problem is None:
+        # Recognisers write null where they could not align a segment: that is no turn to the recording's end.
+        key = "start" if times[0] is None else "end"
+        return replace(turn, problem=f"entry {number} of {name} has no {key}; write its time in seconds")
+    return turn
 
 
-def _json_entries(content: Any, path: Path) -> Iterator[Mapping[str, Any]]:
+def _json_lists(content: Any, path: Path) -> Iterator[tuple[list[Mapping[str, Any]], tuple[float, float] | None]]:
+    """Lists of words, each with the times of its segment where it is one's."""
     content = _unwrapped(content)
     if isinstance(content, dict):
-        named = content.get("word_segments") or content.get("wordLevelTranscription") or content.get("words")
-        if named is None:
-            named = [
-                word
-                for segment in content.get("segments") or ()
-                if isinstance(segment, dict)
-                for word in segment.get("words") or ()
-            ]
-        content = named
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise TranscriptError(
-            f"{path}: no words in it; expected WhisperX's segments with words, each with word, start and end"
-        )
-    yield from content
+        segments = content.get("segments")
+        spoken = [s for s in segments if isinstance(s, dict)] if isinstance(segments, list) else []
+        if not any(segment.get("words") for segment in spoken):
+            spoken = [{"words": next((content[name] for name in _WORD_LISTS if content.get(name)), [])}]
+    else:
+        spoken = [{"words": content}]
+    for segment in spoken:
+        words = segment.get("words") or []
+        if not isinstance(words, list) or not all(isinstance(entry, dict) for entry in words):
+            raise TranscriptError(
+                f"{path}: no words in it; expected WhisperX's segments with words, each with word, start and end"
+            )
+        yield words, _span(segment)
+
+
+def _span(segment: Mapping[str, Any]) -> tuple[float, float] | None:
+    try:
+        start, end = seconds(segment.get("start")), seconds(segment.get("end"))
+    except ValueError:
+        return None
+    return None if start is None or end is None or not 0 <= start <= end else (start, end)
 
 
 def _ctm(path: Path, text: str) -> Iterator[Word]:
@@ -196,32 +249,54 @@ def _ctm(path: Path, text: str) -> Iterator[Word]:
         fields = line.split()
         if not fields or line.lstrip().startswith(";;"):
             continue
-        if len(fields) not in (5, 6) or fields[4] in _ALTERNATIVES:
-            what = "alternatives are not read" if len(fields) > 4 and fields[4] in _ALTERNATIVES else "no CTM line"
-            raise TranscriptError(
-                f"{path}: line {number}: {what}; write FILE CHANNEL BEGIN DURATION WORD [CONFIDENCE], one word a line"
-            )
-        files.add(fields[0])
+        if len(fields) > 4 and not _ALTERNATIVES.isdisjoint(fields):
+            raise TranscriptError(f"{path}: line {number}: alternatives are not read; {_CTM_LINE}")
+        # Names of files may hold blanks: what stands behind them is told by its numbers.
+        sure = len(fields) > 5 and _is_share(fields[-1])
+        behind = fields[-5 if sure else -4 :]
+        if len(fields) < 5:
+            raise TranscriptError(f"{path}: line {number}: no CTM line; {_CTM_LINE}")
+        files.add(" ".join(fields[: -len(behind)]))
         if len(files) > 1:
             raise TranscriptError(
-                f"{path}: line {number}: words of a second recording, '{fields[0]}'; give each session a "
-                "file of its own"
+                f"{path}: line {number}: words of a second recording; give each session a file of its own"
             )
-        begin = _time(path, f"line {number}", fields[2])
-        yield Word(begin, begin + _time(path, f"line {number}", fields[3]), fields[4])
+        begin = _time(path, f"line {number}", behind[1])
+        yield Word(begin, begin + _time(path, f"line {number}", behind[2]), behind[3])
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return text.upper() in ("NA", "<NA>") or 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _table(path: Path, text: str, delimiter: str) -> Iterator[Word]:
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    missing = [column for column in ("word", "start", "end") if column not in (reader.fieldnames or ())]
-    if missing:
-        raise TranscriptError(
-            f"{path}: no column {', '.join(missing)} (it has {', '.join(reader.fieldnames or ()) or 'none'}); "
-            "name the columns word, start, end (s)"
-        )
-    for number, row in enumerate(reader, 1):
-        if row["word"] and row["word"].strip():
-            yield _word(path, f"row {number}", row["start"], row["end"], row["word"])
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    read = 0
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        read = reader.line_num
+        missing = [column for column in ("word", "start", "end") if column not in header]
+        if missing:
+            raise TranscriptError(
+                f"{path}: no column {', '.join(missing)}; {meant(missing, header)}name the columns word, start, end (s)"
+            )
+        words: list[_Untimed] = []
+        for number, cells in enumerate(reader, 1):
+            read = reader.line_num
+            row = dict(zip(header, cells, strict=False))
+            said = row.get("word", "").strip()
+            start, end = row.get("start", ""), row.get("end", "")
+            if said and (start.strip() or end.strip()):
+                word = _word(path, f"row {number}", start, end, said)
+                words.append((word.start, word.end, word.text))
+            elif said:
+                words.append((None, None, said))
+    except csv.Error as error:
+        raise TranscriptError(f"{path}: line {read + 1} begins an unreadable row; check its quotes") from error
+    yield from _beside_others(words, None)
 
 
 def _word(path: Path, where: str, start: object, end: object, text: str) -> Word:
@@ -238,7 +313,7 @@ def _time(path: Path, where: str, written: object) -> float:
     try:
         value = seconds(written)
         if value is None or value < 0:
-            raise ValueError(written)
+            raise ValueError
     except ValueError:
-        raise TranscriptError(f"{path}: {where}: '{written}' is not a time; write seconds from 0 up") from None
+        raise TranscriptError(f"{path}: {where}: not a time; write seconds from 0 up") from None
     return value

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from subtext.core.composition import Composition, override, resolved
 from subtext.core.targets import check_names
 from subtext.core.writing import write_json
-from subtext.errors import ConfigError, RunError, SweepError
+from subtext.errors import ConfigError, RunError, SweepError, safe_reason
 from subtext.runs.folder import git_commit, package_versions, writing_into
 from subtext.runs.stages import check_stage, with_stage_of_fold
 from subtext.sweeps.composition import check_space, unresolved
@@ -236,7 +236,7 @@ def report(plan: Plan, sweep: Sweep) -> None:
     try:
         report_sweep(plan.folder, sweep.study)
     except Exception as error:
-        log.warning("the sweep's page could not be written: %s: %s", type(error).__name__, error)
+        log.warning("the sweep's page could not be written: %s", safe_reason(error))
 
 
 def _without_what_is_off(node: Any, composition: Composition) -> Any:

@@ -27,7 +27,7 @@ from subtext.core.located import locate
 from subtext.core.processes import begin_work, how_it_ended, starting_workers
 from subtext.core.threads import share_of
 from subtext.core.writing import write_text
-from subtext.errors import ConfigError, SubtextError
+from subtext.errors import ConfigError, SubtextError, safe_reason
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.space import Point
@@ -171,9 +171,10 @@ class Worker:
             reason = trial.user_attrs.get(REASON)
             outcome = f"pruned, {reason}" if reason else "pruned"
         except Exception as error:
-            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+            reason = safe_reason(error)
             told = self.sweep.fail(claim, reason)
-            outcome = f"failed, {reason}; see {self._write_failure(claim, traceback.format_exc())}" if told else ""
+            where = "".join(traceback.format_tb(error.__traceback__))
+            outcome = f"failed, {reason}; see {self._write_failure(claim, f'{where}{reason}')}" if told else ""
         else:
             told = self.sweep.complete(claim, values)
             outcome = ", ".join(f"{k} {v:.4g}" for k, v in zip(self.plan.objectives, values, strict=True))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subtext.core.weights_file import opened
 from subtext.core.writing import replacing, write_text
 from subtext.errors import ConfigError, WeightsError
 from subtext.vlm.spec import VlmSpec
@@ -185,13 +186,8 @@ def check_base(folder: Path, base: str) -> None:
     Raises:
         WeightsError: it was trained on another.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            known = (file.metadata() or {}).get(_BASE, base)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{folder / WEIGHTS} is not a readable safetensors file ({error}); take another") from error
+    with opened(folder / WEIGHTS) as file:
+        known = (file.metadata() or {}).get(_BASE, base)
     if known != base:
         raise WeightsError(f"{folder}: the adapter was trained on another base than vlm.path; name that one")
 

@@ -74,9 +74,7 @@ def generate(vlm: Vlm, encoded: Encoded, tokens: int) -> "tuple[Tensor, list[str
                 **prepared, max_new_tokens=tokens, do_sample=False, output_logits=True, return_dict_in_generate=True
             )
     except ValueError as error:  # such as placeholders that are not as many as the vision tower's features
-        raise WeightsError(
-            f"{vlm.folder}: the model cannot take this input ({' '.join(str(error).split())})"
-        ) from error
+        raise WeightsError(f"{vlm.folder}: the model cannot take this input ({type(error).__name__})") from error
     new = made.sequences[:, encoded.tensors["input_ids"].shape[1] :]
     texts = vlm.tokenizer.batch_decode(new, skip_special_tokens=True)
     return torch.log_softmax(made.logits[0].float(), dim=-1).cpu(), texts

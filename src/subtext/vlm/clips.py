@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 import cv2
 import numpy as np
 
-from subtext.core.schema import Count, Share
-from subtext.errors import ConfigError, MediaError
+from subtext.core.schema import Count, Share, checked
+from subtext.errors import ConfigError, MediaError, unforeseen_as
 from subtext.features.extractor import NoSource, Source
 from subtext.features.faces import FaceExtractor
 from subtext.manifest import Manifest
 from subtext.media.container import Recording
+from subtext.media.named import named_by, pathless
 from subtext.media.segment import Segment, Span, resolve
 from subtext.media.video import Image, read_image, sample_frames
 from subtext.vlm.inputs import Frames
@@ -38,6 +40,7 @@ class FrameReader:
         ConfigError: a setting is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -70,17 +73,21 @@ class FrameReader:
             if isinstance(source, Source):
                 by_file.setdefault((source.path, source.is_picture), {})[name] = source
         for rows in by_file.values():
-            try:
-                found |= self._of_file(rows)
-            except MediaError as error:
-                found |= dict.fromkeys(rows, str(error))
+            first = next(iter(rows.values()))
+            path = first.path
+            if path is None:
+                raise ValueError("frames are read from files")
+            with named_by({path: first.place} if first.place else {}):
+                try:
+                    with unforeseen_as(MediaError, path):
+                        read = self._of_file(path, rows)
+                except MediaError as error:
+                    read = dict.fromkeys(rows, str(error))
+            found |= {name: pathless(got, path) if isinstance(got, str) else got for name, got in read.items()}
         return found
 
-    def _of_file(self, rows: Mapping[str, Source]) -> dict[str, Frames | str]:
+    def _of_file(self, path: Path, rows: Mapping[str, Source]) -> dict[str, Frames | str]:
         names, sources = list(rows), list(rows.values())
-        path = sources[0].path
-        if path is None:
-            raise ValueError("frames are read from files")
         if sources[0].is_picture:
             # Twice, since a video is two pictures at least.
             still = read_image(path, self.max_side)
@@ -107,7 +114,11 @@ class FrameReader:
             elif isinstance(whole, str):
                 found[name] = whole
             else:
-                found[name] = self._joined(whole, moments[place], faces.get(place, ""), span.duration)
+                face = faces.get(place, "")
+                if self.view == "both" and isinstance(face, str):
+                    where = sources[place].place or str(path)
+                    log.warning("%s: %s: the face's place beside the picture is black", where, pathless(face, path))
+                found[name] = self._joined(whole, moments[place], face, span.duration)
         return found
 
     def _joined(
@@ -123,7 +134,6 @@ class FrameReader:
             return face if isinstance(face, str) else Frames(np.stack(face[0]), tuple(face[1]), duration)
         height = whole[0].shape[0]
         if isinstance(face, str):
-            log.warning("%s: the face's place beside the picture is black", face)
             crops = [np.zeros((height, height, 3), np.uint8) for _ in whole]
         else:
             how = cv2.INTER_AREA if height < len(face[0][0]) else cv2.INTER_LINEAR

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from annotated_types import Interval
 
-from subtext.core.schema import Natural
+from subtext.core.schema import Natural, checked
 from subtext.errors import ConfigError, RunError
 from subtext.manifest.description import Description
 from subtext.vlm.answers import Answer, folded
@@ -46,6 +46,7 @@ _AGAIN: Final = (408, 429, 500, 502, 503, 504)
 _TOO_LONG: Final = (413, 422)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
     """Where a server is and how patiently it is asked.
@@ -178,16 +179,20 @@ class Endpoint:
                 status, headers, received = self._post(sent)
                 if status == 200:
                     return _written(received)
-                why = f"status {status}: {_message(received)}"
+                # What the server says of it is not passed on: it may repeat the prompt.
+                why = f"status {status}"
                 if 300 <= status < 400:
                     raise RunError(f"{self.spec.url} redirects elsewhere, which is not followed; set the right address")
-                if status in _TOO_LONG or (status == 400 and "context" in why):
+                if status in _TOO_LONG or (status == 400 and b"context" in received):
                     raise Refused(f"the server cannot take the prompt ({why})")
                 if status not in _AGAIN:
-                    raise RunError(f"{self.spec.url} answers with {why}; mend the endpoint's settings. {_KEPT}")
+                    raise RunError(
+                        f"{self.spec.url} answers with {why}; see the server's log and mend the endpoint's settings. "
+                        f"{_KEPT}"
+                    )
                 wait = _asked_to_wait(headers.get("retry-after"), turn)
             except (OSError, http.client.HTTPException, _Broken) as error:
-                why, wait = f"{type(error).__name__.lstrip('_')}: {error}", _asked_to_wait(None, turn)
+                why, wait = _reason(error), _asked_to_wait(None, turn)
             if turn < self.spec.retries:
                 log.info("%s: %s; again in %.1f s", self.spec.url, why, wait)
                 time.sleep(wait)
@@ -333,13 +338,10 @@ def _written(received: bytes) -> Written:
     return Written(text, listed, tokens)
 
 
-def _message(received: bytes) -> str:
-    try:
-        error = json.loads(received)["error"]
-        text = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = received.decode("utf-8", "replace")
-    return " ".join(str(text).split())[:200] or "nothing"
+def _reason(error: Exception) -> str:
+    """Why there is no answer, in words of the system or of ours: the server's may repeat the prompt."""
+    name = type(error).__name__.lstrip("_")
+    return name if isinstance(error, http.client.HTTPException) else f"{name}: {error}"
 
 
 def _png(image: np.ndarray) -> str:

@@ -155,7 +155,8 @@ class Vlm:
             with _at_most(TEMPLATE_SECONDS):
                 made = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **own)
         except (TemplateError, ValueError, TypeError, KeyError, TimeoutError, MemoryError, OverflowError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            # Not in the template's words, which may be those of the prompt.
+            reason = type(error).__name__
             raise WeightsError(f"{self.folder}: its chat template cannot be used ({reason})") from error
         if len(made) > TEMPLATE_SIGNS + 2 * len(text):
             raise WeightsError(
@@ -245,8 +246,8 @@ class Vlm:
         try:
             made = self.processor(text=text, **options)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(f"{self.folder}: its processor cannot take the frames ({reason})") from error
+            reason = type(error).__name__
+            raise WeightsError(f"{self.folder}: its processor cannot take words and frames ({reason})") from error
         return {key: value for key, value in made.items() if torch.is_tensor(value)}
 
     def _expected(self, frames: Frames | None, tensors: "Mapping[str, torch.Tensor]", place: int) -> int:

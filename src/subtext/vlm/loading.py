@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from subtext.core.hub import hub_folder
 from subtext.core.offline import offline
+from subtext.core.weights_file import check_header
 from subtext.errors import ConfigError, WeightsError
 from subtext.features.content import DigestMemory
 from subtext.vlm.spec import VlmSpec
@@ -239,11 +239,9 @@ def free_memory(device: "torch.device") -> int | None:
 def _shapes(path: Path) -> list[list[int]]:
     """Of every tensor of a safetensors file, from its header."""
     try:
+        check_header(path)
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > os.fstat(file.fileno()).st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return [list(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}); fetch it again") from error

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from subtext.errors import ConfigError
-from subtext.evaluation.evaluate import BINARY_HEADS, CHOICES
 from subtext.evaluation.prompted import classes_of
+from subtext.evaluation.tables import BINARY_HEADS, CHOICES
 
 OF_THE_VOICE: Final = ("vocal_incongruent", "vocal_polarity")
 """Heads that ask for the voice, which a vision-language model knows as words only."""

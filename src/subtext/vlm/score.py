@@ -20,8 +20,8 @@ from subtext.core.tables import write_csv
 from subtext.core.writing import replacing
 from subtext.corpora.shards import Shard, recordings
 from subtext.errors import ConfigError, RunError
-from subtext.evaluation.evaluate import BINARY_HEADS
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
+from subtext.evaluation.tables import BINARY_HEADS
 from subtext.features.cache import FeatureCache
 from subtext.features.content import DigestMemory
 from subtext.features.extractor import NoSource, Source
@@ -29,6 +29,7 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.features.text import turns_before
 from subtext.labels import EMOTION_COLUMN
 from subtext.manifest import LABEL_COLUMNS, Manifest
+from subtext.manifest.checks import row_number
 from subtext.manifest.splits import fold_as_test
 from subtext.runs.folder import RunFile, RunFolder
 from subtext.runs.prepare import read_corpus
@@ -171,7 +172,8 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     read, reasons = clips.read([name])
     asked = next(scoring.prompts(read[name], ""), None)
     if asked is None:
-        raise ConfigError(f"clip {name} has neither words nor pictures: {reasons.get(name)}")
+        row = row_number(manifest.table.index, manifest.table["id"].tolist().index(name))
+        raise ConfigError(f"{manifest.name}: row {row} has neither words nor pictures: {reasons.get(name)}")
     remote = isinstance(scoring.vlm, RemoteVlm)
     encoded = None if remote else scoring.vlm.encode([asked.sample])
     frames = asked.sample.frames
@@ -401,7 +403,7 @@ class _Scoring:
 
         if len(batch) == 1:
             raise RunError(
-                f"out of memory on {self.vlm.spec.device} with one prompt of {batch[0].row}; lower frames.count or "
+                f"out of memory on {self.vlm.spec.device} with one prompt; lower frames.count or "
                 "frames.max_side, or take a smaller model. What was answered is kept: the same command goes on"
             )
         if torch.cuda.is_available():

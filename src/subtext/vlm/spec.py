@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from annotated_types import Interval
 
 from subtext.core.hub import COMMIT
-from subtext.core.schema import Count, Dropout, Positive, Width
+from subtext.core.schema import Count, Dropout, Positive, Width, checked
 from subtext.errors import ConfigError
 
 FrameMode = Literal["images", "video", "tiled"]
@@ -16,6 +16,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 ARMS: Final = ("incongruence", "polarity", "placebo")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class VlmSpec:
     """One model: its family's settings, and where it is and how it is run.
@@ -66,6 +67,7 @@ class VlmSpec:
             raise ConfigError(f"vlm.revision={self.revision} is not a commit; use its 40 hexadecimal digits")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class TuneSpec:
     """How an adapter is trained.

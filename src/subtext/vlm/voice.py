@@ -38,7 +38,7 @@ def measure_voice(manifest: Manifest, extractor: ProsodyExtractor, cache: Featur
         ConfigError: the extractor gives other frames.
     """
     if extractor.method != "torchaudio" or extractor.normalise != "none":
-        raise ConfigError("voice: words are made of prosody.method=torchaudio with normalise=none")
+        raise ConfigError("voice: words are made of prosody.method=torchaudio with prosody.normalise=none")
     # Of the recordings themselves: frames that somebody else computed have columns of unknown meaning.
     manifest = manifest.with_table(manifest.table.assign(features=pd.array([pd.NA] * len(manifest), dtype="string")))
     index = extract(manifest, {"prosody": extractor}, cache, workers=workers)

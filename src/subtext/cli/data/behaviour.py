@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from subtext.cli.arguments import Input
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 from subtext.core.writing import write_parquet
 
@@ -49,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what finds faces; haar cannot tell which way they are turned (default: yunet)",
     )
     parser.add_argument(
-        "--models", metavar="FOLDER", type=Path, help="where YuNet's weights are (default: paths.models)"
+        "--models",
+        metavar="FOLDER",
+        type=Input("the folder of detector weights", folder=True),
+        help="where YuNet's weights are (default: paths.models)",
     )
     parser.add_argument("--left", metavar="ROLE", help="who sits in the left half, where two are in one picture")
     parser.add_argument("--right", metavar="ROLE", help="who sits in the right half")

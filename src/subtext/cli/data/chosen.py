@@ -62,15 +62,15 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         ConfigError: there is no such corpus, or a setting cannot be used.
     """
     from subtext.core.building import build
-    from subtext.core.composition import Composition, check_config_dirs, conf_folder, override
+    from subtext.core.composition import Composition, check_config_dirs, conf_folder, override, table_name
     from subtext.corpora.corpus import Corpus
     from subtext.errors import ConfigError
+    from subtext.runs.settings import CorpusSettings
 
     name, overrides = options.corpus, list(options.settings)
     check_config_dirs([] if options.config_dir is None else [options.config_dir])
     if name.lower().endswith(TABLES):
-        path = Path(name)
-        name = path.parent.name if path.name == "manifest.parquet" else path.stem
+        name = table_name(Path(name))
         overrides = ["corpus=manifest", override("corpus.path", options.corpus), *overrides]
     else:
         if any(setting.startswith("corpus=") for setting in overrides):
@@ -79,6 +79,7 @@ def chosen_corpus(options: argparse.Namespace, *, may_leak: bool = False, **unse
         overrides = [f"corpus={name}", *overrides]
     search_path = [] if options.config_dir is None else [str(options.config_dir.resolve())]
     settings = Composition(conf_folder(), overrides, search_path).settings({}, ())
+    CorpusSettings.check({key: settings.get(key) for key in ("corpus", "paths")})
     node: dict[str, Any] = settings["corpus"]
     if may_leak and "disjoint" in node:
         node["disjoint"] = []

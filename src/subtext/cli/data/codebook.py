@@ -7,22 +7,36 @@ Files to rate in hold the turns' words: keep them where the recordings are.
 import argparse
 from pathlib import Path
 
+from subtext.cli.arguments import Input
+
 NAME = "codebook"
 HELP = "check and print an annotation scheme; templates for ELAN and Label Studio"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a codebook (YAML); default: ours")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Input("a codebook, a .yaml file"),
+        help="a codebook (YAML); default: ours",
+    )
     parser.add_argument("--yaml", action="store_true", help="print the file itself instead of its Markdown")
     parser.add_argument(
-        "--elan", metavar="TURNS", type=Path, help="write an .eaf file a session and rater from a turn table"
+        "--elan",
+        metavar="TURNS",
+        type=Input("a table of turns"),
+        help="write an .eaf file a session and rater from a turn table",
     )
     parser.add_argument(
-        "--label-studio", metavar="TURNS", type=Path, help="write interface and tasks from a turn table"
+        "--label-studio",
+        metavar="TURNS",
+        type=Input("a table of turns"),
+        help="write interfaces and tasks, a page a channel, from a turn table",
     )
     parser.add_argument("--rater", metavar="NAME", action="append", default=[], help="for --elan; may be repeated")
-    parser.add_argument("--media", metavar="PATH", help="for --elan: the recording as ELAN finds it")
+    parser.add_argument("--media", metavar="PATH", help="the recording as ELAN or Label Studio finds it")
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="where templates go; needed with --elan, --label-studio"
     )
@@ -58,6 +72,11 @@ def run(options: argparse.Namespace) -> None:
                 written.append(write_elan(turns, codebook, path, raters=[rater], media=options.media))
     if options.label_studio is not None:
         from subtext.annotation.label_studio import write_label_studio
+        from subtext.sessions.settings import SOUND_SUFFIXES
 
-        written += write_label_studio(read_turn_table(options.label_studio), codebook, options.out)
+        turns = read_turn_table(options.label_studio)
+        if options.media is not None:
+            kind = "audio" if Path(options.media).suffix.lower() in SOUND_SUFFIXES else "video"
+            turns[kind] = turns[kind].fillna(options.media) if kind in turns else options.media
+        written += write_label_studio(turns, codebook, options.out)
     print("\n".join(f"Written: {path}" for path in written))

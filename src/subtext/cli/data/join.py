@@ -7,6 +7,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from subtext.cli.arguments import Input
 from subtext.cli.data.chosen import manifest_file
 
 NAME = "join"
@@ -15,7 +16,13 @@ HELP = "several manifests -> one"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("tables", metavar="TABLE", nargs="+", type=Path, help="manifests: .parquet, .csv, .jsonl")
+    parser.add_argument(
+        "tables",
+        metavar="TABLE",
+        nargs="+",
+        type=Input("a manifest: .parquet, .csv or .jsonl"),
+        help="manifests: .parquet, .csv, .jsonl",
+    )
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, required=True, help="where the joined table goes")
 
 

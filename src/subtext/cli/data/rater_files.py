@@ -1,8 +1,9 @@
 """The rater files that a command line names."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from subtext.cli.arguments import Input
 
 if TYPE_CHECKING:
     from subtext.annotation.codebook import Codebook
@@ -15,10 +16,15 @@ def add_rater_arguments(parser: argparse.ArgumentParser) -> None:
         "ratings",
         metavar="RATINGS",
         nargs="+",
-        type=Path,
+        type=Input("a file of ratings: a table, .eaf or Label Studio's .json"),
         help="tables (.csv, .tsv, .parquet, .jsonl), ELAN files (.eaf) or Label Studio exports (.json)",
     )
-    parser.add_argument("--codebook", metavar="FILE", type=Path, help="default: ours, in the style of E-THER")
+    parser.add_argument(
+        "--codebook",
+        metavar="FILE",
+        type=Input("a codebook, a .yaml file"),
+        help="default: ours, in the style of E-THER",
+    )
     parser.add_argument(
         "--sessions", metavar="COLUMN", help="the tables' column that names the session; default session"
     )

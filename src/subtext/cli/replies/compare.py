@@ -7,7 +7,7 @@ and comparison.csv.
 import argparse
 from pathlib import Path
 
-from subtext.cli.arguments import natural
+from subtext.cli.arguments import Input, natural
 from subtext.core.writing import write_text
 
 NAME = "compare"
@@ -16,10 +16,19 @@ HELP = "paired differences of systems, with intervals over dialogues and Holm's 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("measured", metavar="MEASURED", nargs="+", type=Path, help="tables that measure wrote")
+    parser.add_argument(
+        "measured",
+        metavar="MEASURED",
+        nargs="+",
+        type=Input("a table that measure wrote"),
+        help="tables that measure wrote",
+    )
     parser.add_argument("--reference", metavar="SYSTEM", required=True, help="hold the others against this one")
     parser.add_argument(
-        "--validation", metavar="FILE.json", type=Path, help="what validate wrote; without it there are no claims"
+        "--validation",
+        metavar="FILE.json",
+        type=Input("the file that validate wrote"),
+        help="what validate wrote; without it there are no claims",
     )
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/comparison"))
     parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of the sign flips; default 0")

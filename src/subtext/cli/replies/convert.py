@@ -5,13 +5,20 @@
 import argparse
 from pathlib import Path
 
+from subtext.cli.arguments import Input
+
 NAME = "convert"
 HELP = "a GGUF file or wheel as a model folder in safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="a .gguf, or a .whl that holds one")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        type=Input("a .gguf file, or a .whl that holds one"),
+        help="a .gguf, or a .whl that holds one",
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True)
 
 

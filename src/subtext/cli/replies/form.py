@@ -9,7 +9,7 @@ FOLDER_key.json says who wrote what: keep it from the raters, and give it to
 import argparse
 from pathlib import Path
 
-from subtext.cli.arguments import natural, positive
+from subtext.cli.arguments import Input, natural, positive
 
 NAME = "form"
 HELP = "a blinded pairwise rating form (HTML, Label Studio)"
@@ -17,7 +17,13 @@ HELP = "a blinded pairwise rating form (HTML, Label Studio)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("replies", metavar="REPLIES", nargs="+", type=Path, help="tables of replies, of two systems")
+    parser.add_argument(
+        "replies",
+        metavar="REPLIES",
+        nargs="+",
+        type=Input("a table of replies: .csv, .tsv, .parquet or .jsonl"),
+        help="tables of replies, of two systems",
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--pairs", metavar="N", type=positive, default=60, help="at most; default 60")
     parser.add_argument("--seed", metavar="N", type=natural, default=0, help="draws turns, sides and order; default 0")

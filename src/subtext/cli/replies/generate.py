@@ -10,7 +10,7 @@ command again.
 import argparse
 from pathlib import Path
 
-from subtext.cli.arguments import natural, positive
+from subtext.cli.arguments import Input, natural, positive
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "generate"
@@ -27,9 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="NAME", help="what it is called; default: the file's name")
     parser.add_argument("--revision", metavar="COMMIT", help="of a hub id")
     parser.add_argument("--allow-download", action="store_true", help="fetch the model from the hub")
-    parser.add_argument("--adapter", metavar="FOLDER", type=Path, help="what tune wrote")
+    parser.add_argument(
+        "--adapter", metavar="FOLDER", type=Input("the folder that tune wrote", folder=True), help="what tune wrote"
+    )
     parser.add_argument("--hint", choices=("none", "told", "placebo"), default="none", help="default: none")
-    parser.add_argument("--predictions", metavar="FILE", type=Path, help="a run's predictions.parquet, for told")
+    parser.add_argument(
+        "--predictions",
+        metavar="FILE",
+        type=Input("the predictions.parquet of a run"),
+        help="a run's predictions.parquet, for told",
+    )
     parser.add_argument("--split", metavar="NAMES", help="reply to these splits only, with commas between")
     parser.add_argument("--shortest", metavar="N", type=natural, default=1, help="words of a turn; default 1")
     parser.add_argument("--limit", metavar="N", type=positive, help="as many turns, drawn with a fixed seed")

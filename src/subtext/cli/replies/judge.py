@@ -7,14 +7,28 @@ to `ratings`, and name the judge there with --judge: it is reported apart from p
 import argparse
 from pathlib import Path
 
+from subtext.cli.arguments import Input
+
 NAME = "judge"
 HELP = "a text model as one more rater of the form"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("replies", metavar="REPLIES", nargs="+", type=Path, help="the tables that the form is made of")
-    parser.add_argument("--key", metavar="FILE", type=Path, required=True, help="the form's FOLDER_key.json")
+    parser.add_argument(
+        "replies",
+        metavar="REPLIES",
+        nargs="+",
+        type=Input("a table of replies: .csv, .tsv, .parquet or .jsonl"),
+        help="the tables that the form is made of",
+    )
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        type=Input("the file FOLDER_key.json that form wrote"),
+        required=True,
+        help="the form's FOLDER_key.json",
+    )
     parser.add_argument("--model", metavar="MODEL", required=True, help="a folder, or a hub id with --revision")
     parser.add_argument("--revision", metavar="COMMIT", help="of a hub id")
     parser.add_argument("--allow-download", action="store_true", help="fetch the model from the hub")

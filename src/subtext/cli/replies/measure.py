@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from subtext.cli.arguments import natural
+from subtext.cli.arguments import Input, natural
 from subtext.core.writing import write_parquet
 
 NAME = "measure"
@@ -36,12 +36,21 @@ class _ListMeasures(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("replies", metavar="REPLIES", nargs="+", type=Path, help="tables of replies")
+    parser.add_argument(
+        "replies",
+        metavar="REPLIES",
+        nargs="+",
+        type=Input("a table of replies: .csv, .tsv, .parquet or .jsonl"),
+        help="tables of replies",
+    )
     parser.add_argument(
         "--list", nargs=0, action=_ListMeasures, help="print every measure as a Markdown table, and end"
     )
     parser.add_argument(
-        "--coder", metavar="FOLDER", type=Path, help="what coder wrote; without it nothing rests on codes"
+        "--coder",
+        metavar="FOLDER",
+        type=Input("the folder that coder wrote", folder=True),
+        help="what coder wrote; without it nothing rests on codes",
     )
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, default=Path("work/replies/measured.parquet"))
     parser.add_argument("--seed", metavar="N", type=natural, default=0, help="draws replies to compare with; default 0")

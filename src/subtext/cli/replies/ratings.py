@@ -8,7 +8,7 @@ apart, with how often it says what most people say, and count nowhere else.
 import argparse
 from pathlib import Path
 
-from subtext.cli.arguments import natural
+from subtext.cli.arguments import Input, natural
 from subtext.core.writing import write_text
 
 NAME = "ratings"
@@ -17,10 +17,21 @@ HELP = "agreement and Bradley-Terry strengths from ratings of the form"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument("ratings", metavar="RATINGS", nargs="+", type=Path)
-    parser.add_argument("--key", metavar="FILE", type=Path, required=True, help="the form's FOLDER_key.json")
+    parser.add_argument("ratings", metavar="RATINGS", nargs="+", type=Input("a table of what raters chose in the form"))
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        type=Input("the file FOLDER_key.json that form wrote"),
+        required=True,
+        help="the form's FOLDER_key.json",
+    )
     parser.add_argument("--judge", metavar="RATER", action="append", default=[], help="a rater that is a model")
-    parser.add_argument("--measured", metavar="FILE", type=Path, help="the replies' measures, to hold judges against")
+    parser.add_argument(
+        "--measured",
+        metavar="FILE",
+        type=Input("a table that measure wrote"),
+        help="the replies' measures, to hold judges against",
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("work/replies/ratings"))
     parser.add_argument("--bootstrap", metavar="N", type=int, default=500, help="resamples of dialogues; default 500")
     parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of the resampling; default 0")

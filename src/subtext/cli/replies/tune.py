@@ -8,7 +8,7 @@ with `generate --adapter`.
 import argparse
 from pathlib import Path
 
-from subtext.cli.arguments import natural, positive
+from subtext.cli.arguments import Input, natural, positive
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
 
 NAME = "tune"
@@ -18,7 +18,13 @@ HELP = "a LoRA adapter of a text model, from replies of high quality"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     add_corpus_arguments(parser)
-    parser.add_argument("--model", metavar="FOLDER", type=Path, required=True, help="the base model")
+    parser.add_argument(
+        "--model",
+        metavar="FOLDER",
+        type=Input("the folder of the base model", folder=True),
+        required=True,
+        help="the base model",
+    )
     parser.add_argument("--split", metavar="NAMES", help="learn from these splits only, with commas between")
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--replies", metavar="N", type=positive, default=1000, help="at most; default 1000")

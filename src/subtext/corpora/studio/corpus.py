@@ -17,7 +17,7 @@ from annotated_types import Interval
 
 from subtext.core.processes import begin_work, starting_workers
 from subtext.core.safe_path import without_script
-from subtext.core.schema import Count, Natural, Seed, Share
+from subtext.core.schema import Count, Natural, Seed, Share, checked
 from subtext.core.threads import cores
 from subtext.core.writing import remove_leftovers, write_json
 from subtext.corpora.corpus import Corpus
@@ -110,6 +110,7 @@ class Studio(Corpus):
         ),
     )
 
+    @checked
     def __init__(
         self,
         folder: Path | str,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
+from subtext.core.schema import checked
 from subtext.corpora.cells import draw_cells, quotas
 from subtext.corpora.studio.sentences import SENTENCES, Sentence
 from subtext.errors import ConfigError
@@ -29,6 +30,7 @@ _SENTENCE_SHARE: Final[Mapping[str, float]] = {"train": 7 / 12, "val": 2 / 12, "
 _Clips = Annotated[float, Interval(ge=0, le=0.5)]
 
 
+@checked
 @dataclass(frozen=True)
 class Nuisance:
     """How much the recording conditions vary, all drawn independently of every polarity.
