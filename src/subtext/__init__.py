@@ -1,6 +1,8 @@
 """Subtext: find where words, face and voice disagree in a recorded conversation.
 
 The names that `dir(subtext)` lists are loaded when they are first used; `__init__.pyi` tells type checkers of them.
+With the first of them it is chosen how threads wait, by the environment variable `OMP_WAIT_POLICY`, unless that is set
+or torch was imported before; see `subtext.core.threads`.
 """
 
 from importlib import import_module
@@ -25,6 +27,10 @@ _PLACES = {
 def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'subtext' has no attribute '{name}'")
+    # Imported here: `import subtext` alone loads nothing and changes nothing.
+    from subtext.core.threads import ready_threads
+
+    ready_threads()
     found: object = getattr(import_module(_PLACES[name]), name)
     globals()[name] = found
     return found

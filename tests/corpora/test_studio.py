@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
-from subtext.core.writing import UNFINISHED
+from builders.dead_processes import left_by_the_dead
 from subtext.corpora.studio import Nuisance, Studio
 from subtext.corpora.studio import corpus as studio_corpus
 from subtext.corpora.studio.render import PictureFormat, clips_of, render_clip
@@ -170,9 +169,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, renders: 
     missing = list(manifest.table["video"][:5])
     for video in missing:
         manifest.path(video).unlink()
-    left = tmp_path / "clips" / f"{UNFINISHED}studio-000001.1.mp4"
-    left.write_bytes(b"half")
-    os.utime(left, (time.time() - 3600,) * 2)
+    left_by_the_dead(tmp_path / "clips" / "studio-000001.mp4")
     renders.clear()
     studio.build()
     assert sorted(f"clips/{name}" for name in renders) == sorted(missing)

@@ -233,7 +233,7 @@ def test_a_worker_that_dies_costs_what_was_left_of_its_file(corpus: Corpus, cach
     assert found["dies0"] == ("ok", "")
     for row in ("dies1", "dies2"):
         assert found[row][0] == "failed"
-        assert "died (signal 9)" in found[row][1]
+        assert "died: it was killed (SIGKILL)" in found[row][1]
     assert all(found[f"good{number}"] == ("ok", "") for number in range(6))
 
 

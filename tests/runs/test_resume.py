@@ -1,8 +1,10 @@
 """A run killed at any moment goes on to the same figures as one that was left alone."""
 
 import json
+import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from safetensors.torch import load_file
 
 from builders.tiny_runs import settings, write_corpus
 from subtext.errors import RunError, WeightsError
-from subtext.model.checkpoints import LAST, PREVIOUS, read_checkpoint, resumable
+from subtext.model.checkpoints import BEST, LAST, PREVIOUS, read_checkpoint, resumable
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
 
@@ -84,9 +86,11 @@ if pause[0] == "control":
     Controls.retrained = second
 
 def train():
-    subtext.runs.train.train(json.loads((folder / "settings.json").read_text()), folder / "run")
+    settings = json.loads((folder / "settings.json").read_text()) | {"resume": None, "trust": []}
+    train_composed(settings, folder / "run", ())
 
 from subtext.cli.outcome import finish
+from subtext.runs.front_door import train_composed
 sys.exit(finish(train))
 """
 
@@ -119,8 +123,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """The run that nobody interrupts."""
-    return train(asked, tmp_path_factory.mktemp("whole") / "run")
+    """The run that nobody interrupts, with what resuming would have needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subtext.runs.one_run._Run._forget_checkpoints", leave_out)
+        return train(asked, tmp_path_factory.mktemp("whole") / "run")
 
 
 def leave_out(*_: Any) -> None:
@@ -148,7 +154,9 @@ def kill_when_reached(folder: Path, asked: dict[str, Any], pause: str, by: signa
     output = process.communicate()[0]
     if by is signal.SIGINT:
         assert "Traceback" not in output
-        assert output.strip().endswith("Interrupted.")
+        how, last = output.strip().splitlines()[-2:]
+        assert how == f"What was done is kept; go on with it by resume={folder / 'run'}"
+        assert last == "Interrupted."
     return process.returncode
 
 
@@ -207,32 +215,35 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
 
 
 def test_a_run_that_stopped_early_does_not_train_on(
-    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("subtext.runs.one_run._Run._evaluate", leave_out)
     monkeypatch.setattr("subtext.runs.one_run._Run._controls", leave_out)
     short = json.loads(json.dumps(asked))
     short["callbacks"]["early_stopping"] |= {"patience": 1, "min_delta": 1.0}
-    run = train(short, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        # As if killed between the last epoch and writing the model.
+        patch.setattr("subtext.runs.one_run._Run._forget_checkpoints", leave_out)
+        run = train(short, tmp_path / "run")
     epochs = len(pd.read_csv(run.file("history.csv")))
     assert epochs < EPOCHS
     before = load_file(run.file("model.safetensors"))
-    # As if killed between the last epoch and writing the model.
-    from safetensors.torch import save_file
-
-    save_file(before, run.file("best.safetensors"))
     for name in ("model.json", "model.safetensors", "history.csv", "predictions.parquet"):
         run.file(name).unlink()
-    train(run.settings(), run.path, resume=True)
+    with caplog.at_level(logging.INFO):
+        train(run.settings(), run.path, resume=True)
+    assert " s, 0 clips/s)" in caplog.text  # of this session, which trained none
     assert len(pd.read_csv(run.file("history.csv"))) == epochs
     after = load_file(run.file("model.safetensors"))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_finished_run_may_be_resumed(whole: RunFolder) -> None:
-    before = whole.file("predictions.parquet").read_bytes()
-    train(whole.settings(), whole.path, resume=True)
-    assert whole.file("predictions.parquet").read_bytes() == before
+def test_a_finished_run_may_be_resumed_and_keeps_no_checkpoints(whole: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(whole.path, tmp_path / "run"))
+    train(run.settings(), run.path, resume=True)
+    assert run.file("predictions.parquet").read_bytes() == whole.file("predictions.parquet").read_bytes()
+    there = {name: [folder.file(name).exists() for folder in (whole, run)] for name in (LAST, PREVIOUS, BEST)}
+    assert there == {name: [True, False] for name in (LAST, PREVIOUS, BEST)}
 
 
 def test_there_must_be_a_run_to_go_on_with(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from builders.dead_processes import left_by_the_dead
 from subtext.core.building import build
 from subtext.core.located import locate
-from subtext.core.writing import UNFINISHED
 from subtext.encoders.text import TextEncoder
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.features.index import _DESCRIBED, _FOR_PEOPLE, _TABLE
@@ -102,7 +102,7 @@ def test_overwriting_leaves_nothing_of_the_run_before_and_all_that_is_not_its_ow
             (run.file(name) / "left").touch()
         else:
             run.file(name).touch()
-    (run.path / f"{UNFINISHED}0123abcd.parquet").touch()
+    left_by_the_dead(run.file("rows.parquet"))
     (run.path / "notes.txt").touch()
     run.begin({"seed": 1}, overwrite=True)
     assert {path.name for path in run.path.iterdir()} == {"config.yaml", "run.json", "notes.txt"}

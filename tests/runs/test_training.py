@@ -52,10 +52,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_leaves_everything_behind(run: RunFolder) -> None:
-    for name in ("config.yaml", "run.json", "model.json", "model.safetensors", "last.ckpt", "history.csv"):
+    for name in ("config.yaml", "run.json", "model.json", "model.safetensors", "history.csv"):
         assert run.file(name).is_file(), name
     for name in ("predictions.parquet", "controls.parquet", "metrics.json", "report.md", "extraction.csv"):
         assert run.file(name).is_file(), name
+    assert not any(run.file(name).exists() for name in ("last.ckpt", "previous.ckpt", "best.safetensors"))
     facts = run.run()
     assert facts["groups"] == ["speaker"]
     assert facts["missing"]["prosody"] > 0

@@ -29,7 +29,7 @@ def test_workers_killed_on_any_storage_lose_nothing_and_count_nothing_twice(
 ) -> None:
     # Of the runs, the 2nd and 5th end with the death of their process.
     said = commands.here(setting(storage), "workers=2", "trials=6", FAKE_KILL="[2,5]")
-    assert said.count("its process died (signal 9)") == 2
+    assert said.count("its process died: it was killed (SIGKILL)") == 2
     trials = commands.trials(storage)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
     assert len({point_key(trial.params) for trial in trials}) == 6

@@ -24,6 +24,7 @@ import pandas as pd
 
 from subtext.annotation.codebook import Codebook, Label, Unit
 from subtext.annotation.turn_table import rated_turns
+from subtext.core.writing import write_text
 from subtext.errors import AnnotationError
 from subtext.sessions.transcripts import parse_json, read_text
 
@@ -185,8 +186,8 @@ def write_label_studio(turns: pd.DataFrame, codebook: Codebook, folder: Path) ->
     written = []
     for page, tasks in pages:
         interface, content = folder / f"{page.name}.xml", folder / f"{page.name}.json"
-        interface.write_text(labelling_interface(page.labels, page.shows, muted=page.muted), encoding="utf-8")
-        content.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(interface, labelling_interface(page.labels, page.shows, muted=page.muted))
+        write_text(content, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
         written += [interface, content]
     return written
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from subtext.core.threads import ready_threads
 from subtext.errors import SubtextError, shortened
 
 OK = 0
@@ -26,6 +27,7 @@ def finish(command: Callable[[], int | None], debug: bool = False) -> int:
         0, or what the command gave; 2 for an error that the user can act on, as one about a file or folder is even
         where nothing foresaw it; 1 for a fault of this package's own; 130 after Ctrl-C.
     """
+    ready_threads()
     try:
         return command() or OK
     except SubtextError as error:

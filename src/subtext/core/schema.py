@@ -381,7 +381,7 @@ def _is_plainly(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
     if hint in (NoneType, None):
-        return value is None
+        return value is None or value == {}  # what an empty file of a group composes to
     if hint in (str, Path):
         return value is not None and not isinstance(value, (bool, Mapping, list, tuple))
     if hint in (dict, Mapping):

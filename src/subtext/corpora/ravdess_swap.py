@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.core.schema import Seed, checked
+from subtext.core.writing import write_bytes
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import finish, made_before, making
 from subtext.corpora.official import check_unique, numbers, official_table, recode
@@ -219,7 +220,7 @@ class RavdessSwap(Corpus):
         (self.folder / "features").mkdir(exist_ok=True)
         for path, face, voice in zip(manifest.table["features"], faces, voices, strict=True):
             arrays = {"visual": visual[face : face + 1].copy(), "prosody": prosody[voice : voice + 1].copy()}
-            (self.folder / path).write_bytes(save(arrays))
+            write_bytes(self.folder / path, save(arrays))
 
 
 def face_columns() -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from subtext.core.writing import UNFINISHED, replacing
+from subtext.core.writing import replacing
 from subtext.errors import CacheError
 from subtext.features.content import DigestMemory
 from subtext.features.stream import Stream, StreamInfo
@@ -24,8 +23,6 @@ _LENGTH_BYTES: Final = 8
 """A safetensors file begins with the length of its header as a little-endian 64-bit number."""
 _MAX_HEADER: Final = 1 << 20
 _INTACT: Final = "intact"
-_STALE: Final = 24 * 3600
-"""Age in s after which an unfinished file is taken for left over."""
 
 
 def stream_key(content: str, segment: Segment, fingerprint: str, *, is_picture: bool = False, side: str = "") -> str:
@@ -121,7 +118,6 @@ class FeatureCache(Cache):
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._memory = DigestMemory(self.folder / "digests.sqlite")
-        self._swept = False
 
     def path(self, key: str) -> Path:
         """The file of a stream.
@@ -180,10 +176,8 @@ class FeatureCache(Cache):
         described = {"key": key, "quality": figures, "reason": stream.reason}
         described["checksum"] = _checksum(arrays, described)
         path = self.path(key)
-        unfinished = self.folder / "unfinished"
         try:
-            self._sweep(unfinished)
-            with replacing(path, unfinished) as place:
+            with replacing(path, self.folder / "unfinished") as place:
                 place.write_bytes(save(arrays, described))
         except OSError as error:
             raise self._unwritable(error) from error
@@ -206,19 +200,6 @@ class FeatureCache(Cache):
         except _UNREADABLE:
             pass
         raise CacheError(f"{path} is half-written or altered; run subtext-extract for this corpus again")
-
-    def _sweep(self, folder: Path) -> None:
-        # A killed process leaves its unfinished file behind; nobody else's is that old.
-        if self._swept:
-            return
-        self._swept = True
-        for left in folder.glob(f"{UNFINISHED}*"):
-            try:
-                # Where a link leads is somebody else's.
-                if time.time() - left.stat().st_mtime > _STALE:
-                    left.unlink(missing_ok=True)
-            except FileNotFoundError:
-                continue
 
     def _unwritable(self, error: OSError) -> CacheError:
         return CacheError(

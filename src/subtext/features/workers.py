@@ -1,17 +1,15 @@
 """Processes that decode files side by side."""
 
 import multiprocessing
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
 
-from subtext.core.safe_path import safe_path, without_script
+from subtext.core.processes import begin_work, how_it_ended, starting_workers
+from subtext.core.safe_path import without_script
 from subtext.errors import ConfigError, MediaError, SubtextError, unforeseen
 from subtext.features.cache import Cache
 from subtext.features.extractor import Extractor, NoSource, Source
@@ -134,7 +132,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # forking a process that holds threads of torch may hang
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(other, dict(extractors), cache), daemon=True)
-        with interrupts_ignored(), safe_path(), without_script():
+        with starting_workers(threads=1), without_script():
             self.process.start()
         other.close()
         self.started = False
@@ -151,13 +149,18 @@ class _Worker:
         """What a worker that died leaves undone."""
         self.process.join()
         code = self.process.exitcode or 0
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = how_it_ended(code)
+        if not self.started and code < 0:
+            raise SubtextError(
+                f"a worker process ended before it began: {how}; run the same command again, and set fewer workers= "
+                "where that comes back"
+            )
         if not self.started:
             raise ConfigError(
                 f"worker processes cannot start ({how}); set workers=0, and put an extractor of your own into a module "
                 "and not into the script that runs"
             )
-        reason = f"the process that decoded it died ({how}): out of memory, or a fault in a decoder"
+        reason = f"the process that decoded it died: {how}"
         for key, _ in self.job.items if self.job else ():
             if key in self.waiting:
                 yield key, NoSource("failed", reason)
@@ -172,11 +175,9 @@ class _Worker:
 
 
 def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    begin_work()
     for extractor in extractors.values():
         extractor.threads = 1
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
     pipe.send(_READY)
     while True:
         try:
@@ -191,19 +192,6 @@ def _work(pipe: Connection, extractors: Mapping[str, Extractor], cache: Cache) -
             pipe.send(error)
         except ConnectionError:  # the parent is gone
             return
-
-
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    # A child ignores Ctrl-C from its first moment on if its parent does while it starts; only the main thread may.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _problem(error: MediaError, source: Source) -> NoSource:

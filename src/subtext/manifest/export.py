@@ -12,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from subtext.core.tables import ESCAPED, write_csv
+from subtext.core.writing import write_parquet, write_text
 from subtext.errors import ConfigError
 from subtext.manifest.table import Manifest, columns_told
 
@@ -142,11 +143,10 @@ def export(
     if kind == ".csv":
         write_csv(table, path)
     elif kind == ".parquet":
-        table.to_parquet(path, index=False)
+        write_parquet(path, table)
     else:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows))
     description = {
         "name": manifest.name,
         "groups": list(manifest.groups),
@@ -155,5 +155,5 @@ def export(
     }
     if keep_root:
         description["root"] = os.path.relpath(manifest.root.resolve(), path.parent.resolve())
-    beside.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_text(beside, json.dumps(description, indent=2) + "\n")
     return [path, beside]

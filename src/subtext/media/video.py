@@ -1,7 +1,6 @@
 """Sample frames of many segments in one streaming pass over a recording."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
+from subtext.core.threads import cores
 from subtext.errors import MediaError
 from subtext.media.container import BREAK_TOLERANCE, Recording, reason
 from subtext.media.segment import LEAST_COVER, Segment, Span, resolve
@@ -151,7 +151,7 @@ def sample_frames(
         if recording.duration is None:
             raise _nothing(path)
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        stream.codec_context.thread_count = threads or min(MAX_THREADS, cores())
         spans = resolve(segments, recording.duration, path)
         targets: list[tuple[float, int]] = []
         for index, span in enumerate(spans):

@@ -24,6 +24,7 @@ from subtext.model.task import SELECTION, IncongruenceTask
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 BEST = "best.safetensors"
+"""What resuming needs while a training is under way, see `forget`."""
 
 
 _NOT_A_CHECKPOINT = (
@@ -120,6 +121,12 @@ def resumable(folder: Path) -> Path | None:
     return None
 
 
+def forget(folder: Path) -> None:
+    """Remove what resuming needed, once the model is written: it is several times as large."""
+    for name in (LAST, PREVIOUS, BEST):
+        (folder / name).unlink(missing_ok=True)
+
+
 class Checkpoints(Checkpoint):
     """Keeps the best epoch's weights, the history of figures and, with a folder, what is needed to resume.
 
@@ -141,6 +148,8 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Tensor] | None = None
         self.history: list[dict[str, float]] = []
         self.began = False
+        self.resumed_from = 0
+        """Epochs of the history that an earlier session trained."""
         self._stopped = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -183,6 +192,7 @@ class Checkpoints(Checkpoint):
         self.best_score = float(state_dict["best_score"])
         self.best_epoch = int(state_dict["best_epoch"])
         self.history = [{str(name): float(value) for name, value in row.items()} for row in state_dict["history"]]
+        self.resumed_from = len(self.history)
         self._stopped = bool(state_dict["stopped"])
 
     def load_best(self, classifier: IncongruenceClassifier) -> None:

@@ -20,7 +20,9 @@ from annotated_types import MinLen
 from pytorch_lightning.callbacks import RichProgressBar
 
 from subtext.core.building import build
+from subtext.core.processes import end_with_starter
 from subtext.core.schema import Count, Dropout, OneOf, Share
+from subtext.core.threads import share_cores
 from subtext.errors import ConfigError, WeightsError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.labels import MODALITIES
@@ -112,6 +114,9 @@ class Fitter:
         )
         checkpoints = Checkpoints(folder, on_epoch)
         trainer = self._trainer(checkpoints, folder)
+        if trainer.num_devices > 1:
+            share_cores(trainer.num_devices)
+            end_with_starter()
         checkpoint = resumable(folder) if folder is not None and self.resume else None
         if checkpoint is not None:
             log.info("going on from %s", checkpoint)
@@ -150,7 +155,7 @@ class Fitter:
                 selection_name(classifier.heads.specs),
                 checkpoints.best_score,
                 took,
-                epochs * len(training) / took if checkpoint is None else float("nan"),
+                (epochs - checkpoints.resumed_from) * len(training) / took,
             )
         return Fitted(classifier, checkpoints.best_epoch, checkpoints.best_score, pd.DataFrame(checkpoints.history))
 
@@ -294,7 +299,7 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Leave out Lightning's remarks about settings that are chosen on purpose, and its advertisements."""
-    loggers = {"pytorch_lightning": logging.WARNING}
+    loggers = {"pytorch_lightning": logging.WARNING, "lightning_fabric": logging.WARNING}
     if not is_main_process():
         loggers["subtext"] = logging.ERROR  # the main process has said it already
     levels = {name: logging.getLogger(name).level for name in loggers}
@@ -320,4 +325,5 @@ _REMARKS: Final = (
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*No positive samples in targets.*",
     ".*No negative samples in targets.*",
+    ".*`srun` command is available.*",  # one process trains as well without it
 )

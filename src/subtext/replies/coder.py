@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from subtext.core.weights_file import opened
+from subtext.core.writing import write_bytes, write_text
 from subtext.errors import ManifestError, WeightsError
 from subtext.replies.embedding import Embedder
 from subtext.replies.texts import plain, words_of
@@ -264,7 +265,7 @@ class BehaviourCoder:
 
     def save(self, folder: Path) -> None:
         """Write `coder.safetensors` and `coder.json`."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
@@ -272,14 +273,14 @@ class BehaviourCoder:
             for name, head in self.heads.items()
             for part, values in head.tensors.items()
         }
-        save_file(tensors, folder / WEIGHTS)
+        write_bytes(folder / WEIGHTS, save(tensors))
         described = {
             "version": VERSION,
             "text_model": self.embed.extractor.fingerprint(),
             "heads": {name: {"classes": head.classes, "share": head.share} for name, head in self.heads.items()},
             "facts": self.facts,
         }
-        (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / DESCRIPTION, json.dumps(described, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, embed: Embedder | None = None) -> "BehaviourCoder":

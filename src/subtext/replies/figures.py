@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.writing import replacing
 from subtext.replies.measures import CLAIMS
 
 _COLOURS: Final = {"holds": "tab:blue", "includes 0.5": "0.55", "against its claim": "tab:red"}
@@ -51,4 +52,5 @@ def draw_validation(content: Mapping[str, Any], path: Path) -> None:
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"AUROC for high quality, in the claim's direction ({content['sessions']} sessions)", fontsize=9)
     axes.grid(axis="x", linewidth=0.3)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=130)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.writing import write_text
 from subtext.errors import ConfigError
 from subtext.replies.prompts import Prompt
 
@@ -81,7 +82,7 @@ def _begin(path: Path, settings: Mapping[str, Any]) -> set[str]:
     beside = path.with_name(path.name.removesuffix(".jsonl") + SETTINGS)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        write_text(beside, json.dumps(settings, indent=1) + "\n")
         path.touch()
         return set()
     try:

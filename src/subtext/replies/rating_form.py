@@ -20,6 +20,7 @@ from subtext.annotation.codebook import Codebook
 from subtext.annotation.codebook_file import read_codebook
 from subtext.annotation.label_studio import labelling_interface
 from subtext.core.templates import render
+from subtext.core.writing import write_text
 from subtext.errors import AnnotationError, ManifestError
 from subtext.replies.measured import SCORED, status_of
 from subtext.replies.texts import plain
@@ -143,7 +144,7 @@ def write_form(pairs: Sequence[Pair], folder: Path) -> list[Path]:
         json.dumps(key, ensure_ascii=False, indent=1) + "\n",
     ]
     for path, text in zip(names, texts, strict=True):
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return names
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from subtext.core.writing import write_text
 from subtext.errors import ConfigError, ManifestError, NotFiniteError
 from subtext.replies.language_model import Dtype, chat_text, import_peft, load_model, said
 from subtext.replies.prompts import Prompt, make_prompts
@@ -146,7 +147,7 @@ def tune(folder: Path, examples: Sequence[tuple[Prompt, str]], tuning: Tuning, o
     }
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out, safe_serialization=True)
-    (out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(out / FACTS, json.dumps(facts, indent=1) + "\n")
     return facts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from subtext.core.writing import replacing
 from subtext.report.terminal import FEW_MARK, rests_on_few
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def save(figure: "Figure", path: Path) -> Path:
     for ax in figure.axes:
         for panel in (ax, *ax.child_axes):
             panel.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as place:
+        figure.savefig(place, dpi=150)
     return path
 
 

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+from subtext.core.threads import of_threads
 from subtext.errors import RunError, SubtextError
 
 BATCHES: Final = (1, 64)
@@ -43,11 +44,10 @@ def measure_cost(run: Path | str, trust: Collection[str] = ()) -> dict[str, Any]
         RunError: the folder holds no finished run, or measuring failed.
     """
     # One thread must be asked for before torch is loaded.
-    single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     done = subprocess.run(
         # -P, or modules of the folder that the command is called in, perhaps somebody's run, would come first.
         [sys.executable, "-P", "-m", __name__, os.fspath(run), *trust],
-        env={**os.environ, **single},
+        env={**os.environ, **of_threads(1)},
         capture_output=True,
         text=True,
         check=False,

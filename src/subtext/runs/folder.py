@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.core.targets import check_names, renamed
-from subtext.core.writing import UNFINISHED, write_json, write_parquet, write_text
+from subtext.core.writing import remove_leftovers, write_json, write_parquet, write_text
 from subtext.errors import ConfigError, RunError, TrustError, WeightsError
 from subtext.runs.records import MODEL, RUN, SETTINGS, Kind, Record, read_record, record
 
@@ -181,7 +181,8 @@ class RunFolder:
             self._refuse_what_is_there()
         self.make()
         with self.writing():
-            for place in (*map(self.file, RunFile), *self.path.glob(f"{UNFINISHED}*")):
+            remove_leftovers(self.path)
+            for place in map(self.file, RunFile):
                 if place.is_dir() and not place.is_symlink():
                     shutil.rmtree(place)
                 else:

@@ -6,7 +6,8 @@ Overrides are those of the command line, and configurations are composed as ther
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +98,16 @@ def _trained(settings: Mapping[str, Any], folder: Path, overrides: Sequence[str]
     if settings["resume"] is None:
         run = RunFolder(folder)
         run.check_links()
-        return train_run(settings, run.path, trust=trust)
+        with _saying_how_to_go_on(run):
+            return train_run(settings, run.path, trust=trust)
     others = [text for text in overrides if text.split("=")[0] not in _WHERE]
     if others:
         raise ConfigError(f"resume= goes on with the run as it was configured; leave out {', '.join(others)}")
     run = RunFolder(settings["resume"])
     if run.is_finished:
         log.info("%s was finished already: nothing is trained, and its figures are computed again", run.path)
-    return train_run(run.settings(), run.path, resume=True, trust=trust)
+    with _saying_how_to_go_on(run):
+        return train_run(run.settings(), run.path, resume=True, trust=trust)
 
 
 def extract(*overrides: str, config_dirs: Sequence[str | os.PathLike[str]] = ()) -> "FeatureIndex":
@@ -291,6 +294,19 @@ def load_run(folder: str | os.PathLike[str], trust: Collection[str] = ()) -> Run
     run = RunFolder(folder, trust)
     run.metrics()  # says what is missing, and what to do
     return run
+
+
+@contextmanager
+def _saying_how_to_go_on(run: RunFolder) -> Iterator[None]:
+    """Where somebody interrupts a training."""
+    from subtext.model.fit import is_main_process
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.is_begun and is_main_process():
+            log.warning("What was done is kept; go on with it by resume=%s", run.path)
+        raise
 
 
 def _check_runs(runs: Sequence[Any], groups: object) -> None:

@@ -17,6 +17,7 @@ from subtext.core.writing import write_bytes
 from subtext.errors import RunError
 from subtext.manifest.table import write_rejects
 from subtext.model.batches import ClipData, typical_clip
+from subtext.model.checkpoints import forget
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, Fitter, calibration, device_of, is_main_process, quiet_lightning
 from subtext.model.predict import predict_table
@@ -89,6 +90,7 @@ class _Run:
             fitted = self._model()
         if not is_main_process():
             return
+        self._forget_checkpoints()
         with self._timed("prediction"):
             predictions = self._predictions(fitted)
         with self._timed("controls"):
@@ -169,8 +171,11 @@ class _Run:
                 weights = {k: v.cpu().contiguous() for k, v in fitted.classifier.state_dict().items()}
                 write_bytes(self.run.file(RunFile.WEIGHTS), save(weights))
             self._describe(fitted, counts, flops)
-            self.run.file(RunFile.BEST).unlink(missing_ok=True)
         return fitted
+
+    def _forget_checkpoints(self) -> None:
+        with self.run.writing():
+            forget(self.run.path)
 
     # -- what the model says ------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """What the settings of extraction and training may be; parts say it in the signatures of their classes."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from annotated_types import Ge
 
 from subtext.core.building import build
 from subtext.core.schema import Form, Natural, OneOf, Part, Seed
+from subtext.core.threads import cores
 from subtext.corpora.corpus import Corpus
 from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError
@@ -110,6 +110,8 @@ def check_folds(settings: Mapping[str, Any]) -> None:
 
 def _check_devices(trainer: Mapping[str, Any]) -> None:
     """On a CPU every device is a process, which takes a core and memory of its own."""
-    devices, cores = trainer.get("devices", 1), os.cpu_count() or 1
-    if trainer.get("accelerator") == "cpu" and isinstance(devices, int) and devices > max(cores, 2):
-        raise ConfigError(f"trainer.devices is {devices}; write at most {max(cores, 2)}, as there are {cores} cores")
+    devices, available = trainer.get("devices", 1), cores()
+    if trainer.get("accelerator") == "cpu" and isinstance(devices, int) and devices > max(available, 2):
+        raise ConfigError(
+            f"trainer.devices is {devices}; write at most {max(available, 2)}, as there are {available} cores"
+        )

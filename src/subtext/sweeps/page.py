@@ -1,7 +1,6 @@
 """`sweep.md` and `trials.csv`: what a sweep tried, what came out best, what failed, and what pruning saved."""
 
 import json
-import os
 import shlex
 import statistics
 from collections import Counter
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from subtext.core.tables import write_csv
 from subtext.core.templates import marked, one_line
+from subtext.core.writing import write_text
 from subtext.report.markdown import markdown
 from subtext.sweeps.figures import (
     FIGURES,
@@ -121,7 +121,7 @@ def write_sweep_page(path: Path, study: Study, *, title: str, figures: Sequence[
         median=statistics.median,
         command=marked(lambda overrides: one_line(shlex.join(overrides))),
     )
-    _write(path, page)
+    write_text(path, page)
     return path
 
 
@@ -195,9 +195,3 @@ def _value(value: Any) -> str:
     if isinstance(value, int) or (value.is_integer() and abs(value) >= 10):
         return f"{int(value):,}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

@@ -6,14 +6,13 @@ import importlib.util
 import json
 import logging
 import os
-import socket
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -21,6 +20,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
+from subtext.core.processes import lives, start_of, this_machine
 from subtext.errors import ConfigError
 
 LEASE_SECONDS: Final = 180.0
@@ -273,7 +273,7 @@ def _said(shown: str) -> Iterator[None]:
 def own_lease() -> dict[str, Any]:
     """A sign of life of this process."""
     pid = os.getpid()
-    return {"machine": _this_machine(), "pid": pid, "start": _start_of(pid), "beat": time.time()}
+    return {"machine": this_machine(), "pid": pid, "start": start_of(pid), "beat": time.time()}
 
 
 def is_alive(lease: Mapping[str, Any]) -> bool:
@@ -281,16 +281,9 @@ def is_alive(lease: Mapping[str, Any]) -> bool:
 
     On this machine its number tells; of another machine's it is not known until its lease is over.
     """
-    if lease.get("machine") != _this_machine():
+    if lease.get("machine") != this_machine():
         return time.time() - float(lease.get("beat", 0)) < LEASE_SECONDS
-    pid = int(lease.get("pid", 0))
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return lease.get("start") is None or _start_of(pid) == lease["start"]
+    return lives(int(lease.get("pid", 0)), lease.get("start"))
 
 
 @contextmanager
@@ -314,22 +307,3 @@ def signs_of_life(give: Callable[[dict[str, Any]], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-@cache
-def _this_machine() -> str:
-    # Containers may share a host name, and not see each other's processes.
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-        parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
-    return "/".join(parts)
-
-
-def _start_of(pid: int) -> str | None:
-    """When a living process began, in ticks since the machine did: tells it from a later one with its number."""
-    with contextlib.suppress(OSError, IndexError):
-        # The name, in parentheses, may itself hold spaces and parentheses.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]  # ended, but not yet fetched by its parent
-    return None

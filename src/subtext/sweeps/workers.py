@@ -9,10 +9,6 @@ import copy
 import logging
 import math
 import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +24,10 @@ import optuna
 
 from subtext.core.composition import Composition, override
 from subtext.core.located import locate
-from subtext.core.safe_path import safe_path
+from subtext.core.processes import begin_work, how_it_ended, starting_workers
+from subtext.core.threads import share_of
+from subtext.core.writing import write_text
 from subtext.errors import ConfigError, SubtextError, safe_reason
-from subtext.features.workers import interrupts_ignored
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.space import Point
@@ -186,9 +183,8 @@ class Worker:
     def _write_failure(self, claim: Claim, text: str) -> Path:
         place = self.plan.folder / "failures" / f"trial-{claim.trial.number:04d}.txt"
         with suppress(OSError):  # a full disk may be what it failed of
-            place.parent.mkdir(parents=True, exist_ok=True)
             command = " ".join(claim.trial.user_attrs.get("overrides", []))
-            place.write_text(f"subtext-train {command}\n\n{text}", encoding="utf-8")
+            write_text(place, f"subtext-train {command}\n\n{text}")
         return place
 
 
@@ -234,12 +230,21 @@ def work(plan: Plan) -> Nothing:
                     case "died":
                         del crew[process.pipe]
                         idle_deaths += process.trial is None
+                        how = how_it_ended(content)
+                        if idle_deaths >= _MOST_IDLE_DEATHS and content < 0:
+                            raise SubtextError(
+                                f"worker processes end before they begin a trial: {how}; run the same command again, "
+                                "and set fewer workers= where that comes back"
+                            )
                         if idle_deaths >= _MOST_IDLE_DEATHS:
                             raise ConfigError(
-                                f"worker processes die before they begin a trial ({content}); try workers=0, or in a "
+                                f"worker processes die before they begin a trial ({how}); try workers=0, or in a "
                                 "script of your own put what it does under if __name__ == '__main__':"
                             )
-                        log.warning("Trial %s: its process died (%s)", process.trial, content)
+                        if process.trial is None:
+                            log.warning("A process ended before it began a trial: %s", how)
+                        else:
+                            log.warning("Trial %d: its process died: %s", process.trial, how)
                         to_start += 1
     finally:
         for process in crew.values():
@@ -265,7 +270,7 @@ class _Process:
         self.pipe, other = context.Pipe()
         # Not a daemon, which could start no processes of its own to load data with.
         self.process: BaseProcess = context.Process(target=_work, args=(other, plan))
-        with interrupts_ignored(), safe_path():
+        with starting_workers(threads=share_of(plan.workers)):
             self.process.start()
         other.close()
         self.trial: int | None = None
@@ -276,8 +281,7 @@ class _Process:
             return self.pipe.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            code = self.process.exitcode or 0
-            return "died", f"signal {-code}" if code < 0 else f"exit code {code}"
+            return "died", self.process.exitcode or 0
 
     def end(self) -> None:
         """End the process; a trial that it runs waits for the next session."""
@@ -287,10 +291,8 @@ class _Process:
 
 
 def _work(pipe: Connection, plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    _end_with_parent()
+    begin_work()
     try:
-        _share_cores(plan.workers)
         worker = Worker(plan, tell=lambda line: pipe.send(("line", line)))
         worker.objective.prepare()
         pipe.send(("over", worker.run(lambda number: pipe.send(("began", number)))))
@@ -298,31 +300,6 @@ def _work(pipe: Connection, plan: Plan) -> None:
         pipe.send(("error", error))
     except ConnectionError:  # the parent is gone
         return
-
-
-def _end_with_parent() -> None:
-    """End when the command that started this process does, even if it is killed: nobody would know of it any more."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _share_cores(workers: int) -> None:
-    """Let the workers of this machine not fight over its cores, unless OMP_NUM_THREADS says how many each may use."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read where torch is imported, which may not have been yet
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
 
 
 def _shown(claim: Claim) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subtext.core.weights_file import opened
-from subtext.core.writing import replacing
+from subtext.core.writing import replacing, write_text
 from subtext.errors import ConfigError, WeightsError
 from subtext.vlm.spec import VlmSpec
 
@@ -131,7 +131,7 @@ def write_adapter(model: "torch.nn.Module", folder: Path, *, rank: int, alpha: f
         "lora_dropout": 0.0,
     }
     about |= {"bias": "none", "target_modules": names, "inference_mode": True}
-    (folder / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / CONFIG, json.dumps(about, indent=1) + "\n")
 
 
 def load_adapter(spec: VlmSpec, model: "torch.nn.Module", folder: Path) -> None:

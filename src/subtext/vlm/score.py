@@ -17,6 +17,7 @@ import pandas as pd
 
 from subtext.core.building import build
 from subtext.core.tables import write_csv
+from subtext.core.writing import replacing
 from subtext.corpora.shards import Shard, recordings
 from subtext.errors import ConfigError, RunError
 from subtext.evaluation.prompted import calibrated, classes_of, score_columns, spread_over_wordings, summary
@@ -190,8 +191,8 @@ def dry_run(settings: Mapping[str, Any], folder: Path) -> tuple[str, Path | None
     told.append(f"frames at {', '.join(f'{at:.2f}' for at in frames.times)} s of {frames.duration:.2f} s")
     RunFolder(folder).make()
     path = folder / "dry_run.png"
-    with RunFolder(folder).writing():
-        Image.fromarray(tile(frames.images)[0]).save(path)
+    with RunFolder(folder).writing(), replacing(path) as place:
+        Image.fromarray(tile(frames.images)[0]).save(place)
     return "\n".join(told), path
 
 

@@ -26,7 +26,7 @@ from subtext.errors import ConfigError, ManifestError, NotFiniteError, RunError,
 from subtext.features.content import DigestMemory
 from subtext.manifest import Manifest
 from subtext.model.batches import mix
-from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, resumable
+from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, forget, resumable
 from subtext.model.fit import interruptible, quiet_lightning
 from subtext.model.task import seed_draws
 from subtext.runs.folder import RunFile, RunFolder
@@ -331,6 +331,7 @@ def tune(settings: Mapping[str, Any], folder: Path) -> RunFolder:
     )
     with run.writing():
         run.file(RunFile.UNFINISHED_ADAPTER).rename(run.file(RunFile.ADAPTER))
+        forget(run.path)
     return run
 
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.rater_files import add_rater_arguments, chosen_ratings
+from subtext.core.writing import write_parquet, write_text
 
 NAME = "aggregate"
 HELP = "rater files -> one label a turn: majority, median or Dawid-Skene, and soft labels"
@@ -51,9 +52,9 @@ def run(options: argparse.Namespace) -> None:
         write_csv(table, options.out)
         record["escaped"] = "leading apostrophe"
     else:
-        table.to_parquet(options.out, index=False)
+        write_parquet(options.out, table)
     beside = options.out.with_suffix(".json")
-    beside.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text(beside, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     for name, entry in record["labels"].items():
         labelled, undecided = entry["rows_with_label"], entry["rows_undecided"]
         print(f"{name}: {labelled} turns labelled by {entry['method']}, {undecided} undecided")

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.data.rater_files import add_rater_arguments, chosen_ratings
+from subtext.core.writing import write_text
 
 NAME = "agreement"
 HELP = "alpha, kappa and ICC of rater files, and what to adjudicate"
@@ -60,9 +61,9 @@ def run(options: argparse.Namespace) -> None:
         import json
 
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "agreement.md").write_text(agreement_markdown(found, differing), encoding="utf-8")
+        write_text(options.out / "agreement.md", agreement_markdown(found, differing))
         content = json.dumps(found.as_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-        (options.out / "agreement.json").write_text(content + "\n", encoding="utf-8")
+        write_text(options.out / "agreement.json", content + "\n")
         write_csv(differing, options.out / "disagreements.csv")
         if len(ratings.rejects):
             write_csv(ratings.rejects, options.out / "rejects.csv")

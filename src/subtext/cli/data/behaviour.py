@@ -13,6 +13,7 @@ from typing import Any
 
 from subtext.cli.arguments import Input
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.core.writing import write_parquet
 
 NAME = "behaviour"
 HELP = "talk share, latency, backchannels, facing the camera, head motion, vocal synchrony"
@@ -95,6 +96,6 @@ def run(options: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for ending, table in tables.items():
         file = path.with_name(f"{path.stem}{ending}{path.suffix}")
-        table.to_parquet(file, index=False)
+        write_parquet(file, table)
         columns = known[ending]
         print(f"Written: {file} ({len(table):,} rows; {columns.sum()} of {len(columns)} measures known somewhere)")

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.arguments import Input, natural
+from subtext.core.writing import write_text
 
 NAME = "compare"
 HELP = "paired differences of systems, with intervals over dialogues and Holm's correction"
@@ -51,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
     content = {"reference": options.reference, "seed": options.seed, **found.as_dict()}
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    (options.out / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    (options.out / "comparison.md").write_text(pages.comparison_markdown(content), encoding="utf-8")
+    write_text(options.out / "comparison.json", text + "\n")
+    write_text(options.out / "comparison.md", pages.comparison_markdown(content))
     write_csv(pages.comparison_table(content), options.out / "comparison.csv")
     console = Console(highlight=False)
     for table in pages.comparison_overview(content):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from subtext.cli.arguments import Input, natural
+from subtext.core.writing import write_parquet
 
 NAME = "measure"
 HELP = "engagement, artificial language, person-centred cues of each reply"
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     coder = None if options.coder is None else BehaviourCoder.load(options.coder, embed)
     measured = measure_replies(table, code=None if coder is None else coder.code, embed=embed, seed=options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    measured.to_parquet(options.out, index=False)
+    write_parquet(options.out, measured)
     console = Console(highlight=False)
     for overview in pages.measured_overview(measured):
         console.print(overview)

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from subtext.cli.arguments import Input, natural
+from subtext.core.writing import write_text
 
 NAME = "ratings"
 HELP = "agreement and Bradley-Terry strengths from ratings of the form"
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     content = found.as_dict()
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    (options.out / "ratings.json").write_text(text + "\n", encoding="utf-8")
+    write_text(options.out / "ratings.json", text + "\n")
     console = Console(highlight=False)
     for table in pages.ratings_overview(content):
         console.print(table)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from subtext.cli.arguments import natural
 from subtext.cli.data.chosen import add_corpus_arguments, chosen_corpus
+from subtext.core.writing import write_text
 
 NAME = "validate"
 HELP = "which measures tell high from low quality on AnnoMI, and how good the coder is"
@@ -54,8 +55,8 @@ def run(options: argparse.Namespace) -> None:
         "coder": {head: check.as_dict() for head, check in checks.items()},
     }
     text = json.dumps(content, indent=1, allow_nan=False)
-    (options.out / "validation.json").write_text(text + "\n", encoding="utf-8")
-    (options.out / "validation.md").write_text(pages.validation_markdown(content), encoding="utf-8")
+    write_text(options.out / "validation.json", text + "\n")
+    write_text(options.out / "validation.md", pages.validation_markdown(content))
     write_csv(pages.validation_table(content), options.out / "validation.csv")
     write_csv(pages.coder_table(content), options.out / "coder.csv")
     draw_validation(content, options.out / "validation.png")

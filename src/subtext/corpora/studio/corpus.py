@@ -3,8 +3,6 @@
 import hashlib
 import multiprocessing
 import os
-import signal
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,9 +15,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import pandas as pd
 from annotated_types import Interval
 
-from subtext.core.safe_path import safe_path, without_script
+from subtext.core.processes import begin_work, starting_workers
+from subtext.core.safe_path import without_script
 from subtext.core.schema import Count, Natural, Seed, Share, checked
-from subtext.core.writing import UNFINISHED, write_json
+from subtext.core.threads import cores
+from subtext.core.writing import remove_leftovers, write_json
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.made import read_json
 from subtext.corpora.studio.plan import Nuisance, SplitSize, clip_id, draw_plan
@@ -51,8 +51,6 @@ _GENERATOR: Final = (
 """What shapes the clips, within the package."""
 _FEWEST: Final = 8
 """Clips for which another process is worth its start."""
-_LEFT_BEHIND: Final = 600.0
-"""Seconds after which a part file is nobody's."""
 _CARRIED: Final = (
     "topic",
     "pair",
@@ -161,6 +159,8 @@ class Studio(Corpus):
         settings = self._settings()
         done, begun = self.folder / "studio.json", self.folder / "studio.part.json"
         manifest_path = self.folder / "manifest.parquet"
+        # What was being rendered when an earlier build was killed, even if another one has finished the corpus since.
+        remove_leftovers(self.folder / _CLIPS)
         plan = self.plan()
         manifest = self._manifest(plan)
         if read_json(done) == settings and all((self.folder / clip).is_file() for clip in manifest.table["video"]):
@@ -212,17 +212,13 @@ class Studio(Corpus):
         width, height, fps = self.picture
         picture = PictureFormat(width, height, fps)
         clips = [clip for clip in clips_of(plan, self.folder / _CLIPS) if not clip.path.is_file()]
-        workers = _cores() if self.workers is None else self.workers
+        workers = cores() if self.workers is None else self.workers
         workers = min(workers, len(clips) // _FEWEST)
         if workers <= 1:
             for clip in _progress(clips):
                 render_clip(clip, self.seed, picture)
         else:
             _render_apart(workers, [partial(render_clip, clip, self.seed, picture) for clip in clips])
-        # What an earlier build was writing when it was killed. A younger file may be another build's.
-        for left in (self.folder / _CLIPS).glob(f"{UNFINISHED}*"):
-            if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
-                left.unlink(missing_ok=True)
 
     def _manifest(self, plan: pd.DataFrame) -> Manifest:
         ids = [clip_id(number) for number in range(len(plan))]
@@ -274,24 +270,20 @@ def _generator_hash() -> str:
     return digest.hexdigest()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
     """Render in processes of their own; an error or Ctrl-C ends it after the clips in work."""
     # Spawned, not forked: a fork of a process that has threads can hang.
     context = multiprocessing.get_context("spawn")
-    with safe_path(), ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         try:
-            with without_script():
+            with starting_workers(threads=1), without_script():
                 rendered = [pool.submit(job) for job in jobs]
             for future in _progress(rendered):
                 future.result()
         except BrokenProcessPool as error:
             raise SubtextError(
-                "studio: a worker process died (out of memory?) or could not start; run it again (finished clips stay) "
-                "or set corpus.workers=0"
+                "studio: a worker process died, as where memory runs out or something outside ends it; run it again "
+                "(finished clips stay), or set corpus.workers=0"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -300,8 +292,7 @@ def _render_apart(workers: int, jobs: Sequence[Callable[[], Path]]) -> None:
 def _prepare_worker() -> None:
     import cv2
 
-    # Ctrl-C is for the parent, which ends its workers in good order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_work()
     cv2.setNumThreads(1)
 
 
