@@ -75,7 +75,7 @@ def test_the_list_names_every_measure_and_needs_no_corpus(capsys: pytest.Capture
     [
         (["--by", "speaker", "--detector", "none"], "--by speaker"),
         (["--left", "client", "--right", "client"], "name two people"),
-        (["--models", "nowhere"], "paths.models"),
+        (["--models", "nowhere"], "--models nowhere: it cannot be opened (No such file or directory); name the folder"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(

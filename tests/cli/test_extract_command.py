@@ -8,9 +8,15 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from builders import tiny_runs
 from subtext.cli.extract import extract_corpus
+from subtext.encoders.encoder import Encoder
 from subtext.features.cache import FeatureCache
 from subtext.features.index import FeatureIndex
+
+
+def never_built(*, hop: float) -> Encoder:
+    raise AssertionError("extraction needs no encoder")
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -20,21 +26,17 @@ def test_the_command_writes_a_table_and_tells_of_failures(
     soundfile.write(tmp_path / "a.wav", 0.2 * np.sin(2 * np.pi * 150 * np.arange(16_000) / 16_000), 16_000)
     names = ["a.wav", "gone.wav" if broken else "a.wav"]
     pd.DataFrame({"id": ["x", "y"], "audio": names}).to_csv(tmp_path / "mine.csv", index=False)
-    config = OmegaConf.create(
-        {
-            "workers": 0,
-            "paths": {"features": str(tmp_path / "features")},
-            "corpus": {"_target_": "subtext.corpora.files.ManifestCorpus", "path": str(tmp_path / "mine.csv")},
-            "encoder": {
-                "visual": None,
-                "prosody": {
-                    "_target_": "never.built",
-                    "hop": 0.02,
-                    "extractor": {"_target_": "subtext.features.prosody.ProsodyExtractor", "hop": "${..hop}"},
-                },
-            },
-        }
-    )
+    made = tiny_runs.settings(tmp_path, tmp_path / "mine.csv")
+    made["corpus"].pop("name")
+    made["encoder"] = {
+        "visual": None,
+        "prosody": {
+            "_target_": f"{__name__}.never_built",
+            "hop": 0.02,
+            "extractor": {"_target_": "subtext.features.prosody.ProsodyExtractor", "hop": "${..hop}"},
+        },
+    }
+    config = OmegaConf.create(made)
     assert extract_corpus(config) == (1 if broken else 0)
     out = capsys.readouterr().out
     assert f"prosody: {2 - broken} ok, 0 absent, {int(broken)} failed" in out

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from builders.commands import command_here
+import pytest
 
+from builders.commands import command_here
+from subtext.core.composition import Composition, conf_folder
+from subtext.runs.settings import TrainingSettings
+
+CONF = conf_folder()
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
 
@@ -24,3 +29,15 @@ def test_settings_fit_a_terminal_and_say_what_their_classes_say(tmp_path: Path) 
 
 def test_settings_that_cannot_be_used_are_refused_there_too(tmp_path: Path) -> None:
     command_here("train", "corpus=manifest", "--settings", "seed=-1", folder=tmp_path).refused("seed is -1")
+
+
+CHOICES = sorted(
+    f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
+    for path in CONF.rglob("*.yaml")
+    if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "sweep", "sampler", "pruner", "vlm")
+)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_ours_is_one(choice: str) -> None:
+    TrainingSettings.check(Composition(CONF, [choice]).settings({}, ()))

@@ -24,10 +24,13 @@ FAKE = [*COMMON, "workers=0"]
         (["storage=mine"], "ConfigError: storage=mine is of no known kind"),
         (["save_as=collage"], "collage.yaml is there already"),
         (["objective=nowhere.Objective"], "No module named 'nowhere'"),
-        (["+objectives.loss=minimize", "objective=subtext.sweeps.objective.Objective"], "no figure 'loss'"),
+        (
+            ["+objectives.loss=minimize", "objective=subtext.sweeps.objective.Objective"],
+            "ConfigError: objectives has no setting 'loss'; its settings are selection, flops_per_clip or parameters",
+        ),
         (["pruner=null"], "ConfigError: pruner=null: a group has a choice; ~pruner leaves it out"),
-        (["~sweep"], "ConfigError: ~sweep: what is searched stands in a file of conf/sweep"),
-        (["~pruner"], "ConfigError: pruner is {}; choose one of conf/pruner"),
+        (["~sweep"], "ConfigError: space is {}, as by ~sweep: what is searched stands in a file of conf/sweep; write"),
+        (["~pruner"], "ConfigError: pruner is missing; choose a file of conf/pruner, or write its _target_"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def test_distance_counts_from_the_threshold_on(folder: Path) -> None:
 
 def test_settings_that_make_no_sense_are_refused(folder: Path) -> None:
     for setting, message in (
-        ({"rule": "angle"}, "sign, distance"),
-        ({"distance": 0}, "above 0 and at most 2"),
-        ({"neutral_band": 1}, "below 1"),
+        ({"rule": "angle"}, "rule is 'angle'; write sign or distance"),
+        ({"distance": 0}, "distance is 0; write a number above 0 to 2"),
+        ({"neutral_band": 1}, "neutral_band is 1; write a number .*below 1"),
     ):
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=f"^ChSims: {message}"):
             ChSims(data=folder, **setting)
 
 

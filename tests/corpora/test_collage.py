@@ -421,11 +421,17 @@ def test_parts_that_are_not_what_they_should_be(parts: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"seed": -1}, {"n_train": -1}, {"n_train": 0, "n_val": 0, "n_test": 0}, {"image_size": 3}, {"jpeg_quality": 0}],
+    ("options", "message"),
+    [
+        ({"seed": -1}, "Collage: seed is -1; write a whole number from 0 to 4294967295"),
+        ({"n_train": -1}, "Collage: n_train is -1; write a whole number of at least 0"),
+        ({"n_train": 0, "n_val": 0, "n_test": 0}, "corpus"),
+        ({"image_size": 3}, "Collage: image_size is 3; write a whole number from 16 to 4096"),
+        ({"jpeg_quality": 0}, "Collage: jpeg_quality is 0; write a whole number from 1 to 100"),
+    ],
 )
-def test_unusable_settings_are_refused(parts: Path, tmp_path: Path, options: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="corpus"):
+def test_unusable_settings_are_refused(parts: Path, tmp_path: Path, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         small(parts, tmp_path, **options)
 
 

@@ -118,9 +118,16 @@ def test_missing_and_damaged_files_say_the_remedy(folder):
         table(folder)
 
 
-@pytest.mark.parametrize("setting", [{"level": "valence"}, {"labels": "both"}, {"agreement": 1.5}])
-def test_settings_that_cannot_be_used(folder, setting):
-    with pytest.raises(ConfigError, match=f"corpus.{next(iter(setting))}"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"level": "valence"}, "level is 'valence'; write polarity or emotion"),
+        ({"labels": "both"}, "labels is 'both'; write hard or soft"),
+        ({"agreement": 1.5}, "agreement is 1.5; write a number from 0 to 1"),
+    ],
+)
+def test_settings_that_cannot_be_used(folder, setting, message):
+    with pytest.raises(ConfigError, match=f"^CremaD: {message}"):
         CremaD(folder=folder, **setting)
 
 

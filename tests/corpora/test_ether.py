@@ -392,7 +392,7 @@ def test_missing_files_are_said(unrated: Path, tmp_path: Path) -> None:
 
 def test_settings_are_checked() -> None:
     for setting, value in (("aggregation", "mean"), ("overlaps", "cut"), ("on_error", "go"), ("min_words", -1)):
-        with pytest.raises(ConfigError, match=f"corpus.{setting}"):
+        with pytest.raises(ConfigError, match=f"^Ether: {setting} is {value!r}; write "):
             Ether(data=".", **{setting: value})
 
 

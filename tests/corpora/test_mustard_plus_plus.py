@@ -82,7 +82,7 @@ def test_either_label_can_be_chosen(tmp_path: Path) -> None:
     for label, values in expected.items():
         table = MustardPlusPlus(data=folder, label=label).build().table.set_index("id")
         assert [None if pd.isna(v) else bool(v) for v in table.loc[ids, "incongruent"]] == values
-    with pytest.raises(ConfigError, match="implicit_explicit, sarcasm"):
+    with pytest.raises(ConfigError, match=r"^MustardPlusPlus: label is 'irony'; write implicit_explicit or sarcasm"):
         MustardPlusPlus(data=folder, label="irony")  # type: ignore[arg-type]
 
 

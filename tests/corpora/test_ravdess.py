@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from subtext.corpora.ravdess import Ravdess
-from subtext.errors import DatasetNotFound
+from subtext.errors import ConfigError, DatasetNotFound
 
 
 def put(folder: Path, *names: str) -> None:
@@ -74,6 +74,11 @@ def test_an_empty_folder_says_where_to_get_it(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(DatasetNotFound, match=r"expected Actor_01/03-01.*zenodo.org/records/1188976.*paths.data"):
             Ravdess(data=folder).build()
+
+
+def test_a_text_is_no_answer_to_neutral_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^Ravdess: neutral_words is 'no'; write true or false"):
+        Ravdess(data=tmp_path, neutral_words="no")  # type: ignore[arg-type]
 
 
 def test_the_real_recordings(shared_data: Path) -> None:

@@ -168,7 +168,7 @@ def test_missing_and_damaged_summaries_say_the_remedy(data, tmp_path):
         damage.to_csv(folder / SUMMARIES, index=False)
         with pytest.raises(ManifestError, match=message):
             RavdessSwap(data=folder, folder=tmp_path / "out").build()
-    with pytest.raises(ConfigError, match=r"corpus\.variant"):
+    with pytest.raises(ConfigError, match=r"^RavdessSwap: variant is 'valence'; write emotion or polarity"):
         RavdessSwap(data=data, folder=tmp_path, variant="valence")
 
 

@@ -241,10 +241,11 @@ def test_a_worker_that_fails_ends_the_build(job: Callable[[], Path], error: type
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"size": "huge"}, "unknown size 'huge'; use one of tiny, demo, full"),
-        ({"width": 10}, "10x240 px"),
-        ({"fps": 0}, "fps must lie in 1-60, got 0"),
-        ({"workers": -1}, "workers must be at least 0"),
+        ({"size": "huge"}, "^Studio: size is 'huge'; write tiny, demo or full"),
+        ({"width": 10}, "^Studio: width is 10; write a whole number from 64 to 1920"),
+        ({"fps": 0}, "^Studio: fps is 0; write a number from 1 to 60"),
+        ({"workers": -1}, "^Studio: workers is -1; write a whole number of at least 0 or null"),
+        ({"voice_follows_face": 1.5}, "^Studio: voice_follows_face is 1.5; write a number from 0 to 1"),
         ({"n_val": 41}, "multiple of 40"),
     ],
 )

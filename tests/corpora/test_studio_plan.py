@@ -164,7 +164,6 @@ def test_the_seed_decides() -> None:
         ({"sizes": {**SIZES["tiny"], "val": SplitSize(50, 5)}}, "50 val clips cannot be balanced .* multiple of 40"),
         ({"sizes": {**SIZES["tiny"], "test": replace(SIZES["tiny"]["test"], clips=0)}}, "0 test clips"),
         ({"sizes": {**SIZES["tiny"], "train": SplitSize(40, 21)}}, "cannot be shared by 21 speakers; use 1 to 20"),
-        ({"voice_follows_face": 1.5}, "voice_follows_face .* got 1.5"),
         ({"duration": (2.0, 1.0)}, "durations must rise"),
     ],
 )
@@ -182,7 +181,7 @@ def test_settings_that_cannot_be_used(change: dict[str, object], message: str) -
 
 @pytest.mark.parametrize(("name", "value"), [("no_face", 0.6), ("occlusion", -0.1), ("noise", 9), ("scale", 0.5)])
 def test_nuisance_out_of_range(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"{name} .*must lie in"):
+    with pytest.raises(ConfigError, match=f"^Nuisance: {name} is {value}; write a number from 0 to "):
         Nuisance(**{name: value})
 
 

@@ -486,6 +486,24 @@ def test_any_change_of_a_description_is_refused_or_read(untrained_run: Path, dat
     only_our_errors(lambda: Predictor(folder))
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("encoders.visual.name", ["\n"]),
+        ("encoders.visual.dim", ["\x1b[2J"]),
+    ],
+)
+def test_values_with_line_breaks_stay_on_one_line(untrained_run: Path, place: str, value: Any) -> None:
+    folder = untrained_run.parent / "broken"
+    if not folder.is_dir():
+        shutil.copytree(untrained_run, folder, copy_function=_linked)
+    content = json.loads((untrained_run / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(placed(content, place, value)))
+    with pytest.raises(SubtextError) as caught:
+        Predictor(folder)
+    assert str(caught.value).isprintable()
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_any_facts_are_refused_or_read(scored: Path, data: st.DataObject) -> None:

@@ -90,7 +90,15 @@ SECTIONS = [
 @pytest.mark.parametrize("place", SECTIONS)
 def test_a_configuration_without_a_part_is_refused_before_anything_is_written(run: Path, place: str) -> None:
     spoil_settings(run, place, ...)
-    resume(run).refused("config.yaml", f"'{place}", apart_from=("run/subtext-train.log",))
+    part = place in ("corpus", "trainer", "task")
+    remedy = f"choose a file of conf/{place}, or write its _target_" if part else "write "
+    said = f"config.yaml: {place} is missing; {remedy}"
+    resume(run).refused(said, "begin it again", apart_from=("run/subtext-train.log",))
+
+
+def test_the_name_of_a_setting_stays_on_one_line(run: Path) -> None:
+    spoil_settings(run, "task.a\nb", 1)
+    resume(run).refused(r"config.yaml: task.a\nb is no setting of ", apart_from=("run/subtext-train.log",))
 
 
 @pytest.mark.parametrize(

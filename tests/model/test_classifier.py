@@ -170,8 +170,12 @@ def test_labels_become_targets() -> None:
     assert values("visual_polarity") == [0, 2, -9]
     assert values("engagement") == [0.5, -9, 2]
     assert values("verbal_polarity") == [-9, -9, -9]
-    with pytest.raises(ConfigError, match="'irony'"):
-        HEADS["type"].targets(pd.DataFrame({"incongruence_type": ["irony"]}))
+    with pytest.raises(
+        ConfigError, match="row 2, column 'incongruence_type': no class that the head 'type' knows; "
+    ) as e:
+        HEADS["type"].targets(pd.DataFrame({"incongruence_type": ["masking", "irony"]}))
+    assert "use one of congruent, minimizing" in str(e.value)
+    assert "irony" not in str(e.value)
 
 
 def test_a_number_is_answered_in_the_units_of_its_labels() -> None:

@@ -142,7 +142,10 @@ def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
         ("sed=1", r"Could not override 'sed'.*did you mean 'seed'\?"),
         ("fusion=crosmodal", r"did you mean 'fusion=crossmodal'\?"),
         ("fusion=null", "fusion=null: a group has a choice; ~fusion leaves it out"),
-        ("task.batch_size={", "cannot be composed with these settings"),
+        (
+            "task.batch_size={",
+            r"task\.batch_size: its value has characters that need quotes; write .task\.batch_size='\{'",
+        ),
     ],
 )
 def test_a_slip_is_told_with_what_was_meant(wrong: str, said: str, tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_a_slip_is_told_with_what_was_meant(wrong: str, said: str, tmp_path: Pat
         subtext.train(wrong, folder=tmp_path / "run")
     with pytest.raises(ConfigError, match=said):
         subtext.extract(wrong)
-    with pytest.raises(ConfigError, match=r"the folder of configuration .*nowhere is not there"):
+    with pytest.raises(ConfigError, match=r"--config-dir .*nowhere is no folder; name the one that holds GROUP/"):
         subtext.extract(config_dirs=[tmp_path / "nowhere"])
     assert not (tmp_path / "run").exists()
 

@@ -274,7 +274,8 @@ def site(tmp_path: Path) -> Path:
 def test_an_installed_plug_in_needs_no_option(place: Path, site: Path, tmp_path: Path) -> None:
     done = command("train", "fusion=mine", "corpus=mine", "--cfg", "job", cwd=tmp_path, path=site)
     assert "_target_: mine.MeanFusion" in done.stdout, done.stderr
-    assert "mine" in command("train", "--help", cwd=tmp_path, path=site).stdout.partition("fusion:")[2].split("\n")[0]
+    shown = command("train", "--help", cwd=tmp_path, path=site).stdout.replace("\n  ", " ")
+    assert "mine" in shown.partition("fusion: ")[2].split("\n")[0].split(", ")
     assert "'fusion=mine'" in command("train", "fusion=mime", cwd=tmp_path, path=site).stderr
     card = command("data", "card", "mine", f"paths.data={place / 'data'}", cwd=tmp_path, path=site)
     assert "Interviews of ours" not in card.stderr

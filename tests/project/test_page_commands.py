@@ -57,7 +57,7 @@ def check_settings(program: str, words: Sequence[str], folder: Path) -> None:
             (place / "fusion").mkdir(parents=True, exist_ok=True)
             (place / "fusion" / "mine.yaml").write_text("_target_: mine.MeanFusion\n", encoding="utf-8")
             places.append(str(place))
-        elif word not in ("-m", "--dry-run"):
+        elif word not in ("-m", "--dry-run", "--settings"):
             given.append(word)
     first = []
     for override in OverridesParser.create().parse_overrides(given):
@@ -148,6 +148,7 @@ STUDIO += ["corpus.width=160", "corpus.height=120", "corpus.fps=5", "corpus.work
 STUDIO += ["corpus.min_duration=0.8", "corpus.max_duration=1.0"]
 RUN_BY = {
     "tables": ["docs/commands/evaluate.md", "docs/commands/compare.md"],
+    "settings": ["docs/settings.md"],
     "recordings": ["docs/commands/predict.md"],
     "sessions": ["docs/commands/data.md", "docs/first_table.md"],
     "studio": [
@@ -214,6 +215,11 @@ def test_those_of_prediction_tables(tmp_path: Path, undrawn: None) -> None:
     assert (tmp_path / "comparison" / "comparison.md").is_file()
 
 
+def test_those_that_show_settings(tmp_path: Path) -> None:
+    assert [run_page(page, tmp_path) for page in RUN_BY["settings"]] == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def with_recordings(folder: Path) -> None:
     """`session.mp4` with its words, `clip.flv`, a folder of recordings, and a table of turns."""
     write_talking_face(folder / "session.mp4", 4.0, width=160, height=120)
@@ -235,7 +241,7 @@ def test_those_of_recordings(tmp_path: Path) -> None:
     done = command_here("data", "build", "manifest.csv", "--out", "manifest.parquet", folder=tmp_path)
     assert done.code == 0, done.said
     (tmp_path / "manifest.json").unlink()
-    assert [run_page(page, tmp_path) for page in RUN_BY["recordings"]] == [5]
+    assert [run_page(page, tmp_path) for page in RUN_BY["recordings"]] == [6]
 
 
 def write_my_table(folder: Path) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from builders.commands import command_here
 from builders.sweep_commands import Commands
@@ -349,7 +351,7 @@ def text_model(tmp_path: Path) -> Path:
     """The files of a text model, which is none: nothing of it may be loaded."""
     folder = tmp_path / "text"
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"")
+    save_file({"weight": np.zeros(1, np.float32)}, folder / "model.safetensors")
     (folder / "config.json").write_text("{}")
     return folder
 
@@ -480,7 +482,7 @@ def test_a_study_does_not_bring_a_pickle(tmp_path: Path, canary: Path) -> None:
 def test_a_study_does_not_bring_values_from_outside_the_space(tmp_path: Path, canary: Path) -> None:
     commands = Commands(tmp_path)
     commands.here("trials=1")
-    journal = tmp_path / "runs" / "sweeps" / "mine-manifest" / "study.journal"
+    journal = tmp_path / "runs" / "sweeps" / "mine-none" / "study.journal"
     node = {"_target_": "canary_module.Thing"}
     text = journal.read_text()
     honest = r"\"choices\": [16, 32]"

@@ -114,7 +114,10 @@ def test_no_label_reaches_a_prompt(dialogues: Manifest) -> None:
     [
         (None, "a prediction table goes with the hint 'told'"),
         (pd.DataFrame({"id": ["0-0"]}), "no column 'prob_incongruent'"),
-        (pd.DataFrame({"id": ["0-0", "0-0"], "prob_incongruent": [0.1, 0.2]}), "has '0-0' twice"),
+        (
+            pd.DataFrame({"id": ["0-0", "0-0"], "prob_incongruent": [0.1, 0.2]}),
+            "row 2 of the prediction table has the id of one before",
+        ),
         (pd.DataFrame({"id": ["0-0"], "prob_incongruent": [0.1]}), "1 of 2 turns have no prob_incongruent"),
         (pd.DataFrame({"id": ["0-0", "0-2"], "prob_incongruent": [float("nan"), 0.2]}), "the first is turn 1"),
     ],
@@ -280,7 +283,10 @@ def without(name: str) -> Callable[[Path], object]:
         (without("tokenizer.json"), "the tokenizer"),
         (without("chat_template.jinja"), "no chat template"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "weights as a pickle are not read"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"0" * 100), "the model cannot be loaded"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"0" * 100),
+            "safetensors is not a readable .*; fetch it again",
+        ),
         (lambda f: (f / "config.json").write_text("{"), "the model cannot be loaded"),
         (
             lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),

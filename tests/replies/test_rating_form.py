@@ -218,7 +218,10 @@ def test_a_judge_counts_apart(tmp_path: Path) -> None:
             "r.csv: row 2: the rater has judged this item before",
         ),
         (["replies,1,ann,overall,C"], "unknown value"),
-        (["replies,1,ann,quality,A"], "quality"),
+        (
+            ["replies,1,ann,quality,A"],
+            "r.csv: row 1, column 'label': unknown label; the codebook has engaging, natural",
+        ),
     ],
 )
 def test_ratings_that_cannot_be_used_are_told(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -267,7 +267,12 @@ def test_a_missing_stage_is_told_before_anything_is_begun(base: dict[str, Any], 
 
 @pytest.mark.parametrize(
     ("cv", "fold", "words"),
-    [(None, 2, "say of how many by cv="), ("five", 0, "whole number"), (3, "a", "0 to 2"), (3, 3, "no fold 3")],
+    [
+        (None, 2, "say of how many by cv="),
+        ("five", 0, "cv is 'five'; write a whole number of at least 3 or null"),
+        (3, "a", "fold is 'a'; write a whole number of at least 0 or null"),
+        (3, 3, "fold=3: there is no such fold; those of cv=3 are 0 to 2"),
+    ],
 )
 def test_folds_that_cannot_be_say_so(base: dict[str, Any], place: Path, cv: Any, fold: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

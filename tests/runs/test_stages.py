@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,6 +59,19 @@ def with_splits(place: Path, name: str, moved: dict[str, str], speaker: str = ""
     return str(path)
 
 
+def with_other_recordings(place: Path, path: str) -> str:
+    """The same table of other recordings, with ids of their own."""
+    table = pd.read_csv(path)
+    (place / "corpus" / "others").mkdir()
+    for name in table["features"]:
+        with np.load(place / "corpus" / name) as streams:
+            np.savez(place / "corpus" / "others" / Path(name).name, **{key: 2 * streams[key] for key in streams})
+    table["features"] = table["features"].str.replace("streams/", "others/")
+    other = place / "corpus" / "others.csv"
+    table.assign(id="other-" + table["id"]).to_csv(other, index=False)
+    return str(other)
+
+
 def test_a_stage_on_the_same_splits_is_taken(base: dict[str, Any], stage: RunFolder, tmp_path: Path) -> None:
     assert train(on_top(base, stage), tmp_path / "run").is_finished
 
@@ -77,12 +91,15 @@ def test_a_stage_that_chose_its_epoch_on_the_test_speakers_is_refused(
     place: Path, base: dict[str, Any], stage: RunFolder, tmp_path: Path
 ) -> None:
     path = with_splits(place, "chosen", {"val": "test", "test": "val"})
-    # Normalised otherwise the streams are others; that the speakers are the same still shows.
-    other = on_top(base, stage, corpus__path=path, encoder__prosody__extractor__normalise="utterance")
+    known = r"the prosody stream of row \d+ of tiny is in this run's test split and in the train or val split"
+    with pytest.raises(RunError, match=known):
+        train(on_top(base, stage, corpus__path=path), tmp_path / "run")
+    # Other recordings under other ids; that the speakers are the same still shows.
+    other = on_top(base, stage, corpus__path=with_other_recordings(place, path))
     with pytest.raises(
         RunError, match=r"the speaker of row \d+ of tiny is in this run's test split and in the train or val split"
     ):
-        train(other, tmp_path / "run")
+        train(other, tmp_path / "others")
 
 
 def test_a_missing_stage_is_named_before_anything_begins(base: dict[str, Any], tmp_path: Path) -> None:
@@ -133,16 +150,22 @@ def test_speakers_may_be_shared_where_the_user_says_so(place: Path, base: dict[s
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"task__batch_size": 0}, "task.batch_size must be at least 1"),
-        ({"task__rows": "stream"}, "task.rows must be clips or streams"),
-        ({"task__max_steps__prosody": 0}, "task.max_steps.prosody must be a whole number"),
-        ({"task__head_weights": {"incongruant": 3}}, "no head 'incongruant'"),
-        ({"trainer__precision": "bf16-true"}, "trainer.precision=bf16-true"),
+        ({"task__batch_size": 0}, "task.batch_size is 0; write a whole number of at least 1"),
+        ({"task__rows": "stream"}, "task.rows is 'stream'; write clips or streams"),
+        ({"task__max_steps__prosody": 0}, "task.max_steps.prosody is 0; write a whole number of at least 1"),
+        (
+            {"task__head_weights": {"incongruant": 3}},
+            "task.head_weights has no setting 'incongruant'; its settings are incongruent, vocal_incongruent, ",
+        ),
+        (
+            {"trainer__precision": "bf16-true"},
+            "trainer.precision is 'bf16-true'; write 32-true, bf16-mixed, 16-mixed or 32$",
+        ),
         ({"trainer__accelerator": "abacus"}, "invalid accelerator name"),
-        ({"fusion__layers": 0}, "fusion.layers=0"),
+        ({"fusion__layers": 0}, "fusion.layers is 0; write a whole number from 1 to 256"),
         ({"encoder__text__embed_dim": 5}, "has 8 values, but encoder.text.embed_dim is 5; set it to 8"),
         ({"encoder__prosody__input_dim": 5}, "has 6 values, but encoder.prosody.input_dim is 5; set it to 6"),
-        ({"task__optimizer__lr": -1.0}, "learning rate"),
+        ({"task__optimizer__lr": -1.0}, "task.optimizer.lr is -1.0; write a number of at least 0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(

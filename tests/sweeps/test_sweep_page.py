@@ -7,7 +7,6 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from builders.sweep_studies import new_study, swept, trial
-from subtext.sweeps import page as module
 from subtext.sweeps.page import epochs_of, report_sweep, trials_table, write_sweep_page, write_trials
 
 TWO = {"selection": "maximize", "flops_per_clip": "minimize"}
@@ -143,7 +142,8 @@ def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path: Path, mon
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="no space"):
         write_sweep_page(path, small_sweep(), title="after")
     assert path.read_text().startswith("# before")
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,6 @@
 """The frames that a model is sent: which moments they are, and what is cut from them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,18 @@ def test_times_are_a_setting_and_reach_both_ends(ramp: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"view": "side"}, {"count": 0}, {"times": []}, {"times": [0.5, 0.1]}, {"times": [-0.1]}, {"times": [1.1]}],
+    ("settings", "said"),
+    [
+        ({"view": "side"}, "FrameReader: view is 'side'; write whole, face or both"),
+        ({"count": 0}, "FrameReader: count is 0; write a whole number of at least 1"),
+        ({"times": []}, "frames.times=[]: write shares of the segment from 0 to 1, in rising order"),
+        ({"times": [0.5, 0.1]}, "frames.times=[0.5, 0.1]: write shares of the segment from 0 to 1, in rising order"),
+        ({"times": [-0.1]}, "FrameReader: times[0] is -0.1; write a number from 0 to 1"),
+        ({"times": [1.1]}, "FrameReader: times[0] is 1.1; write a number from 0 to 1"),
+    ],
 )
-def test_settings_out_of_range(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="frames"):
+def test_settings_out_of_range(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(said)}$"):
         reader(**settings)
 
 

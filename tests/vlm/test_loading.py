@@ -228,7 +228,7 @@ def test_generation_settings_of_a_folder_change_nothing(folder: Path) -> None:
     ("template", "said"),
     [
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes longer than 1 s"),
-        ("{{ raise_exception('not for you') }}", "not for you"),
+        ("{{ raise_exception('not for you') }}", "cannot be used (TemplateError)"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "cannot be used"),
         ("{% include '/etc/passwd' %}", "cannot be used"),
         ("{{ 'a' * 10000000 }}{{ messages[0]['content'][-1]['text'] }}", "signs"),
@@ -244,7 +244,9 @@ def test_chat_templates_that_loop_lose_or_repeat(
 ) -> None:
     monkeypatch.setattr(inputs, "TEMPLATE_SECONDS", 1)
     (folder / "chat_template.jinja").unlink()
-    assert said in refused(folder, chat_template=template)
+    message = refused(folder, chat_template=template)
+    assert said in message
+    assert "not for you" not in message, "a template's words may be those of the prompt"
 
 
 def test_a_hub_id_needs_its_commit_and_leave(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -283,7 +285,8 @@ def test_what_does_not_fit_is_said_before_loading(folder: Path, monkeypatch: pyt
 def test_settings_that_no_part_has(folder: Path) -> None:
     assert "no part of SmolVLMProcessor has such a setting" in refused(folder, processor={"no_such": 1})
     for setting in ({"dtype": "int8"}, {"frames": "gif"}, {"attention": "somebody/kernel"}, {"batch_size": 0}):
-        assert f"vlm.{next(iter(setting))}" in refused(folder, **setting)
+        ((name, value),) = setting.items()
+        assert f"VlmSpec: {name} is {value!r}; write " in refused(folder, **setting)
 
 
 def test_answers_are_single_tokens_in_every_spelling(folder: Path) -> None:

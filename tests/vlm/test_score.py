@@ -286,7 +286,11 @@ def test_parts_of_other_weights_or_unfinished_are_refused(
         score(vlm_settings(corpus, model, part, work, f"shard={number}/2"), part)
     merge = [*map(str, parts), "--out", str(tmp_path / "out"), "--bootstrap", "20"]
     facts = json.loads((parts[1] / "run.json").read_text())
-    for about, said in (({**facts["vlm"], "sha256": "0"}, "different weights"), ([], "does not describe the model")):
+    for about, said in (
+        ({**facts["vlm"], "sha256": "0"}, "different weights"),
+        ({}, "does not describe the model"),
+        ([], "run.json: 'vlm' is not a mapping"),
+    ):
         (parts[1] / "run.json").write_text(json.dumps({**facts, "vlm": about}))
         assert evaluate_command.main(merge) == 2
         assert said in capsys.readouterr().err

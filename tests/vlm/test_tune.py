@@ -29,7 +29,8 @@ from subtext.vlm.answers import first_log_probs
 from subtext.vlm.inputs import Sample, Vlm
 from subtext.vlm.questions import Questions, Wording
 from subtext.vlm.score import score
-from subtext.vlm.tune import ARMS, Encoder, Example, VlmTask, examples_of, tune
+from subtext.vlm.spec import ARMS
+from subtext.vlm.tune import Encoder, Example, VlmTask, examples_of, tune
 
 QUESTION = "Do the words and the face agree? Answer yes or no."
 WORDING = Wording("incongruent", "1", QUESTION, {"yes": "yes", "no": "no"})
@@ -168,7 +169,7 @@ def test_labels_are_those_of_the_rows_and_the_placebo_keeps_their_rate(
     assert told["placebo"] != told["incongruence"]
     other = [e.answer for e in examples_of(manifest, questions, "placebo", 1)]
     assert other != [e.answer for e in made["placebo"]], "each seed shuffles otherwise"
-    with pytest.raises(ConfigError, match="labels=other is not known"):
+    with pytest.raises(ConfigError, match="^labels is 'other'; write incongruence, polarity or placebo$"):
         examples_of(manifest, questions, "other", 0)
     with pytest.raises(ManifestError, match="no training row has"):
         examples_of(manifest.with_table(manifest.table.assign(visual_polarity=pd.NA)), questions, "polarity", 0)

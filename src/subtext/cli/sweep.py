@@ -30,16 +30,14 @@ def sweep_run(config: DictConfig) -> None:
 
     from subtext.errors import ConfigError
     from subtext.sweeps.nested import run_nested
+    from subtext.sweeps.settings import WHAT_IS_SEARCHED
     from subtext.sweeps.sweep import make_plan, run_sweep
 
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("-m: a sweep is one study; put what is to be tried into its space, or fix it by KEY=VALUE")
     if "sweep" not in hydra.runtime.choices:
-        raise ConfigError(
-            "~sweep: what is searched stands in a file of conf/sweep; write one of your own as FOLDER/sweep/NAME.yaml "
-            "and give --config-dir FOLDER sweep=NAME"
-        )
+        raise ConfigError(f"~sweep: {WHAT_IS_SEARCHED}")
     folder = Path(hydra.runtime.output_dir)
 
     def plan(place: Path, fold: int | None = None) -> "Plan":

@@ -128,7 +128,7 @@ def check(settings: Mapping[str, Any], form: type) -> None:
         subtext.errors.ConfigError: seed is -1; write a whole number from 0 to 4294967295
     """
     for problem in _of_arguments(settings, _hints(form), form, ""):
-        raise ConfigError(problem)
+        raise ConfigError(_on_one_line(problem))
 
 
 def check_value(settings: Mapping[str, Any], form: type, key: str, value: Any) -> None:
@@ -150,7 +150,7 @@ def check_value(settings: Mapping[str, Any], form: type, key: str, value: Any) -
         node = node[part]
         hints = dict.fromkeys(node, per_key) if inner is None else dict(inner)
     for problem in _problems(value, hints.get(last, Any), key):
-        raise ConfigError(problem)
+        raise ConfigError(_on_one_line(problem))
 
 
 def check_arguments(name: str, target: Any, node: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ def check_arguments(name: str, target: Any, node: Mapping[str, Any]) -> None:
     for setting, value in node.items():
         if setting in hints and _is_plain(value):
             for problem in _problems(value, hints[setting], setting):
-                raise ConfigError(f"{name}: {problem}")
+                raise ConfigError(_on_one_line(f"{name}: {problem}"))
 
 
 def checked(target: Target) -> Target:
@@ -189,12 +189,17 @@ def checked(target: Target) -> Target:
     """
     function = target.__init__ if inspect.isclass(target) else target
     signature = inspect.signature(function)
+    hints = functools.cache(lambda: _hints(function))
 
     @functools.wraps(function)
     def refusing(self: Any, *arguments: Any, **named: Any) -> None:
-        bound = signature.bind(self, *arguments, **named).arguments
-        check_arguments(type(self).__name__, function, bound)
-        function(self, *arguments, **named)
+        bound = signature.bind(self, *arguments, **named)
+        check_arguments(type(self).__name__, function, bound.arguments)
+        for setting, value in bound.arguments.items():
+            if type(value) in (int, float) and hints().get(setting) in (str, str | None):
+                # A name of digits only; configurations are read as YAML, which takes it for a number.
+                bound.arguments[setting] = str(value)
+        function(*bound.args, **bound.kwargs)
 
     if not inspect.isclass(target):
         return typing.cast(Target, refusing)
@@ -214,7 +219,7 @@ def lines(settings: Mapping[str, Any], form: type) -> Iterator[str]:
             a whole number from 0 to 4294967295
     """
     for name, value, allowed in _rows(settings, _hints(form), ""):
-        yield f"{name}={_shown(value, quoted=False)}"
+        yield f"{_on_one_line(name)}={_shown(value, quoted=False)}"
         if allowed:
             yield from textwrap.wrap(allowed, 76, initial_indent="    ", subsequent_indent="    ")
 
@@ -239,11 +244,11 @@ def wanted(hint: Any) -> str:
         kinds = list(dict.fromkeys(wanted(part) for part in parts))
         return " or ".join(kinds)
     if origin is Literal:
-        return _listed(_shown(value, quoted=False) for value in parts)
+        return _listed(dict.fromkeys(_shown(value, quoted=False) for value in parts))
     if _is_list(hint):
         inner = wanted(parts[0]) if parts and parts[0] not in (str, Any) else ""
         return f"a list such as [a,b], each {inner}" if inner else "a list such as [a,b]"
-    if origin is Mapping or origin is dict or hint in (dict, Mapping):
+    if origin in (Mapping, dict) or hint in (dict, Mapping) or hasattr(hint, "__dataclass_fields__"):
         return "KEY: VALUE entries such as {a: 1}"
     return {
         bool: "true or false",
@@ -273,13 +278,15 @@ def _of_arguments(given: Mapping[str, Any], hints: Mapping[str, Any], target: An
             yield f"'{name}' is not known; did you mean '{place}{meant}'?"
     for setting, parameter in _parameters(target).items():
         if parameter.default is parameter.empty and setting not in given:
-            yield f"{place}{setting} is missing; write {wanted(hints.get(setting, Any))}"
+            name, hint = f"{place}{setting}", hints.get(setting, Any)
+            part = any(isinstance(mark, Part) for mark in get_args(hint)[1:])
+            yield f"{name} is missing; {_choose(name) if part else f'write {wanted(hint)}'}"
 
 
 def _of_part(node: Any, kind: Any, part: Part, place: str) -> Iterator[str]:
     """What is wrong with a node of which something is built."""
     if not _is_part(node):
-        yield f"{place} is {_shown(node)}; choose a file of conf/{place.replace('.', '/')}, or write its _target_"
+        yield f"{place} is {_shown(node)}; {_choose(place)}"
         return
     name = node["_target_"]
     if not isinstance(name, str):
@@ -513,6 +520,10 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
+def _choose(place: str) -> str:
+    return f"choose a file of conf/{place.replace('.', '/')}, or write its _target_"
+
+
 def _refusal(name: str, value: Any, hint: Any) -> str:
     return f"{name} is {_shown(value)}; write {wanted(hint)}"
 
@@ -523,8 +534,13 @@ def _shown(value: Any, quoted: bool = True) -> str:
     if isinstance(value, (list, tuple)):
         text = f"[{','.join(_shown(one, quoted=False) for one in value)}]"
     else:
-        text = repr(value) if quoted or not isinstance(value, str) else value
+        text = _on_one_line(repr(value) if quoted or not isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _on_one_line(text: str) -> str:
+    """A text in which a line break, or what a terminal would take for a command, is written as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _listed(names: Collection[str] | Iterator[str]) -> str:

@@ -27,8 +27,8 @@ def check_header(path: Path) -> None:
     if length > min(LONGEST_HEADER, size - _LENGTH_BYTES):
         raise WeightsError(
             f"{path} is not a readable safetensors file: it claims a header of {length} bytes, at most "
-            f"{min(LONGEST_HEADER, max(0, size - _LENGTH_BYTES))} are possible; pickled weights are refused because "
-            "loading one can run code: convert it with safetensors.torch.save_file"
+            f"{min(LONGEST_HEADER, max(0, size - _LENGTH_BYTES))} are possible; fetch it again, or, if it is a pickle, "
+            "which is refused because loading one can run code, convert it with safetensors.torch.save_file"
         )
 
 
@@ -51,6 +51,6 @@ def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}); pickled weights are refused because loading one can "
-            "run code: convert it with safetensors.torch.save_file"
+            f"{path} is not a readable safetensors file ({error}); fetch it again, or, if it is a pickle, which "
+            "is refused because loading one can run code, convert it with safetensors.torch.save_file"
         ) from error

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import pandas as pd
 
+from subtext.core.schema import checked
 from subtext.corpora.corpus import Corpus
 from subtext.corpora.official import official_text, present
 from subtext.errors import DatasetNotFound, ManifestError
@@ -58,6 +59,7 @@ class Bah(Corpus):
         ),
     )
 
+    @checked
     def __init__(self, *, data: str | Path, level: Level = "video", groups: Sequence[str] = ("speaker",)) -> None:
         self.data = Path(data)
         self.level = level

@@ -6,6 +6,7 @@ from typing import Final
 
 import pandas as pd
 
+from subtext.core.schema import checked
 from subtext.corpora.corpus import Corpus
 from subtext.errors import DatasetNotFound
 from subtext.manifest import Manifest, build_manifest
@@ -62,6 +63,7 @@ class Ravdess(Corpus):
         ),
     )
 
+    @checked
     def __init__(self, *, data: str | Path, neutral_words: bool = False, groups: Sequence[str] = ("speaker",)) -> None:
         self.data = Path(data)
         self.neutral_words = neutral_words

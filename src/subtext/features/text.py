@@ -115,7 +115,7 @@ class TextExtractor(Extractor):
         allow_download: bool = False,
     ) -> None:
         if revision is not None and not COMMIT.fullmatch(revision):
-            raise ConfigError(f"text extractor: revision '{revision}' is not a commit; use its 40 hexadecimal digits")
+            raise ConfigError(f"TextExtractor: revision is '{revision}'; write the 40 hexadecimal digits of a commit")
         self.model, self.models = model, None if models is None else Path(models)
         self.output, self.context, self.max_tokens, self.batch_size = output, context, max_tokens, batch_size
         self.revision, self.allow_download = revision, allow_download

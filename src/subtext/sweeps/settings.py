@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import MinLen
 from optuna.pruners import BasePruner
@@ -16,6 +16,12 @@ from subtext.runs.settings import TrainingSettings
 from subtext.sweeps.objective import FIGURES
 from subtext.sweeps.samplers import build_pruner, build_sampler
 from subtext.sweeps.space import Space
+
+WHAT_IS_SEARCHED: Final = (
+    "what is searched stands in a file of conf/sweep; write one of your own as FOLDER/sweep/NAME.yaml and give "
+    "--config-dir FOLDER sweep=NAME"
+)
+"""What to do where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class SweepSettings(TrainingSettings):
 
         Which keys it may set is known when its choices are composed (`subtext.sweeps.sweep.make_plan`).
         """
+        if settings.get("space") == {}:
+            raise ConfigError(f"space is {{}}, as by ~sweep: {WHAT_IS_SEARCHED}")
         super().check(settings)
         kind = locate(settings["objective"])
         if not inspect.isclass(kind) or not callable(getattr(kind, "prepare", None)):

@@ -156,7 +156,7 @@ class Vlm:
                 made = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **own)
         except (TemplateError, ValueError, TypeError, KeyError, TimeoutError, MemoryError, OverflowError) as error:
             # Not in the template's words, which may be those of the prompt.
-            reason = type(error).__name__
+            reason = str(error) if isinstance(error, TimeoutError) else type(error).__name__
             raise WeightsError(f"{self.folder}: its chat template cannot be used ({reason})") from error
         if len(made) > TEMPLATE_SIGNS + 2 * len(text):
             raise WeightsError(
@@ -246,7 +246,7 @@ class Vlm:
         try:
             made = self.processor(text=text, **options)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            reason = type(error).__name__
+            reason = str(error) if isinstance(error, TimeoutError) else type(error).__name__
             raise WeightsError(f"{self.folder}: its processor cannot take words and frames ({reason})") from error
         return {key: value for key, value in made.items() if torch.is_tensor(value)}
 

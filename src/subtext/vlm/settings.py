@@ -12,6 +12,7 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.runs.settings import Paths, check_folds
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS
+from subtext.vlm.endpoint import EndpointSpec
 from subtext.vlm.spec import ARMS, TuneSpec, VlmSpec
 
 
@@ -37,6 +38,13 @@ class TuneSettings(TuneSpec):
     folder: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class EndpointSettings(EndpointSpec):
+    """Of a server; without an `url` the model runs here."""
+
+    url: str | None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class VlmSettings(Form):
     """Of all modes."""
@@ -57,7 +65,7 @@ class VlmSettings(Form):
     voice: bool
     frames: Annotated[FrameReader, Part()]
     prosody: Annotated[ProsodyExtractor, Part()]
-    endpoint: Mapping[str, Any]
+    endpoint: EndpointSettings
     shard: str | None
     light: str | None
     trust: Sequence[str] | None

@@ -36,7 +36,7 @@ from subtext.vlm.inputs import Encoded, Sample, Vlm
 from subtext.vlm.loading import folder_digest, parameter_count
 from subtext.vlm.questions import Questions, Wording
 from subtext.vlm.score import Clips, is_out_of_memory, make_vlm
-from subtext.vlm.spec import TuneSpec
+from subtext.vlm.spec import ARMS, TuneSpec
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -77,6 +77,8 @@ def examples_of(manifest: Manifest, questions: Questions, arm: str, seed: int) -
         ConfigError: there is no such arm.
         ManifestError: no training row has all labels.
     """
+    if arm not in ARMS:
+        raise ConfigError(f"labels is {arm!r}; write {', '.join(ARMS[:-1])} or {ARMS[-1]}")
     table = manifest.table
     missing = [column for column in NEEDED if column not in table]
     rows = table.loc[(table["split"] == "train") & table[[*NEEDED]].notna().all(axis=1)] if not missing else table[:0]

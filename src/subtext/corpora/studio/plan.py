@@ -83,7 +83,7 @@ def draw_plan(
         sentences: what can be said.
 
     Raises:
-        ConfigError: a number of clips that cannot be balanced, or settings out of range.
+        ConfigError: a number of clips that cannot be balanced, or durations out of range.
     """
     if not 0.5 <= duration[0] <= duration[1] <= 30:
         raise ConfigError(f"studio: durations must rise and lie in 0.5-30 s, got {duration[0]} to {duration[1]}")
