@@ -1,13 +1,19 @@
 """Settings that cannot be used: refused in one line that names them, before anything is read or written."""
 
+import copy
+import re
 import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import subtext
 from builders.commands import command_here
+from subtext.core.composition import Composition, conf_folder, resolved
 from subtext.errors import ConfigError
+from subtext.runs.settings import TrainingSettings
 
 TABLE = ("corpus=manifest", "corpus.path=rows.csv")
 
@@ -112,9 +118,45 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "named"), SETTINGS, ids=[" ".join(given) for given, _ in SETTINGS])
+THROUGH = [case for place, case in enumerate(SETTINGS) if place % 4 == 0]
+"""Through the command: composing takes most of the time."""
+
+
+@pytest.mark.parametrize(("given", "named"), THROUGH, ids=[" ".join(given) for given, _ in THROUGH])
 def test_a_setting_that_cannot_be_used_is_refused(given: list[str], named: str, tmp_path: Path) -> None:
     command_here("train", *TABLE, *given, folder=tmp_path).refused(named)
+
+
+@pytest.fixture(scope="module")
+def usual() -> DictConfig:
+    """The configuration that the others are slips of."""
+    return Composition(conf_folder(), TABLE).config({})
+
+
+OTHERS = [
+    case
+    for case in SETTINGS
+    if case not in THROUGH and len(case[0]) == 1 and case[0][0][0] not in "~+" and "${" not in case[0][0]
+]
+
+
+@pytest.mark.parametrize(("given", "named"), OTHERS, ids=[" ".join(given) for given, _ in OTHERS])
+def test_each_setting_that_cannot_be_used_is_refused(given: list[str], named: str, usual: DictConfig) -> None:
+    config, (override,) = copy.deepcopy(usual), OverridesParser.create().parse_overrides(given)
+    with open_dict(config):
+        del config["hydra"], config["name"]
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        TrainingSettings.check(resolved(config))
+
+
+COMPOSED = [case for case in SETTINGS if case not in THROUGH and case not in OTHERS]
+
+
+@pytest.mark.parametrize(("given", "named"), COMPOSED, ids=[" ".join(given) for given, _ in COMPOSED])
+def test_each_composition_that_cannot_be_used_is_refused(given: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        TrainingSettings.check(Composition(conf_folder(), [*TABLE, *given]).settings({}, ()))
 
 
 LINES = [

@@ -169,7 +169,7 @@ def test_labels_are_those_of_the_rows_and_the_placebo_keeps_their_rate(
     assert told["placebo"] != told["incongruence"]
     other = [e.answer for e in examples_of(manifest, questions, "placebo", 1)]
     assert other != [e.answer for e in made["placebo"]], "each seed shuffles otherwise"
-    with pytest.raises(ConfigError, match="^labels is 'other'; write incongruence, polarity or placebo$"):
+    with pytest.raises(ConfigError, match=r"^labels is 'other'; write incongruence, polarity or placebo$"):
         examples_of(manifest, questions, "other", 0)
     with pytest.raises(ManifestError, match="no training row has"):
         examples_of(manifest.with_table(manifest.table.assign(visual_polarity=pd.NA)), questions, "polarity", 0)
