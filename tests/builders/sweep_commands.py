@@ -76,7 +76,7 @@ class Commands:
         (folder / "conf" / "sweep" / "six.yaml").write_text(
             "# @package _global_\n"
             "defaults: [override /sampler: grid]\n"
-            "name: mine-manifest\n"
+            "name: mine-none\n"
             "space:\n"
             "  fusion: {choices: [late, concat]}\n"
             "  task.optimizer.lr: {choices: [0.001, 0.002, 0.003]}\n"
@@ -118,6 +118,6 @@ class Commands:
 
     def trials(self, storage: str | None) -> list[FrozenTrial]:
         """The trials that count, as they stand in a storage."""
-        kept = open_storage(storage, self.folder / "runs" / "sweeps" / "mine-manifest", "mine-manifest")
-        study = optuna.load_study(study_name="mine-manifest", storage=kept.optuna)
+        kept = open_storage(storage, self.folder / "runs" / "sweeps" / "mine-none", "mine-none")
+        study = optuna.load_study(study_name="mine-none", storage=kept.optuna)
         return [trial for trial in study.get_trials() if counts(trial)]

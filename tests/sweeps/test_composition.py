@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from subtext.core.composition import Composition, conf_folder, override, quoted
+from subtext.core.composition import Composition, conf_folder, override, quoted, ready_hydra
 from subtext.core.located import locate
 from subtext.errors import ConfigError
 from subtext.sweeps.composition import settings_hash
@@ -27,6 +27,7 @@ COMMON = ["corpus=manifest", "corpus.path=mine.csv"]
 
 def hydra_composes(overrides: list[str]) -> dict[str, Any]:
     """What subtext-train would run with."""
+    ready_hydra()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
@@ -102,6 +103,7 @@ def plan(tmp_path: Path, *overrides: str, sweep: str | None = None) -> Any:
     for one in overrides:
         if one.startswith("sweep="):
             choice = one.partition("=")[2]
+    ready_hydra()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(
             "study",
@@ -270,7 +272,7 @@ REFUSED: list[tuple[str, list[str], str]] = [
     ("space: {task.batch_size: {choices: [8]}}", ["overwrite=true"], "choose another name="),
     ("space: {task.batch_size: {choices: [8]}}", ["task.batch_size=3"], "nothing is left to search"),
     ("space: {task.batch_size: {choices: [8]}}", ["objectives.selection=max"], "write maximize or minimize"),
-    ("space: {}", [], "declares no space"),
+    ("space: {}", [], "what is searched stands in a file of conf/sweep"),
     ("space: {seed: {choices: [1, 2]}}", [], "seed cannot be searched: a trial is trained with as many seeds"),
     ("space: {fold: {choices: [0, 1]}}", ["cv=4"], "fold cannot be searched: it would choose the fold that is easiest"),
     (

@@ -27,7 +27,7 @@ from subtext.core.located import locate
 from subtext.core.processes import begin_work, how_it_ended, starting_workers
 from subtext.core.threads import share_of
 from subtext.core.writing import write_text
-from subtext.errors import ConfigError, SubtextError, safe_reason
+from subtext.errors import ConfigError, NotFiniteError, SubtextError, safe_reason
 from subtext.runs.stages import with_stage_of_fold
 from subtext.sweeps.composition import settings_hash
 from subtext.sweeps.space import Point
@@ -165,7 +165,7 @@ class Worker:
             trial.set_user_attr("settings_hash", settings_hash(resolved(self.plan.seeds[0])))
             values = [float(value) for value in self.objective(trial, lambda seed: copy.deepcopy(resolved(seed)))]
             if not all(math.isfinite(value) for value in values):
-                raise ValueError(f"the figures are {values}: not a number")
+                raise NotFiniteError(f"the figures are {values}: not a number")
         except optuna.TrialPruned:
             told = self.sweep.prune(claim)
             reason = trial.user_attrs.get(REASON)
