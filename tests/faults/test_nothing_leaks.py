@@ -81,6 +81,8 @@ def leaks(folder: Path, files: Mapping[Path, list[Command]], most: int, run: Cal
                 found.append(f"{' '.join(command)} is refused where nothing is spoilt: {good.err}")
         before = path.read_bytes()
         for what, content in spoilt(path, most):
+            if path.name == "codebook.yaml" and ".values" in what:
+                continue  # the answers that a codebook defines are the remedy, and a setting of the user's
             path.write_bytes(content)
             refused += sum(look(f"{path.name}, {what}", command).code == 2 for command in commands)
         path.write_bytes(before)
