@@ -70,6 +70,9 @@ def leaks(folder: Path, files: Mapping[Path, list[Command]], most: int, run: Cal
     def look(what: str, command: Command) -> Done:
         done = run(*command, folder=folder)
         said = told(done, folder).lower()
+        if what.startswith("codebook.yaml"):
+            # The answers that it defines are the remedy, and a setting of the user's.
+            said = re.sub("use one of .*?, or leave it empty", "", said)
         if MARK in said or NUMBER in said or "unforeseen" in said or "traceback" in said:
             found.append(f"{' '.join(command)} ({what}): {done.err}")
         return done
@@ -81,8 +84,6 @@ def leaks(folder: Path, files: Mapping[Path, list[Command]], most: int, run: Cal
                 found.append(f"{' '.join(command)} is refused where nothing is spoilt: {good.err}")
         before = path.read_bytes()
         for what, content in spoilt(path, most):
-            if path.name == "codebook.yaml" and ".values" in what:
-                continue  # the answers that a codebook defines are the remedy, and a setting of the user's
             path.write_bytes(content)
             refused += sum(look(f"{path.name}, {what}", command).code == 2 for command in commands)
         path.write_bytes(before)
