@@ -16,6 +16,7 @@ from subtext.runs.settings import TrainingSettings
 from subtext.sweeps.objective import FIGURES
 from subtext.sweeps.samplers import build_pruner, build_sampler
 from subtext.sweeps.space import Space
+from subtext.sweeps.storage import quiet_optuna
 
 WHAT_IS_SEARCHED: Final = (
     "what is searched stands in a file of conf/sweep; write one of your own as FOLDER/sweep/NAME.yaml and give "
@@ -59,6 +60,7 @@ class SweepSettings(TrainingSettings):
                 f"objective is {settings['objective']}, which runs no trials; name a class with prepare() whose "
                 "objects are called with a trial, as subtext.sweeps.objective.Objective"
             )
+        quiet_optuna()
         build_sampler(settings["sampler"], settings["study_seed"])
         build_pruner(settings["pruner"])
         Space.parse(settings["space"], where="the sweep")
