@@ -111,6 +111,8 @@ def test_a_group_can_be_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_resume_refuses_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "somewhere").mkdir()
+    (tmp_path / "somewhere" / "config.yaml").write_text("seed: 0\n")
     done = command("train", "resume=somewhere", "trainer.max_epochs=50", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("leave out trainer.max_epochs=50")
