@@ -28,7 +28,7 @@ FAKE = [*COMMON, "workers=0"]
             ["+objectives.loss=minimize", "objective=subtext.sweeps.objective.Objective"],
             "ConfigError: objectives has no setting 'loss'; its settings are selection, flops_per_clip or parameters",
         ),
-        (["pruner=null"], "ConfigError: pruner=null: a group has a choice; ~pruner leaves it out"),
+        (["pruner=null"], "pruner=CHOICE, one of hyperband, median, none, patient, percentile"),
         (["~sweep"], "ConfigError: space is {}, as by ~sweep: what is searched stands in a file of conf/sweep; write"),
         (["~pruner"], "ConfigError: pruner is missing; choose a file of conf/pruner, or write its _target_"),
     ],

@@ -141,7 +141,7 @@ def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
     [
         ("sed=1", r"Could not override 'sed'.*did you mean 'seed'\?"),
         ("fusion=crosmodal", r"did you mean 'fusion=crossmodal'\?"),
-        ("fusion=null", "fusion=null: a group has a choice; ~fusion leaves it out"),
+        ("fusion=null", "fusion=null: a group needs a choice; write fusion=CHOICE, one of bottleneck, "),
         (
             "task.batch_size={",
             r"task\.batch_size: its value has characters that need quotes; write .task\.batch_size='\{'",

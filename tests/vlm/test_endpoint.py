@@ -25,6 +25,7 @@ from subtext.manifest.description import Description, joined
 from subtext.vlm import endpoint as endpoint_module
 from subtext.vlm.endpoint import Endpoint, EndpointSpec, Refused, _asked_to_wait
 from subtext.vlm.score import dry_run, score
+from subtext.vlm.settings import VlmSettings
 from subtext.vlm.tune import tune
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -296,11 +297,12 @@ def test_a_model_behind_a_server_is_not_tuned(server: str, corpus: Path, tmp_pat
     "setting",
     [
         *("timeout=0", "timeout=soon", "retries=-1", "retries=1.5", "model=null", "key_variable=[]"),
-        *("url=7", "key_variable=7"),
+        *("url=7", "url=nowhere", "key_variable=7", "key_variable=SUBTEXT_NO_SUCH_VARIABLE"),
     ],
 )
 def test_settings_of_a_server_that_cannot_be_used_are_one_line(setting: str, corpus: Path, tmp_path: Path) -> None:
     own = ["endpoint.url=http://127.0.0.1:9/v1", "endpoint.model=m", f"endpoint.{setting}"]
     with pytest.raises(ConfigError) as caught:
-        score(vlm_settings(corpus, Path("no"), tmp_path, *own), tmp_path / "run")
+        VlmSettings.check(vlm_settings(corpus, Path("no"), tmp_path, *own))
+    assert str(caught.value).startswith(f"endpoint.{setting.split('=')[0]}"), caught.value
     assert "\n" not in str(caught.value)

@@ -270,8 +270,9 @@ def check_overrides(overrides: Iterable[str]) -> None:
             whole = f"{key}={_in_quotes(str(Path(value).expanduser()))}"
             shown = shlex.quote(whole) if re.search(r"[\"$`\\!]", whole) else f'"{whole}"'
             raise ConfigError(f"{key}: its value has characters that need quotes; write {shown}") from error
-        if equals and value.lower() == "null" and any(conf_folder().joinpath(key).glob("*.yaml")):
-            raise ConfigError(f"{key}=null: a group has a choice; ~{key} leaves it out")
+        choices = sorted(file.stem for file in conf_folder().joinpath(key).glob("*.yaml"))
+        if equals and value.lower() == "null" and choices:
+            raise ConfigError(f"{key}=null: a group needs a choice; write {key}=CHOICE, one of {', '.join(choices)}")
 
 
 def uncomposable(

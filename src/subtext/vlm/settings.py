@@ -12,7 +12,7 @@ from subtext.features.prosody import ProsodyExtractor
 from subtext.runs.settings import Paths, check_folds
 from subtext.vlm.clips import FrameReader
 from subtext.vlm.controls import CONTROLS
-from subtext.vlm.endpoint import EndpointSpec
+from subtext.vlm.endpoint import Endpoint, EndpointSpec
 from subtext.vlm.spec import ARMS, TuneSpec, VlmSpec
 
 
@@ -82,6 +82,8 @@ class VlmSettings(Form):
 
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> None:
-        """See `Form.check`; also whether `cv` and `fold` go together."""
+        """See `Form.check`; also whether `cv` and `fold` go together, and the server's address."""
         super().check(settings)
         check_folds(settings)
+        if settings["endpoint"]["url"] is not None:
+            Endpoint(EndpointSpec(**settings["endpoint"]))
