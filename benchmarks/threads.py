@@ -2,6 +2,9 @@
 
     python benchmarks/threads.py --models ../shared/models [--busy 4] [--rounds 3] [--compare]
 
+The first row is a program of one thread that only loads libraries: what it rises by is the machine's own doing (cores
+that share caches, a hypervisor's neighbours), and no choice of threads goes below it.
+
 Trains face and voice encoders on the studio demonstration for two epochs, runs a sweep of two trials with two workers,
 and predicts on a talking-face clip: each alone, and beside processes that do nothing but compute. The environment says
 nothing of threads, so this is what a command chooses for itself. Given are the processor time (user and system, of all
@@ -102,6 +105,12 @@ def main() -> None:
         if options.compare or set(options.only) != {"predict"}:
             subprocess.run([*python, "subtext.cli.extract", "corpus=studio", *places], check=True)
         print(f"load average before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}; alone, beside {options.busy}")
+        measure(
+            "one thread, imports",
+            [sys.executable, "-c", "import torch, cv2, transformers"],
+            options.rounds,
+            options.busy,
+        )
         for label, command in {"train": training, "sweep": sweep, "predict": predict}.items():
             if label in options.only:
                 measure(label, command, options.rounds, options.busy)
