@@ -71,6 +71,8 @@ MODEL: Final[Mapping[str, Kind]] = {
     "calibration.*.threshold": SHARE,
     "calibration.*.abstention": MAPPING,
     "calibration.*.abstention.level": SHARE,
+    "gates": MAPPING,
+    "gates.*": SHARE,
     "parameters": MAPPING,
     "parameters.*": COUNT,
     "flops_per_clip": COUNT,
