@@ -85,13 +85,27 @@ def test_readings_come_from_readers_of_other_speakers() -> None:
     """A speaker whose labels are turned round is read as the others would have it."""
     values, classes = figures(4, 240)
     speakers = [f"s{number % 12}" for number in range(240)]
-    read = fit_and_read(Reader(12, 3, ALL), values, classes, speakers, seed=0)
+    read = fit_and_read(Reader(12, 3, ReaderSpec(networks=0)), values, classes, speakers, seed=0)
     mine = torch.tensor([name == "s3" for name in speakers])
     changed = classes.clone()
     changed[mine] = 2 - changed[mine]
-    again = fit_and_read(Reader(12, 3, ALL), values, changed, speakers, seed=0)
+    again = fit_and_read(Reader(12, 3, ReaderSpec(networks=0)), values, changed, speakers, seed=0)
     torch.testing.assert_close(read[mine], again[mine])
     assert not torch.allclose(read[~mine], again[~mine])
+
+
+def test_the_networks_count_as_far_as_they_read_others_better() -> None:
+    generator = torch.Generator().manual_seed(7)
+    values = torch.randn(400, 4, generator=generator)
+    straight = (values[:, 0] + 0.5 * torch.randn(400, generator=generator) > 0).long()
+    curved = ((values[:, 0] * values[:, 1]) > 0).long()
+    shares = {}
+    for name, classes in (("straight", straight), ("curved", curved)):
+        reader = Reader(4, 2, ReaderSpec(networks=2))
+        fit_and_read(reader, values, classes, [None] * 400, seed=0)
+        shares[name] = float(reader.share)
+    assert shares["straight"] < shares["curved"]
+    assert shares["curved"] == 0.75
 
 
 def test_a_seed_gives_the_same_readers_and_leaves_the_generator_alone() -> None:

@@ -5,7 +5,7 @@ how, without any label: the mean over the person's turns in it. That makes a rea
 turns that are judged with it. A baseline is made within one split, never across.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import pandas as pd
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 
-Baseline = Literal["none", "session", "speaker", "enrol"]
-"""Whose mean: of the person in a session, in all sessions, or in those turns that the column `enrolment` marks."""
 ENROLMENT: Final = "enrolment"
 """The manifest's column that marks turns of a known, calm state."""
+# Of the person in a session, in all sessions, or in those turns that the column `enrolment` marks.
 _PERSON: Final = {"session": ["session", "speaker"], "speaker": ["speaker"], "enrol": ["speaker"]}
 _ROWS: Final = 512
 

@@ -12,7 +12,7 @@ frozen, or has no weights.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Count, Dropout, Natural, NotNegative, Positive, Width
+from subtext.core.schema import Count, Dropout, Natural, NotNegative, Positive, Width, checked
 from subtext.encoders.precomputed import Standardised
 
 _UNSEEN: Final = -10.0
@@ -30,6 +30,11 @@ _CLIPS_A_STEP: Final = 2048
 """The networks see all clips at each step, or so many at random where there are more."""
 
 
+Baseline = Literal["none", "session", "speaker", "enrol"]
+"""Whose mean figures are a baseline, see `model.baseline`."""
+
+
+@checked
 @dataclass(frozen=True)
 class ReaderSpec:
     """How readers are built and fitted.

@@ -16,11 +16,11 @@ from subtext.errors import ConfigError
 from subtext.features.extractor import Extractor
 from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
-from subtext.model.baseline import Baseline
 from subtext.model.classifier import ANCHOR, Anchor, build_fusion
 from subtext.model.fit import DATA_SETTINGS
 from subtext.model.heads import head_specs
 from subtext.model.posterior import PosteriorCells
+from subtext.model.readers import Baseline
 from subtext.model.task import IncongruenceTask
 from subtext.runs.controls import chosen_controls
 
