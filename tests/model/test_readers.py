@@ -12,6 +12,7 @@ from subtext.errors import ManifestError
 from subtext.model.anchoring import fit_readers
 from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData
+from subtext.model.predict import raw_answers
 from subtext.model.readers import Reader, ReaderSpec, clusters, fit, fit_and_read
 
 ALL = ReaderSpec(networks=2, steps=60)
@@ -94,18 +95,17 @@ def test_readings_come_from_readers_of_other_speakers() -> None:
     assert not torch.allclose(read[~mine], again[~mine])
 
 
-def test_the_networks_count_as_far_as_they_read_others_better() -> None:
+@pytest.mark.parametrize(("clips", "width", "curved", "share"), [(400, 4, True, 0.75), (60, 30, False, 0.0)])
+def test_the_networks_count_as_far_as_they_read_others_better(
+    clips: int, width: int, curved: bool, share: float
+) -> None:
     generator = torch.Generator().manual_seed(7)
-    values = torch.randn(400, 4, generator=generator)
-    straight = (values[:, 0] + 0.5 * torch.randn(400, generator=generator) > 0).long()
-    curved = ((values[:, 0] * values[:, 1]) > 0).long()
-    shares = {}
-    for name, classes in (("straight", straight), ("curved", curved)):
-        reader = Reader(4, 2, ReaderSpec(networks=2))
-        fit_and_read(reader, values, classes, [None] * 400, seed=0)
-        shares[name] = float(reader.share)
-    assert shares["straight"] < shares["curved"]
-    assert shares["curved"] == 0.75
+    values = torch.randn(clips, width, generator=generator)
+    straight = values @ torch.randn(width, generator=generator)
+    classes = ((values[:, 0] * values[:, 1] if curved else straight) > 0).long()
+    reader = Reader(width, 2, ReaderSpec(networks=2))
+    fit_and_read(reader, values, classes, [None] * clips, seed=0)
+    assert float(reader.share) == share
 
 
 def test_a_seed_gives_the_same_readers_and_leaves_the_generator_alone() -> None:
@@ -204,6 +204,18 @@ def test_enrolment_turns_alone_make_the_mean() -> None:
     means = person_means(classifier, marked)["visual_polarity"]
     figures = classifier.encoder("visual").embed(marked.__getitems__([2]).streams["visual"]).mean()
     torch.testing.assert_close(means[:8], figures.expand(8, -1))
+
+
+def test_permuted_persons_lose_what_the_own_mean_gives() -> None:
+    data = figure_clips(0, person=2.0)
+    classifier = model(None, data, baseline="session")
+    fit_readers(classifier, data.split("train"), seed=0)
+    judged = data.split("test")
+    rightly = {}
+    for name, given in (("own", judged), ("others", judged.with_permuted_persons(1))):
+        found = raw_answers(classifier, given)["visual_polarity"].argmax(dim=1)
+        rightly[name] = float((found == judged.targets["visual_polarity"]).float().mean())
+    assert rightly["own"] > rightly["others"] + 0.1
 
 
 def test_training_persons_must_have_turns_enough() -> None:

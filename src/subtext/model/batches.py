@@ -196,6 +196,13 @@ class ClipData(Dataset[Batch]):
                     table[spec.column] = moved
         return ClipData(table, self.streams, numbers, self.embedded)
 
+    def with_permuted_persons(self, seed: int) -> "ClipData":
+        """The same rows, of which another one's speaker and session are said: whose baseline they are read against."""
+        columns = [column for column in ("speaker", "session") if column in self.table]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).numpy()
+        mixed = self.table[columns].iloc[order].reset_index(drop=True)
+        return ClipData(self.table.assign(**mixed), self.streams, self.numbers, self.embedded)
+
     def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
         """One row for every distinct stream of the modalities that a head reads by itself, with that modality alone.
 

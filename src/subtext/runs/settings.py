@@ -80,7 +80,8 @@ class TrainingSettings(CorpusSettings):
         head_specs(settings["task"]["heads"])
         encoders = {modality: node for modality, node in settings["encoder"].items() if node}
         controls = settings.get("controls", True)
-        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders])
+        against = any(node.get("baseline") not in (None, "none") for node in encoders.values())
+        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders], baseline=against)
         missing = [modality for modality in encoders if modality not in settings["task"]["max_steps"]]
         if missing:
             raise ConfigError(f"task.max_steps.{missing[0]} is missing; write a whole number of at least 1")
