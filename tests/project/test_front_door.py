@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import subtext
+from builders.commands import command_here
 from builders.scored_runs import write_talking_corpus
 from builders.tiny_runs import write_corpus
 from subtext.errors import ConfigError, RunError
@@ -116,15 +117,9 @@ def test_a_run_goes_where_the_command_would_put_it_and_is_what_it_would_be(
     assert run.path.parent == Path("runs/named")
     settings = run.settings()
     assert (settings["seed"], settings["fusion"]["dropout"]) == (3, 0.0)
-    command = [sys.executable, "-m", "subtext.cli.train", *STREAMS, *QUICK, "fusion=own", "name=named", "seed=3"]
-    done = subprocess.run(
-        [*command, "--config-dir", "mine", "--cfg", "job", "--resolve"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert yaml.safe_load(done.stdout) == settings
+    given = [*STREAMS, *QUICK, "fusion=own", "name=named", "seed=3", "--config-dir", "mine"]
+    done = command_here("train", *given, "--cfg", "job", "--resolve", folder=place)
+    assert yaml.safe_load(done.out) == settings
     # What was interrupted goes on, with its own settings only.
     run.file("metrics.json").unlink()
     with pytest.raises(RunError, match=r"finish the run with: subtext-train resume="):

@@ -477,7 +477,7 @@ def test_a_study_does_not_bring_a_pickle(tmp_path: Path, canary: Path) -> None:
 
 def test_a_study_does_not_bring_values_from_outside_the_space(tmp_path: Path, canary: Path) -> None:
     commands = Commands(tmp_path)
-    commands.here("trials=1")
+    commands.here("trials=1", "workers=0")
     journal = tmp_path / "runs" / "sweeps" / "mine-none" / "study.journal"
     node = {"_target_": "canary_module.Thing"}
     text = journal.read_text()
