@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -35,11 +35,15 @@ class Batch:
         streams: by modality; an absent one is a row of False.
         targets: float `[batch]` by head, NaN where unlabelled.
         rows: their numbers in the data, `[batch]`.
+        readings: `[batch, classes]` by head, see `ClipData.readings`; empty where the model's own readers are to read.
+        means: `[batch, width]` by head, see `ClipData.means`.
     """
 
     streams: dict[str, Tokens]
     targets: dict[str, Tensor]
     rows: Tensor
+    readings: dict[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
@@ -47,6 +51,8 @@ class Batch:
             {modality: tokens.to(device, non_blocking) for modality, tokens in self.streams.items()},
             {head: values.to(device, non_blocking=non_blocking) for head, values in self.targets.items()},
             self.rows.to(device, non_blocking=non_blocking),
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.readings.items()},
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.means.items()},
         )
 
 
@@ -87,6 +93,12 @@ class ClipData(Dataset[Batch]):
         streams: by modality, the distinct streams.
         numbers: by modality, which stream each row has, long `[rows]`; -1 for none.
         embedded: modalities whose streams are a frozen backbone's output.
+
+    Attributes:
+        readings: by head, what readers say that were not fitted to this speaker: of every stream of its modality,
+            `[streams, classes]`, or of every row, `[rows, classes]`. Of training rows, where something learns from
+            readings; empty otherwise.
+        means: by head, the mean figures of each row's person, `[rows, width]`; empty without baselines.
     """
 
     def __init__(
@@ -101,6 +113,8 @@ class ClipData(Dataset[Batch]):
         self.numbers = dict(numbers)
         self.embedded = embedded
         self.targets = {name: spec.targets(self.table) for name, spec in HEADS.items()}
+        self.readings: dict[str, Tensor] = {}
+        self.means: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -110,11 +124,23 @@ class ClipData(Dataset[Batch]):
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         index = torch.as_tensor(rows, dtype=torch.long)
+        return self._batch(index, {modality: numbers[index] for modality, numbers in self.numbers.items()})
+
+    def _batch(self, rows: Tensor, numbers: Mapping[str, Tensor]) -> Batch:
+        """Some rows' labels with streams of these numbers."""
         return Batch(
-            {modality: streams.batch(self.numbers[modality][index]) for modality, streams in self.streams.items()},
-            {head: values[index] for head, values in self.targets.items()},
-            index,
+            {modality: streams.batch(numbers[modality]) for modality, streams in self.streams.items()},
+            {head: values[rows] for head, values in self.targets.items()},
+            rows,
+            {head: read[numbers.get(HEADS[head].modality or "", rows)] for head, read in self.readings.items()},
+            {head: means[rows] for head, means in self.means.items()},
         )
+
+    def steps(self, modality: str) -> Tensor:
+        """The steps of all distinct streams that the rows have of a modality, `[steps, ...]`."""
+        numbers = self.numbers[modality]
+        streams = self.streams[modality].batch(numbers[numbers >= 0].unique())
+        return streams.real
 
     @property
     def present(self) -> dict[str, Tensor]:
@@ -217,6 +243,7 @@ class SwappedClips(ClipData):
     @checked
     def __init__(self, data: ClipData, probability: Share, seed: int, heads: Collection[str] = ()) -> None:
         super().__init__(data.table, data.streams, data.numbers, data.embedded)
+        self.readings = data.readings
         self.probability = probability
         self.seed = seed
         self._kinds: dict[str, Tensor] = {}
@@ -235,8 +262,8 @@ class SwappedClips(ClipData):
         # A batch never comes again in the same order, so its rows tell the epochs apart.
         generator = torch.Generator().manual_seed(mix(self.seed, *rows))
         index = torch.as_tensor(rows, dtype=torch.long)
-        streams = {}
-        for modality, table in self.streams.items():
+        drawn = {}
+        for modality in self.streams:
             numbers = self.numbers[modality][index]
             swapped = (torch.rand(len(index), generator=generator) < self.probability) & (numbers >= 0)
             kinds = self._kinds[modality][index]
@@ -244,8 +271,8 @@ class SwappedClips(ClipData):
                 chosen = swapped & (kinds == kind)
                 if len(pool):
                     numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
-            streams[modality] = table.batch(numbers)
-        return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
+            drawn[modality] = numbers
+        return self._batch(index, drawn)
 
 
 def check_steps(index: FeatureIndex, encoder: Encoder) -> None:

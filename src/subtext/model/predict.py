@@ -10,6 +10,7 @@ from torch import Tensor
 
 from subtext.labels import MODALITIES
 from subtext.manifest import LABEL_COLUMNS
+from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HeadSpec
@@ -76,10 +77,12 @@ def raw_answers(
 
 def _answers(classifier: IncongruenceClassifier, data: ClipData, batch_size: int) -> dict[str, Tensor]:
     device = next(classifier.parameters()).device
+    data.means = person_means(classifier, data)
     parts: list[dict[str, Tensor]] = []
     for batch in loader(data, batch_size):
         batch = batch.to(device)
-        answers = classifier(classifier.embed(batch.streams, data.embedded))
+        embedded = classifier.embed(batch.streams, data.embedded)
+        answers = classifier(embedded, readings=classifier.read(embedded, batch.means))
         parts.append({name: answer.float().cpu() for name, answer in answers.items()})
     names = parts[0].keys() if parts else ()
     return {name: torch.cat([part[name] for part in parts]) for name in names}

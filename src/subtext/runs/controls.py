@@ -25,7 +25,7 @@ from subtext.model.batches import ClipData, mix
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, calibration
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.runs.prepare import Prepared
+from subtext.runs.prepare import Prepared, encoder_settings
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Controls:
         """
         torch.manual_seed(self.seed)
         nodes = {m: node for m, node in self.prepared.nodes.items() if m in modalities}
-        encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
+        encoders = {m: build(encoder_settings(node), Encoder) for m, node in nodes.items()}
         source = self.prepared.settings.get("encoders")
         for encoder in encoders.values():
             # A frozen backbone is not used any more: the streams are its output.

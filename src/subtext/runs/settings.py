@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 from annotated_types import Ge
 
-from subtext.core.building import build
 from subtext.core.schema import Form, Natural, OneOf, Part, Seed
 from subtext.core.threads import cores
 from subtext.corpora.corpus import Corpus
@@ -17,13 +16,16 @@ from subtext.errors import ConfigError
 from subtext.features.extractor import Extractor
 from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
+from subtext.model.baseline import Baseline
+from subtext.model.classifier import ANCHOR, Anchor, build_fusion
 from subtext.model.fit import DATA_SETTINGS
 from subtext.model.heads import head_specs
 from subtext.model.posterior import PosteriorCells
 from subtext.model.task import IncongruenceTask
 from subtext.runs.controls import chosen_controls
 
-_ENCODER = Part(besides={"extractor": Annotated[Extractor, Part()]})
+_FUSION = Part(given=("modalities", "dim"), besides={ANCHOR: Anchor | None})
+_ENCODER = Part(besides={"extractor": Annotated[Extractor, Part()], "baseline": Baseline | None})
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class TrainingSettings(CorpusSettings):
     task: Annotated[IncongruenceTask, Part(given=("classifier", "targets", "embedded", "seed"), besides=DATA_SETTINGS)]
     trainer: Annotated[pl.Trainer, Part()]
     seed: Seed
-    fusion: Annotated[Fusion | PosteriorCells, Part(given=("modalities", "dim"))] | None = None
+    fusion: Annotated[Fusion | PosteriorCells, _FUSION] | None = None
     callbacks: Mapping[str, Annotated[pl.Callback, Part()] | None] | None = None
     logger: Mapping[str, Annotated[Any, Part(given=("save_dir",))] | None] | None = None
     controls: bool | Sequence[str] = True
@@ -90,7 +92,7 @@ class TrainingSettings(CorpusSettings):
         if settings.get("fusion") and widths:
             # On no device: only what its constructor refuses is of interest.
             with torch.device("meta"):
-                build(settings["fusion"], modalities=list(encoders), dim=next(iter(widths.values())))
+                build_fusion(settings["fusion"], list(encoders), next(iter(widths.values())))
 
 
 def check_folds(settings: Mapping[str, Any]) -> None:
