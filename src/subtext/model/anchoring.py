@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from subtext.errors import ManifestError
+from subtext.evaluation.calibration import fit_temperature
 from subtext.model.baseline import figures_of, person_means
 from subtext.model.batches import ClipData
 from subtext.model.classifier import IncongruenceClassifier
-from subtext.model.heads import HEADS
+from subtext.model.heads import HEADS, HeadSpec
 from subtext.model.losses import HeadLoss, visible_targets
 from subtext.model.predict import raw_answers
 from subtext.model.readers import clusters, fit_and_read
@@ -84,8 +85,9 @@ def _of_streams(training: ClipData, modality: str, means: Tensor, streams: ClipD
     found = found[streams.numbers[modality]]
     if bool(found.isnan().all()):
         raise ManifestError(
-            f"encoder.{modality}.baseline: no person has turns enough in the training split; set "
-            f"encoder.{modality}.baseline=none, or task.reader.least_turns lower"
+            f"encoder.{modality}.baseline: no person of the training split has turns enough; see that the columns "
+            "session and speaker (for enrol: enrolment) are filled, set task.reader.least_turns lower, or "
+            f"encoder.{modality}.baseline=none"
         )
     return found
 
@@ -129,9 +131,21 @@ def choose_gates(classifier: IncongruenceClassifier, validation: ClipData) -> No
         known = ~targets.isnan()
         scale = classifier.heads.scale(name).cpu() if spec.kind == "number" else None
         loss = HeadLoss(spec)
-        found = torch.stack([loss.of_each(told[name][known], targets[known], scale) for told in answers])
+        found = torch.stack(
+            [
+                loss.of_each(_calibrated(spec, told[name][known], targets[known]), targets[known], scale)
+                for told in answers
+            ]
+        )
         classifier.gates[place] = choose_gate(found, speakers[known.numpy()].tolist())
         log.info("%s: gate %g of the fusion's own answer beside its anchor", name, classifier.gates[place])
+
+
+def _calibrated(spec: HeadSpec, answers: Tensor, targets: Tensor) -> Tensor:
+    """Answers as they will be given, so that a gate has no gain by sureness alone."""
+    if spec.kind == "number" or not len(targets):
+        return answers
+    return answers / fit_temperature(answers.numpy(), targets.long().numpy())
 
 
 def choose_gate(losses: Tensor, speakers: Sequence[object]) -> float:
@@ -145,6 +159,8 @@ def choose_gate(losses: Tensor, speakers: Sequence[object]) -> float:
         >>> choose_gate(torch.tensor([[1.0] * 6, [0.9] * 6, [0.8] * 6, [0.7] * 6, [1.5] * 6]), list("aabbcc"))
         0.5
     """
+    from scipy.stats import norm, t
+
     if not len(speakers):
         return 0.0
     codes = torch.from_numpy(clusters(speakers))
@@ -152,8 +168,11 @@ def choose_gate(losses: Tensor, speakers: Sequence[object]) -> float:
     figures = torch.stack(gains)
     if figures.shape[1] < 2:
         return 0.0
-    mean, error = figures.mean(dim=1), figures.std(dim=1) / figures.shape[1] ** 0.5
-    return GATES[int(torch.where(mean > error, mean, 0.0).argmax())]
+    # As sure as one standard error is where there are many speakers.
+    error = figures.std(dim=1) / figures.shape[1] ** 0.5 * float(t.ppf(norm.cdf(1), figures.shape[1] - 1))
+    mean = figures.mean(dim=1)
+    best = int(mean.argmax())
+    return GATES[best] if mean[best] > error[best] else 0.0
 
 
 def _speakers(data: ClipData) -> list[object]:

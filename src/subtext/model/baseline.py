@@ -5,20 +5,18 @@ how, without any label: the mean over the person's turns in it. That makes a rea
 turns that are judged with it. A baseline is made within one split, never across.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from subtext.errors import ManifestError
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 
-Baseline = Literal["none", "session", "speaker", "enrol"]
-"""Whose mean: of the person in a session, in all sessions, or in those turns that the column `enrolment` marks."""
 ENROLMENT: Final = "enrolment"
 """The manifest's column that marks turns of a known, calm state."""
+# Of the person in a session, in all sessions, or in those turns that the column `enrolment` marks.
 _PERSON: Final = {"session": ["session", "speaker"], "speaker": ["speaker"], "enrol": ["speaker"]}
 _ROWS: Final = 512
 
@@ -36,7 +34,9 @@ def figures_of(classifier: IncongruenceClassifier, data: ClipData, head: str) ->
     return torch.cat(parts)
 
 
-def person_means(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, Tensor]:
+def person_means(
+    classifier: IncongruenceClassifier, data: ClipData, turns: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """The mean figures of each row's person, by head: `[rows, width]`.
 
     Every distinct stream of the person counts once. NaN for a person of fewer than `ReaderSpec.least_turns` of them, or
@@ -45,9 +45,7 @@ def person_means(classifier: IncongruenceClassifier, data: ClipData) -> dict[str
     Args:
         classifier: whose readers have baselines; of others nothing is told.
         data: all rows that are judged together.
-
-    Raises:
-        ManifestError: a column is missing.
+        turns: gets by modality of how many turns each row's mean is, `[rows]`, 0 where there is none.
     """
     means = {}
     for name, reader in classifier.heads.readers.items():
@@ -58,31 +56,29 @@ def person_means(classifier: IncongruenceClassifier, data: ClipData) -> dict[str
             continue
         kind = classifier.heads.baseline[modality]
         figures = figures_of(classifier, data, name)
-        people = _people(data.table, modality, kind)
+        people = _people(data.table, kind)
         rows = pd.DataFrame({"person": people, "stream": data.numbers[modality].numpy()})
         counted = rows["stream"] >= 0
-        if kind == "enrol":
+        if kind == "enrol" and ENROLMENT in data.table:
             counted &= data.table[ENROLMENT].astype("boolean").fillna(False).astype(bool)
         counted = rows[counted & people.notna()].drop_duplicates()
-        found = torch.full_like(figures, torch.nan)
+        found, number = torch.full_like(figures, torch.nan), torch.zeros(len(figures), dtype=torch.long)
         least = 1 if kind == "enrol" else reader.spec.least_turns
-        for person, turns in counted.groupby("person").indices.items():
-            if len(turns) >= least:
-                own = torch.from_numpy((people == person).fillna(False).to_numpy(dtype=bool))
-                found[own] = figures[torch.from_numpy(counted.index.to_numpy()[turns])].mean(dim=0)
+        for person, places in counted.groupby("person").indices.items():
+            if len(places) >= least:
+                own = torch.tensor((people == person).fillna(False).to_numpy(dtype=bool))
+                found[own] = figures[torch.tensor(counted.index.to_numpy()[places])].mean(dim=0)
+                number[own] = len(places)
         means[name] = found
+        if turns is not None:
+            turns[modality] = number
     return means
 
 
-def _people(table: pd.DataFrame, modality: str, kind: str) -> pd.Series:
+def _people(table: pd.DataFrame, kind: str) -> pd.Series:
     """Who each row is of, within its split; missing where that is not known."""
-    columns = [*_PERSON[kind], *([ENROLMENT] if kind == "enrol" else [])]
-    for column in columns:
-        if column not in table or table[column].isna().all():
-            raise ManifestError(
-                f"encoder.{modality}.baseline={kind} needs the column {column}, which is empty; fill it, or set "
-                f"encoder.{modality}.baseline=none"
-            )
-    parts = table.reindex(columns=["split", *_PERSON[kind]])
-    known = parts[_PERSON[kind]].notna().all(axis=1)
-    return parts.astype(str).agg("\x1f".join, axis=1).where(known)
+    columns = _PERSON[kind]
+    if kind == "enrol" and ENROLMENT not in table:
+        return pd.Series(pd.NA, index=table.index)
+    parts = table.reindex(columns=["split", *columns])
+    return parts.astype(str).agg("\x1f".join, axis=1).where(parts[columns].notna().all(axis=1))

@@ -196,6 +196,13 @@ class ClipData(Dataset[Batch]):
                     table[spec.column] = moved
         return ClipData(table, self.streams, numbers, self.embedded)
 
+    def with_permuted_persons(self, seed: int) -> "ClipData":
+        """The same rows, of which another one's speaker and session are said: whose baseline they are read against."""
+        columns = [column for column in ("speaker", "session") if column in self.table]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).numpy()
+        mixed = self.table[columns].iloc[order].reset_index(drop=True)
+        return ClipData(self.table.assign(**mixed), self.streams, self.numbers, self.embedded)
+
     def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
         """One row for every distinct stream of the modalities that a head reads by itself, with that modality alone.
 
@@ -257,6 +264,30 @@ class SwappedClips(ClipData):
             self._pools[modality] = {
                 kind: numbers[(kinds == kind) & (numbers >= 0)] for kind in kinds[kinds >= 0].unique().tolist()
             }
+
+    def check_labels(self, heads: Collection[str]) -> None:
+        """Refuse a corpus of which rows whose parts bear the same labels do not bear the same label themselves.
+
+        Args:
+            heads: whose labels.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        # A part without labels stays in its row, and is what it is.
+        parts = pd.DataFrame(
+            {m: torch.where(kinds >= 0, kinds, -2 - self.numbers[m]).numpy() for m, kinds in self._kinds.items()}
+        )
+        for spec in HEADS.values():
+            if spec.name not in heads or spec.modality is not None or spec.kind == "number":
+                continue
+            labels = pd.Series(self.targets[spec.name].numpy())
+            if (labels.groupby([parts[m] for m in parts], sort=False).nunique() > 1).any():
+                raise ConfigError(
+                    f"task.swap={self.probability:g} exchanges parts of training clips, but '{spec.column}' does not "
+                    "follow from the labels of the parts, so that exchanged clips would be labelled wrongly; set "
+                    "task.swap=0"
+                )
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         # A batch never comes again in the same order, so its rows tell the epochs apart.

@@ -107,6 +107,11 @@ class IncongruenceClassifier(nn.Module):
         return tuple(name for name in self.fused if self.posterior is not None or name in self.heads.readers)
 
     @property
+    def gates_by_head(self) -> dict[str, float]:
+        """How far the fusion's own answer counts beside its anchor."""
+        return {name: round(float(gate), 6) for name, gate in zip(self.anchored, self.gates, strict=True)}
+
+    @property
     def is_anchored(self) -> bool:
         """Whether the answer of the fusion's tokens is added to another one."""
         return bool(self.anchored)

@@ -58,7 +58,7 @@ class Fitted:
     """A trained model.
 
     Attributes:
-        classifier: with the weights of its best epoch, in eval mode.
+        classifier: with the weights of its best epoch, of an anchored model the last, in eval mode.
         best_epoch: counted from 0.
         best_score: its figure on the validation split, see `task.SELECTION`.
         history: figures of every epoch.
@@ -118,7 +118,8 @@ class Fitter:
             embedded=data.embedded,
             seed=self.seed,
         )
-        checkpoints = Checkpoints(folder, on_epoch)
+        # An epoch that is the best on the clips that choose the gates would open them too often.
+        checkpoints = Checkpoints(folder, on_epoch, last=classifier.is_anchored)
         trainer = self._trainer(checkpoints, folder, {} if module.learns else {"max_epochs": 1})
         if trainer.num_devices > 1:
             share_cores(trainer.num_devices)
@@ -321,6 +322,7 @@ _REMARKS: Final = (
     ".*No positive samples in targets.*",
     ".*No negative samples in targets.*",
     ".*`parameters` is an empty generator.*",
+    ".*`training_step` returned `None`.*",
     ".*`LightningModule.configure_optimizers` returned `None`.*",  # readers and cells have been fitted already
     ".*`srun` command is available.*",  # one process trains as well without it
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from subtext.labels import (
     emotion_names,
 )
 from subtext.manifest.checks import row_number
-from subtext.model.readers import Reader, ReaderSpec
+from subtext.model.readers import Baseline, Reader, ReaderSpec
 
 Kind = Literal["binary", "choice", "number"]
 
@@ -154,6 +154,9 @@ class Heads(nn.Module):
         self.dropout = dropout
         self.reader = ReaderSpec(**reader) if isinstance(reader, Mapping) else reader
         self.read = dict(read or {}) if self.reader is not None else {}
+        for modality, kind in (baseline or {}).items():
+            if kind not in get_args(Baseline):
+                raise ConfigError(f"heads.baseline.{modality} is none of {', '.join(get_args(Baseline))}")
         self.baseline = {m: kind for m, kind in (baseline or {}).items() if m in self.read}
         self.anchored: frozenset[str] = frozenset()
         self.readouts = nn.ModuleDict({spec.key: self._readout(spec, dim) for spec in self.specs})

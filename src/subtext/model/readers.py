@@ -1,9 +1,10 @@
 """Readers: what one modality shows by itself, read from a clip's figures by plain tools that are fitted at once.
 
-A reader is the mean, in logarithms, of the posteriors of a multinomial logistic regression and of some small networks
-with much dropout. Both read figures that are standardised by the training clips and cut off at some deviations. They
-are fitted to all distinct streams together, each of which counts once, however many clips it is part of: on some
-hundred streams gradient steps over batches of clips find worse ones (experiments/fusion_ravdess_swap).
+A reader is a mean, in logarithms, of the posteriors of a multinomial logistic regression and of some small networks
+with much dropout; how much the networks count is chosen on clips of speakers whom neither was fitted to. Both read
+figures that are standardised by the training clips and cut off at some deviations. They are fitted to all distinct
+streams together, each of which counts once, however many clips it is part of: on some hundred streams gradient steps
+over batches of clips find worse ones (experiments/fusion_ravdess_swap).
 
 Readers need figures that stay as they are while the rest of a model is trained: those of an encoder whose backbone is
 frozen, or has no weights.
@@ -11,7 +12,7 @@ frozen, or has no weights.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Count, Dropout, Natural, NotNegative, Positive, Width
+from subtext.core.schema import Count, Dropout, Natural, NotNegative, Positive, Width, checked
 from subtext.encoders.precomputed import Standardised
 
 _UNSEEN: Final = -10.0
 """Logit of a class without a training clip."""
+_SHARES: Final = (0.0, 0.25, 0.5, 0.75)
 _CLIPS_A_STEP: Final = 2048
 """The networks see all clips at each step, or so many at random where there are more."""
 
 
+Baseline = Literal["none", "session", "speaker", "enrol"]
+"""Whose mean figures are a baseline, see `model.baseline`."""
+
+
+@checked
 @dataclass(frozen=True)
 class ReaderSpec:
     """How readers are built and fitted.
@@ -116,6 +123,8 @@ class Reader(nn.Module):
         True
     """
 
+    share: Tensor
+
     def __init__(self, width: int, classes: int, spec: ReaderSpec, baseline: bool = False) -> None:
         super().__init__()
         self.spec = spec
@@ -123,6 +132,8 @@ class Reader(nn.Module):
         self.standardise = Standardised(width, spec.limit)
         self.linear = nn.Linear(width, classes)
         self.networks = Networks(spec.networks, width, spec.hidden, classes)
+        # Of the networks; the rest is the regression's.
+        self.register_buffer("share", torch.tensor(1 - 1 / (1 + spec.networks)))
         self.relative = Reader(width, classes, spec) if baseline else None
         self.requires_grad_(False)
 
@@ -134,6 +145,14 @@ class Reader(nn.Module):
         """Figures as the regression and the networks read them."""
         return self.standardise(figures.to(self.linear.weight.dtype)).nan_to_num(0.0)
 
+    def parts(self, figures: Tensor) -> tuple[Tensor, Tensor]:
+        """What the regression and what the networks make of figures: log posteriors, `[batch, classes]` each."""
+        known = self.known(figures)
+        linear = self.linear(known).float().log_softmax(dim=1)
+        if not self.spec.networks:
+            return linear, linear
+        return linear, self.networks(known).float().log_softmax(dim=2).mean(dim=0)
+
     def forward(self, figures: Tensor, means: Tensor | None = None) -> Tensor:
         """See the class.
 
@@ -141,9 +160,7 @@ class Reader(nn.Module):
             figures: `[batch, width]`.
             means: of each clip's person, `[batch, width]`; NaN where they are not known. None: nobody's is.
         """
-        known = self.known(figures)
-        answers = torch.cat([self.linear(known).unsqueeze(0), self.networks(known)])
-        read = answers.float().log_softmax(dim=2).mean(dim=0)
+        read = torch.lerp(*self.parts(figures), self.share)
         if self.relative is None or means is None:
             return read
         both = (read + self.relative(figures - means)) / 2
@@ -224,6 +241,8 @@ def fit_and_read(
 ) -> Tensor:
     """Fit a reader, and tell what readers like it say of clips of speakers whom they were not fitted to.
 
+    By these readings the reader's share of the networks is chosen.
+
     What is trained on readings must not see those of a reader's own training clips, which are surer than any it will
     see later (Wolpert 1992, "Stacked generalization").
 
@@ -245,15 +264,29 @@ def fit_and_read(
     others = [reader.like() for _ in range(int(fold.max()) + 1)]
     rows = torch.stack([torch.ones_like(fold, dtype=torch.bool), *(fold != part for part in range(len(others)))])
     fit([reader, *others], figures, classes, rows, seed=seed)
-    answers = figures.new_zeros(len(figures), reader.classes)
+    linear, curved = figures.new_zeros(2, len(figures), reader.classes)
     for part, other in enumerate(others):
-        answers[fold == part] = other(figures[fold == part])
+        linear[fold == part], curved[fold == part] = other.parts(figures[fold == part])
+    reader.share.fill_(_share(linear, curved, classes) if reader.spec.networks else 0.0)
+    answers = torch.lerp(linear, curved, reader.share)
     if reader.relative is not None and means is not None:
         known = ~means.isnan().all(dim=1)
         own = [name for name, there in zip(speakers, known.tolist(), strict=True) if there]
         relative = fit_and_read(reader.relative, (figures - means)[known], classes[known], own, seed=seed)
         answers[known] = (answers[known] + relative) / 2
     return answers
+
+
+def _share(linear: Tensor, curved: Tensor, classes: Tensor) -> float:
+    """The networks' share with which clips of others are read best, once calibrated."""
+    from subtext.evaluation.calibration import fit_temperature
+
+    losses = {}
+    for share in _SHARES:
+        read = torch.lerp(linear, curved, share)
+        read = read / fit_temperature(read.numpy(), classes.numpy())
+        losses[share] = float(functional.cross_entropy(read, classes))
+    return min(losses, key=losses.__getitem__)
 
 
 def clusters(speakers: Sequence[object]) -> npt.NDArray[np.int64]:

@@ -199,6 +199,7 @@ class _Run:
                     for m in classifier.modalities
                 },
                 "calibration": calibration(classifier, self.data),
+                **({"gates": classifier.gates_by_head} if classifier.is_anchored else {}),
                 "parameters": dict(counts),
                 "flops_per_clip": flops,
                 "best": {"epoch": fitted.best_epoch, "score": fitted.best_score},

@@ -23,7 +23,7 @@ from subtext.features.index import FeatureIndex
 from subtext.labels import MODALITIES
 from subtext.manifest import SPLITS, Manifest, check_splits
 from subtext.manifest.splits import fold_as_test, with_folds
-from subtext.model.batches import ClipData, check_steps, load_clips
+from subtext.model.batches import ClipData, SwappedClips, check_steps, load_clips
 from subtext.model.classifier import IncongruenceClassifier, build_fusion
 from subtext.model.fit import device_of
 from subtext.model.heads import HEADS, Heads, HeadSpec, head_specs
@@ -66,6 +66,12 @@ def read_corpus(settings: Mapping[str, Any]) -> ReadCorpus:
     """
     node = dict(settings["corpus"])
     corpus: Corpus = build(node, Corpus)
+    nature = corpus.description.nature
+    if settings.get("task", {}).get("swap") and nature not in ("constructed", "your own"):
+        raise ConfigError(
+            f"task.swap={settings['task']['swap']:g} exchanges faces, words and voices of different clips, and the "
+            f"clips of this corpus are {nature}: theirs belong together; set task.swap=0"
+        )
     manifest = corpus.build()
     disjoint = disjoint_columns(node, manifest)
     if settings.get("cv") is not None:
@@ -298,6 +304,9 @@ class Prepared:
             # One speaker may be all of a fold's test split, and is pooled with the others.
             pooled = self.settings.get("cv") is not None or self._splits is not None
             specs = usable_heads(self.asked, data, self.manifest.name, one_class_test=pooled)
+            if task["swap"]:
+                names = [spec.name for spec in specs]
+                SwappedClips(data.split("train"), task["swap"], 0, names).check_labels(names)
             self._loaded = (key, data, specs)
         return self._loaded[1:]
 

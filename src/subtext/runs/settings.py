@@ -16,11 +16,11 @@ from subtext.errors import ConfigError
 from subtext.features.extractor import Extractor
 from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
-from subtext.model.baseline import Baseline
 from subtext.model.classifier import ANCHOR, Anchor, build_fusion
 from subtext.model.fit import DATA_SETTINGS
 from subtext.model.heads import head_specs
 from subtext.model.posterior import PosteriorCells
+from subtext.model.readers import Baseline
 from subtext.model.task import IncongruenceTask
 from subtext.runs.controls import chosen_controls
 
@@ -80,7 +80,8 @@ class TrainingSettings(CorpusSettings):
         head_specs(settings["task"]["heads"])
         encoders = {modality: node for modality, node in settings["encoder"].items() if node}
         controls = settings.get("controls", True)
-        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders])
+        against = any(node.get("baseline") not in (None, "none") for node in encoders.values())
+        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders], baseline=against)
         missing = [modality for modality in encoders if modality not in settings["task"]["max_steps"]]
         if missing:
             raise ConfigError(f"task.max_steps.{missing[0]} is missing; write a whole number of at least 1")
