@@ -51,12 +51,12 @@ import pandas as pd
 
 from subtext.evaluation.intervals import (
     FEWEST_CLUSTERS,
-    LEVEL,
     Units,
     clustered_variance,
     count_interval,
     mean_of,
     mean_of_counts,
+    t_quantile,
 )
 from subtext.evaluation.metrics import Bools, CountStatistic, Floats, Linearised, UndefinedMetricError, auroc
 
@@ -88,7 +88,7 @@ class PairedDifference:
             interval and the t test use the root of the sum of both squares.
         degrees: degrees of freedom of the standard error.
         minimal_detectable: size of a true difference that this design and test would call significant with probability
-            `POWER`.
+            `POWER`, at the level of one test; `subtext.evaluation.multiple.corrected` has it for one of several.
         smallest_p: the smallest p that flipping the signs of so few clusters or units can give.
         sign_flip_p: p of the sign-flip test over units, of these trained systems; only from `paired_within`.
         ours: our figure in each training.
@@ -114,6 +114,11 @@ class PairedDifference:
     theirs: tuple[float, ...] = ()
     clips: int | None = None
     reason: str | None = None
+
+    @property
+    def standard_error(self) -> float:
+        """Of the value, from clips and from seeds; 0 where nothing tells it."""
+        return float(np.hypot(self.sampling_sd or 0.0, self.seed_sd or 0.0))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types; besides value, ends and p only what says something."""
@@ -286,6 +291,25 @@ def sign_flip(differences: Floats, *, seed: int = 0) -> tuple[float, float]:
     return float(result.pvalue), _smallest_p(len(differences)) if exact else 2 / (SIGN_FLIPS + 1)
 
 
+def equivalence_p(difference: PairedDifference, margin: float) -> float:
+    """P that a true difference is as large as the margin, of either sign: the larger of two one-sided tests' p.
+
+    1 where there is no standard error, unless the systems are equal throughout: then 0.
+
+    Args:
+        difference: ours less theirs.
+        margin: above 0.
+    """
+    from scipy.stats import t
+
+    if difference.value is None or difference.low is None:
+        return 1.0
+    error = difference.standard_error
+    if difference.degrees is None or error == 0:
+        return 0.0 if difference.low == difference.high == 0 else 1.0
+    return float(t.sf((margin - abs(difference.value)) / error, difference.degrees))
+
+
 def detectable(standard_error: float, degrees: float, alpha: float = ALPHA) -> float | None:
     """Size of a true difference that a two-sided t test finds with probability `POWER` (noncentral t).
 
@@ -300,7 +324,7 @@ def detectable(standard_error: float, degrees: float, alpha: float = ALPHA) -> f
     from scipy.stats import t
     from statsmodels.stats.power import ttest_power
 
-    near = float(t.ppf(1 - alpha / 2, degrees) + t.ppf(POWER, degrees))
+    near = t_quantile(degrees, 1 - alpha) + float(t.ppf(POWER, degrees))
 
     def shortfall(effect: float) -> float:
         # One observation whose deviation is the standard error. Being found with the wrong sign does not count.
@@ -425,7 +449,7 @@ def _conclude(
         return replace(found, low=0.0, high=0.0, p=1.0, reason="; ".join(reasons))
     # Fewer degrees than one training more than one leaves come from the compromise on small excesses alone.
     error, degrees = float(np.sqrt(total.variance)), max(1.0, total.variance**2 / total.noise)
-    half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error
+    half = t_quantile(degrees) * error
     found = replace(found, low=max(-1.0, value - half), high=min(1.0, value + half), degrees=degrees)
     smallest = found.smallest_p or 0.0
     size = min(clusters.values(), default=FEWEST_CLUSTERS)
