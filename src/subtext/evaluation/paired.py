@@ -360,13 +360,13 @@ def _between_clips(estimate: Linearised, units: Units) -> _Error:
     few = [unit for unit in few if counts[unit] > 1]
     if many or not few:
         base = clustered_variance(estimate, units, many)
-        error = _Error(base, base**2 / (min([counts[unit] for unit in many], default=units.n) - 1))
+        error = _Error(base, base**2 / units.degrees(many))
     else:
         error = _Error(0.0, 0.0)
     if few:
         excess = clustered_variance(estimate, units, many + few) - error.variance
         if excess > 0:
-            alone = [(clustered_variance(estimate, units, [unit]), counts[unit] - 1) for unit in few]
+            alone = [(clustered_variance(estimate, units, [unit]), units.degrees([unit])) for unit in few]
             error = error + _uncertain_excess(excess, alone)
     return error
 
@@ -399,7 +399,7 @@ def _between_seeds(systems: Sequence[tuple[Sequence[float], Sequence[float]]]) -
     return _uncertain_excess(excess, observed) if excess > 0 else _Error(0.0, 0.0)
 
 
-def _uncertain_excess(excess: float, made_from: Sequence[tuple[float, int]]) -> _Error:
+def _uncertain_excess(excess: float, made_from: Sequence[tuple[float, float]]) -> _Error:
     """A positive remainder of variances, each with its degrees of freedom, that something was taken off from.
 
     An excess as large as those variances is as uncertain as they are. A small one is mostly chance that came out
