@@ -188,9 +188,9 @@ def lookup_predictions(
         label: name of the label.
         answers: `[n]` boolean with nulls.
         categories: name -> `[n]` codes, -1 where missing.
-        units: by which intervals are clustered, besides the unit that is looked up: another choice of speakers would
-            give another figure. For p they count for less: under its null hypothesis, that units do not differ, rows
-            are exchangeable between them, so a unit's own clusters, and those that contain it, do not count.
+        units: by which p is clustered. Under its null hypothesis, that units do not differ, rows are exchangeable
+            between them, so a unit's own clusters, and those that contain it, do not count. They do for the interval,
+            which is clustered by the unit that is looked up as well: other speakers would give another figure.
         divided: the corpus's divisions; where there are none, random folds.
         seed: of random folds.
     """
@@ -209,8 +209,8 @@ def lookup_predictions(
             others = {
                 unit: _whole(other[rows]) for unit, other in units.items() if not determines(codes[rows], other[rows])
             }
-            own = {unit: _whole(other[rows]) for unit, other in {**units, name: codes}.items()}
-            interval, _ = _judge(truth[rows], scores, Units(_distinct_units(own), len(rows)))
+            clustered = _distinct_units({name: _whole(codes[rows]), **others})
+            interval, _ = _judge(truth[rows], scores, Units(clustered, len(rows)))
             _, p = _judge(truth[rows], scores, Units(others, len(rows)))
             how = "random folds" if division is None else f"own {division.column}"
             found.append(
