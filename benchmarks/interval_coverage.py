@@ -3,8 +3,8 @@
 Speakers differ in how often a clip is incongruent, in how well the system reads them and in how high it scores them;
 sizes are fixed. The truth is the figure over 40,000 such speakers with ten clips each. Beside the median width stands
 an oracle's: twice the distance from the truth within which 95 % of the figures fall, which nobody can know who has one
-sample. `by count` is what it was before: the percentile bootstrap, or from the spread of the clusters' own figures below
-20 clusters, both taking clusters for as many as there are.
+sample. `by count` is what it was before: the percentile bootstrap, or below 20 clusters the spread of the clusters' own
+figures, both taking clusters for as many as there are.
 
     python benchmarks/interval_coverage.py --samples 2000
 """

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from builders.benchmark_scripts import benchmark
 
+from builders.benchmark_scripts import benchmark
 from subtext.behaviour.synchrony import (
     SynchronySettings,
     lagged_synchrony,
@@ -174,11 +174,15 @@ def rejected(kind: str, exchanges: int, samples: int = 300, seed: int = 5) -> fl
     """Share of samples with p <= .05 of `benchmarks/turn_synchrony.py`."""
     simulation = benchmark("turn_synchrony")
     generator = np.random.default_rng(seed)
-    return float(np.mean([turn_synchrony(*simulation.voices(kind, generator, exchanges)).p <= 0.05 for _ in range(samples)]))
+    return float(
+        np.mean([turn_synchrony(*simulation.voices(kind, generator, exchanges)).p <= 0.05 for _ in range(samples)])
+    )
 
 
 @pytest.mark.parametrize("exchanges", [20, 60])
-@pytest.mark.parametrize("kind", ["noise", "lines", "curves", "same curve", "slow", "very slow", "walks", "noisy walks"])
+@pytest.mark.parametrize(
+    "kind", ["noise", "lines", "curves", "same curve", "slow", "very slow", "walks", "noisy walks"]
+)
 def test_independent_voices_that_drift_are_not_synchronous_too_often(kind: str, exchanges: int) -> None:
     # Sliding one voice along the other rejected lines in 25 to 40 %, curves in 15 to 30 % and walks in 14 %.
     assert 0.015 <= rejected(kind, exchanges) <= 0.085

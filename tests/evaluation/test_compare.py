@@ -155,7 +155,10 @@ def test_differences_are_those_of_paired_auroc_with_holm(systems: list[System], 
 def test_a_tie_depends_on_the_declared_margin(systems: list[System], found: dict) -> None:
     wide = compare(systems, GROUPS, margin=0.5, n_bootstrap=5)
     assert wide["settings"]["margin"] == 0.5
-    rows = {row["system"]: row["verdict"] for row in wide["heads"]["incongruent"]["subsets"]["all"]["differences"]["reference"]}
+    rows = {
+        row["system"]: row["verdict"]
+        for row in wide["heads"]["incongruent"]["subsets"]["all"]["differences"]["reference"]
+    }
     assert rows["fusion=late"] == "tie"
     assert found["settings"]["margin"] == 0.02
     for margin in (0.0, -0.02, 1.0, float("nan")):

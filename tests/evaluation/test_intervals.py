@@ -3,10 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from builders.benchmark_scripts import benchmark
 from scipy.special import logit
 from scipy.stats import t as student
 
+from builders.benchmark_scripts import benchmark
 from subtext.corpora.cells import draw_cells
 from subtext.evaluation.intervals import (
     FEW_CLUSTERS,

@@ -81,7 +81,7 @@ def test_systems_that_answer_alike_throughout_are_a_tie() -> None:
 
 
 def test_minimal_detectable_difference_is_that_of_the_level_that_the_verdict_uses() -> None:
-    """With twelve tests Holm's first step asks for .05 / 12: a difference that one test would find is found less often."""
+    """With twelve tests Holm's first step asks for .05 / 12, and so for a larger difference than one test."""
     one = difference(0.01, 0.6)
     one = replace(one, minimal_detectable=detectable(0.02, 40.0))
     family = {str(number): one for number in range(12)} | {"none": PairedDifference(None)}
@@ -92,5 +92,7 @@ def test_minimal_detectable_difference_is_that_of_the_level_that_the_verdict_use
     assert corrected({"only": one})["only"] == one
     # At that difference four samples of five have a p that Holm leaves.
     rng = np.random.default_rng(0)
-    t = (found["3"].minimal_detectable + 0.02 * rng.normal(size=20_000)) / (0.02 * np.sqrt(rng.chisquare(40, 20_000) / 40))
+    t = (found["3"].minimal_detectable + 0.02 * rng.normal(size=20_000)) / (
+        0.02 * np.sqrt(rng.chisquare(40, 20_000) / 40)
+    )
     assert np.mean(12 * student.sf(t, 40) * 2 <= 0.05) == pytest.approx(0.8, abs=0.01)

@@ -5,10 +5,11 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-from builders.benchmark_scripts import benchmark
 
+from builders.benchmark_scripts import benchmark
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.paired import paired_auroc, paired_within
+
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:

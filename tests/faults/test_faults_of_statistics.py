@@ -1,12 +1,12 @@
-"""Planted faults of statistics: what few, uneven or drifting data must not be made to say, and margins that are none."""
+"""Planted faults of statistics: what few, uneven or drifting data must not say, and margins that are none."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from builders.commands import command_here
 
+from builders.commands import command_here
 from subtext.behaviour.synchrony import turn_synchrony
 from subtext.evaluation.intervals import Units, count_interval
 from subtext.evaluation.metrics import CountStatistic

@@ -103,7 +103,14 @@ def test_a_clip_has_one_answer_or_its_disagreement_is_named(
 
 
 WIDE = "fusion=shared_private task.optimizer.lr=0.003 encoder.visual.backbone=mobilenet_v3_small"
-OLD_WORDS = ("no difference shown", "smallest to be found", "fused less this", "tied with it", "several sides", "not shown to be better")
+OLD_WORDS = (
+    "no difference shown",
+    "smallest to be found",
+    "fused less this",
+    "tied with it",
+    "several sides",
+    "not shown to be better",
+)
 
 
 def table_of(clips: int, **more: Any) -> tuple[pd.DataFrame, pd.DataFrame]:

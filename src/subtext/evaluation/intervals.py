@@ -288,7 +288,9 @@ def count_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: int,
             candidates.append(_jackknife(statistic, chosen, units))
     missing = [candidate for candidate in candidates if candidate.low is None]
     found = missing[0] if missing else _widest(candidates)
-    return replace(found, clusters=counts, reason="; ".join([*alone, *([found.reason] if found.reason else [])]) or None)
+    return replace(
+        found, clusters=counts, reason="; ".join([*alone, *([found.reason] if found.reason else [])]) or None
+    )
 
 
 def _too_uneven(unit: str, units: Units) -> str | None:
@@ -531,4 +533,3 @@ def _widest(candidates: Sequence[Interval]) -> Interval:
         counts.update(interval.clusters or {})
     reasons = [interval.reason for interval in candidates if interval.reason]
     return replace(chosen, clusters=counts, reason="; ".join(reasons) or None)
-

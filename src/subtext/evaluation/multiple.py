@@ -51,7 +51,7 @@ def holm(p: Mapping[str, float | None], alpha: float = ALPHA) -> dict[str, float
 
 
 def corrected(differences: Mapping[str, PairedDifference], alpha: float = ALPHA) -> dict[str, PairedDifference]:
-    """The differences of one family, each with the minimal detectable difference at the level that Holm's first step has.
+    """The differences of one family, with minimal detectable differences at the level of Holm's first step.
 
     That is alpha over the number of tests: what the smallest p must come down to for any difference to be called real.
 
@@ -92,7 +92,7 @@ def verdict(
         difference: ours less theirs.
         p: the adjusted p, if there were several comparisons; default: the difference's own.
         alpha: level.
-        margin: size of a difference that is as good as none, in the figure's units; None where nothing can be called so.
+        margin: size of a difference that is as good as none, in the figure's units; None where none was declared.
         higher_is_better: whether a higher figure is the better one; false for errors.
 
     Example:

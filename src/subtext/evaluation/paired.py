@@ -27,8 +27,8 @@ A unit with few clusters, such as 6 actors, gives a variance that is itself very
 quantile of its own 5 degrees of freedom rejects a true null in 1 % where 5 % are stated, leaving it out rejects in
 up to 60 %. So it counts where it adds to the variance by the other units, and the degrees of freedom of the sum are
 Satterthwaite's (1946, Biometrics Bulletin 2). At 5 % and in the collage's sizes, `benchmarks/false_positives.py` then
-rejects between @LOW@ and @HIGH@ % of true nulls on crossed pairs, most where skills hang on all three units at once, and
-@NONE@ % where nothing hangs on any of them.
+rejects 3.2 to 6.2 % of true nulls on crossed pairs, 5.9 % where skills hang on all three units alike, and 2.7 %
+where nothing hangs on any of them.
 
 **Figures inside each unit** (`paired_within`), such as the AUROC of each actor: a paired t test, and beside it a
 sign-flip test, which needs no normality.

@@ -133,7 +133,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
 
 
 def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
-    """Every system's AUROC less the reference's, with Holm's verdict, the margin and the smallest difference to be found."""
+    """AUROC of each system less the reference's, with verdict, margin and minimum detectable difference."""
     entry = comparison["heads"][head]["subsets"][subset]
     shown = [("all clips compared", entry["differences"]["reference"])]
     if "within" in entry:
