@@ -369,6 +369,8 @@ def _between_clips(estimate: Linearised, units: Units) -> _Error:
             # of true nulls were rejected where skills hang on all of three crossed units.
             alone = (clustered_variance(estimate, units, [unit]) ** 2 / units.degrees([unit]) for unit in few)
             error = error + _Error(excess, sum(alone))
+            # But not fewer degrees of freedom than that unit has.
+            error = replace(error, noise=min(error.noise, error.variance**2 / units.degrees(few)))
     return error
 
 
