@@ -268,8 +268,9 @@ def count_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: int,
     if not np.isfinite(value):
         return Interval(None, reason="undefined on these clips")
     # A clip that adds to no sum, such as one that a rater left out, carries none of the figure.
-    units = units.take(statistic.terms.any(axis=1)) if not statistic.terms.any(axis=1).all() else units
-    statistic = replace(statistic, terms=statistic.terms[statistic.terms.any(axis=1)])
+    carrying: npt.NDArray[np.bool_] = np.any(statistic.terms, axis=1)
+    if not carrying.all():
+        units, statistic = units.take(carrying), replace(statistic, terms=statistic.terms[carrying])
     if not units.codes:
         units = Units({"clip": np.arange(units.n)}, units.n)
     counts = units.counts()
