@@ -325,7 +325,7 @@ def _families(
     out = {}
     for family, members in (("reference", against), ("all_pairs", pairs)):
         own = corrected({"\n".join(pair): found[pair] for pair in members}, alpha)
-        adjusted = holm({name: difference.p for name, difference in own.items()}, alpha)
+        adjusted = holm({name: difference.p for name, difference in own.items()})
         out[family] = [
             {"system": pair[0], "other": pair[1]}
             | own[name].as_dict()

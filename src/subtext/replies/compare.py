@@ -201,7 +201,7 @@ def _difference(ours: Sequence[pd.Series], theirs: Sequence[pd.Series], seed: in
 
 def _corrected(rows: Sequence[Row], alpha: float) -> list[Row]:
     differences = corrected({str(number): row.difference for number, row in enumerate(rows)}, alpha)
-    adjusted = holm({number: difference.p for number, difference in differences.items()}, alpha)
+    adjusted = holm({number: difference.p for number, difference in differences.items()})
     out = []
     for row, (number, difference) in zip(rows, differences.items(), strict=True):
         p = adjusted[number]

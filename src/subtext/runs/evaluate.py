@@ -53,7 +53,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
-    metrics["notes"] += answer_notes_of(run, facts)
+    metrics["notes"] += [*answer_notes_of(run, facts), *_model_notes(run)]
     metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
@@ -178,6 +178,27 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
         return answer_notes(facts["vlm"], run.csv(RunFile.WORDINGS))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
+
+
+def _model_notes(run: RunFolder) -> list[str]:
+    """What must be known of a model, or of those of its folds, to read its figures."""
+    parts = sorted(run.file(RunFile.FOLDS).iterdir()) if run.file(RunFile.FOLDS).is_dir() else [run.path]
+    models = [RunFolder(part).model() for part in parts if RunFolder(part).is_trained]
+    notes = []
+    for head in dict.fromkeys(head for model in models for head in model.get("gates", {})):
+        gates = [f"{model['gates'][head]:g}" for model in models if head in model.get("gates", {})]
+        what = (
+            "the fusion adds nothing beyond the readings that it stands on"
+            if set(gates) == {"0"}
+            else "the fusion's own answer counts beside the readings that it stands on"
+        )
+        notes.append(f"{head}: {what} (gate {', '.join(gates)}, chosen on validation clips)")
+    for modality, kind in (models[0]["heads"].get("baseline", {}) if models else {}).items():
+        notes.append(
+            f"{modality} is read against the person's own mean ({kind}): these figures use other unlabelled turns of "
+            "the person that are judged with it, and are no figures of single clips"
+        )
+    return notes
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:
