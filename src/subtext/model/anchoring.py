@@ -47,7 +47,7 @@ def fit_readers(classifier: IncongruenceClassifier, training: ClipData, seed: in
     for modality in classifier.modalities:
         encoder = classifier.encoder(modality)
         if modality in training.streams and modality not in training.embedded and encoder.trainable:
-            encoder.fit_statistics(training.steps(modality))
+            encoder.fit_statistics(training.distinct(modality))
     means = person_means(classifier, training)
     for name, reader in classifier.heads.readers.items():
         spec = HEADS[name]
