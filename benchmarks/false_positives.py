@@ -8,6 +8,7 @@ where those errors sit:
 - `offsets`: a system scores all pairs of a part higher or lower;
 - `skills`: a system is better at some parts and worse at others;
 - `misreadings`: each system perceives a polarity of each face and each wording, and scores their disagreement;
+- `all three`: skills that hang on identity, dialogue and actor alike;
 - `actors`: skills that hang on the actor above all, of whom there are few;
 - `faces and words`: no error hangs on the actor;
 - `pairs`: every pair has its own error: nothing is shared, so that plain DeLong is right.
@@ -78,6 +79,7 @@ OFFSETS: Final[Mapping[str, Mapping[str, float]]] = {
     "offsets": {"identity": 0.8, "dialogue": 0.8, "actor": 0.4, "pair": 0.4},
     "faces and words": {"identity skill": 0.4, "dialogue skill": 0.4, "pair": 0.4},
     "skills": {"identity skill": 0.4, "dialogue skill": 0.4, "actor skill": 0.1, "pair": 0.4},
+    "all three": {"identity skill": 0.4, "dialogue skill": 0.4, "actor skill": 0.2, "pair": 0.4},
     "actors": {"identity skill": 0.2, "dialogue skill": 0.2, "actor skill": 0.3, "pair": 0.4},
     "pairs": {"pair": 0.8},
 }

@@ -83,10 +83,12 @@ def test_above_the_posterior_on_constructed_clips_sounds_an_alarm_with_the_audit
     assert "fusion=late is significantly" not in page
 
 
-def test_a_tie_is_called_a_tie_with_what_could_have_been_found(out: Path) -> None:
+def test_what_is_not_distinguished_stands_with_what_could_have_been_found(out: Path) -> None:
     page = (out / "comparison.md").read_text()
-    assert "no difference shown: fusion=late (" in page
+    assert "not distinguished: fusion=late (" in page
     assert "minimum detectable difference 0." in page
+    assert "margin of a tie 0.02" in page
+    assert json.loads((out / "comparison.json").read_text())["settings"]["margin"] == 0.02
 
 
 def test_controls_stand_against_their_system(runs: Path, out: Path, tmp_path: Path, no_figures: None) -> None:

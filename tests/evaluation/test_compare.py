@@ -16,7 +16,7 @@ from subtext.evaluation.compare import choose_reference, compare
 from subtext.evaluation.evaluate import evaluate
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.multiple import holm
-from subtext.evaluation.paired import paired_auroc
+from subtext.evaluation.paired import detectable, paired_auroc
 from subtext.evaluation.seeds import EvaluatedRun, pool_seeds
 from subtext.evaluation.systems import System, TrainedRun, same_encoders
 from subtext.evaluation.within import auroc_by_unit
@@ -139,14 +139,31 @@ def test_differences_are_those_of_paired_auroc_with_holm(systems: list[System], 
         )
         paired = paired_auroc(first["incongruent"].to_numpy(dtype=bool), ours, theirs, Units.of(first, GROUPS))
         assert (row["value"], row["low"], row["p"]) == pytest.approx((paired.value, paired.low, paired.p))
-        assert row["minimal_detectable"] == pytest.approx(paired.minimal_detectable)
+        # At the level of Holm's first step over three pairs.
+        size = detectable(paired.standard_error, paired.degrees, 0.05 / 3)
+        assert row["minimal_detectable"] == pytest.approx(size)
+        assert size > 1.1 * paired.minimal_detectable
         direct[row["system"], row["other"]] = paired.p
     assert len(direct) == 3
     assert [row["p_holm"] for row in families["all_pairs"]] == pytest.approx(list(holm(direct).values()))
     by_name = {row["system"]: row for row in families["reference"]}
-    assert by_name["fusion=late"]["verdict"] == "tie"
+    assert by_name["fusion=late"]["verdict"] == "not_distinguished"
     assert by_name["fusion=late"]["minimal_detectable"] > abs(by_name["fusion=late"]["value"])
     assert by_name["fusion=gated"]["metrics"]["brier"]["value"] < 0
+
+
+def test_a_tie_depends_on_the_declared_margin(systems: list[System], found: dict) -> None:
+    wide = compare(systems, GROUPS, margin=0.5, n_bootstrap=5)
+    assert wide["settings"]["margin"] == 0.5
+    rows = {
+        row["system"]: row["verdict"]
+        for row in wide["heads"]["incongruent"]["subsets"]["all"]["differences"]["reference"]
+    }
+    assert rows["fusion=late"] == "tie"
+    assert found["settings"]["margin"] == 0.02
+    for margin in (0.0, -0.02, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="margin"):
+            compare(systems, GROUPS, margin=margin)
 
 
 def test_inside_units_is_what_within_gives(systems: list[System], found: dict) -> None:

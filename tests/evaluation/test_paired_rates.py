@@ -1,32 +1,19 @@
 """A small version of `benchmarks/false_positives.py`: its designs and sizes, fewer samples."""
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from builders.benchmark_scripts import benchmark
 from subtext.evaluation.intervals import Units
 from subtext.evaluation.paired import paired_auroc, paired_within
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "false_positives.py"
-
 
 @pytest.fixture(scope="module")
-def simulation() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("false_positives", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their module up.
-    sys.modules["false_positives"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["false_positives"]
+def simulation() -> ModuleType:
+    return benchmark("false_positives")
 
 
 @pytest.mark.slow

@@ -260,8 +260,8 @@ def check_replies(names: dict[str, Any]) -> None:
     fidelity = claims.xs(CLAIMS["person_centred"], level="name")["verdict"]
     assert fidelity.to_dict() == {
         "plain less counsellor": "worse",
-        "placebo less counsellor": "tie",
-        "counsellor less placebo": "tie",
+        "placebo less counsellor": "not_distinguished",
+        "counsellor less placebo": "not_distinguished",
         "plain less placebo": "worse",
     }
     singles = names["singles"].set_index(["pair", "name"])

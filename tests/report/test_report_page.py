@@ -70,7 +70,7 @@ def test_reading_says_what_the_intervals_allow_and_no_more(tmp_path: Path) -> No
     (above,) = [line for line in said if "lies above 0.5" in line]
     assert "words + face" in above
     assert "majority" not in above
-    (unproven,) = [line for line in said if "no difference shown" in line]
+    (unproven,) = [line for line in said if "is not distinguished from" in line]
     assert "words + face" in unproven
     assert "face alone" not in unproven
     assert any("model of shuffled pairs is one draw" in line for line in said)

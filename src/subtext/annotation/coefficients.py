@@ -18,7 +18,16 @@ from typing import Literal
 
 import numpy as np
 
-from subtext.evaluation.intervals import FEW_CLUSTERS, LEVEL, Floats, Interval, Units, cluster_weights
+from subtext.evaluation.intervals import (
+    FEW_CLUSTERS,
+    Floats,
+    Interval,
+    Units,
+    cluster_weights,
+    effective_clusters,
+    expanded_tail,
+    t_quantile,
+)
 from subtext.evaluation.metrics import CountStatistic
 
 
@@ -233,7 +242,7 @@ def session_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: in
     unit, codes = next(iter(units.codes.items()), ("turn", np.arange(units.n)))
     sums = np.zeros((int(codes.max()) + 1, statistic.terms.shape[1]))
     np.add.at(sums, codes, statistic.terms)
-    clusters = {unit: len(sums)}
+    clusters, effective = {unit: len(sums)}, effective_clusters(codes)
     if len(sums) < 2:
         return _none(statistic, clusters, f"one {unit} only; 2 are needed for an interval")
     without = np.asarray(statistic.figure(sums.sum(axis=0) - sums))
@@ -242,14 +251,14 @@ def session_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: in
     if np.ptp(without) < 1e-12 and abs(statistic.value - 1) < 1e-12:
         return _none(statistic, clusters, "raters never differ, so nothing tells how the figure would vary")
     if len(sums) < FEW_CLUSTERS:
-        half = _t(len(sums) - 1) * float(np.sqrt((len(sums) - 1) * np.var(without)))
+        half = t_quantile(effective - 1) * float(np.sqrt((len(sums) - 1) * np.var(without)))
         ends = max(statistic.low, statistic.value - half), min(1.0, statistic.value + half)
         return Interval(statistic.value, *ends, f"jackknife over {unit}s, t", (unit,), clusters)
     draws = np.asarray(statistic.figure(cluster_weights(len(sums), n_bootstrap, seed) @ sums))
     defined: Floats = draws[np.isfinite(draws)]
     if len(defined) < 0.9 * len(draws):
         return _none(statistic, clusters, f"undefined in {1 - len(defined) / len(draws):.0%} of the resamples")
-    tail = _expanded_tail(len(sums))
+    tail = expanded_tail(effective)
     low, high = np.quantile(defined, [tail, 1 - tail])
     method = f"bootstrap over {unit}s, expanded percentile"
     return Interval(statistic.value, float(low), float(high), method, (unit,), clusters)
@@ -257,18 +266,6 @@ def session_interval(statistic: CountStatistic, units: Units, *, n_bootstrap: in
 
 def _none(statistic: CountStatistic, clusters: Mapping[str, int], reason: str) -> Interval:
     return Interval(statistic.value, units=tuple(clusters), clusters=clusters, reason=reason)
-
-
-def _expanded_tail(clusters: int) -> float:
-    from scipy.stats import norm
-
-    return float(norm.cdf(-np.sqrt(clusters / (clusters - 1)) * _t(clusters - 1)))
-
-
-def _t(degrees: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf((1 + LEVEL) / 2, degrees))
 
 
 def _square(sums: Floats) -> Floats:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from subtext.audit.division import Bools, Division, Ints, determines, unit_codes
 from subtext.errors import ConfigError
-from subtext.evaluation.intervals import Interval, Units, ranking_interval
+from subtext.evaluation.intervals import Interval, Units, ranking_interval, t_quantile
 from subtext.evaluation.metrics import UndefinedMetricError, auroc
 from subtext.manifest.table import columns_told
 
@@ -188,8 +188,9 @@ def lookup_predictions(
         label: name of the label.
         answers: `[n]` boolean with nulls.
         categories: name -> `[n]` codes, -1 where missing.
-        units: by which intervals are clustered. Under the null hypothesis that units do not differ, rows are
-            exchangeable between them, so a unit's own clusters, and those that contain it, do not count.
+        units: by which p is clustered. Under its null hypothesis, that units do not differ, rows are exchangeable
+            between them, so a unit's own clusters, and those that contain it, do not count. They do for the interval,
+            which is clustered by the unit that is looked up as well: other speakers would give another figure.
         divided: the corpus's divisions; where there are none, random folds.
         seed: of random folds.
     """
@@ -208,7 +209,9 @@ def lookup_predictions(
             others = {
                 unit: _whole(other[rows]) for unit, other in units.items() if not determines(codes[rows], other[rows])
             }
-            interval, p = _judge(truth[rows], scores, Units(others, len(rows)))
+            clustered = _distinct_units({name: _whole(codes[rows]), **others})
+            interval, _ = _judge(truth[rows], scores, Units(clustered, len(rows)))
+            _, p = _judge(truth[rows], scores, Units(others, len(rows)))
             how = "random folds" if division is None else f"own {division.column}"
             found.append(
                 Prediction(
@@ -411,8 +414,8 @@ def _judge(answers: Bools, scores: Floats, clusters: Units) -> tuple[Interval, f
     half = max(estimate.value - interval.low, interval.high - estimate.value)
     if half <= 0:
         return interval, 1.0
-    degrees = max(fewest - 1, 1)
-    spread = half / t.ppf(0.975, degrees)
+    degrees = interval.degrees or fewest - 1
+    spread = half / t_quantile(degrees)
     return interval, float(t.sf((estimate.value - 0.5) / spread, degrees))
 
 

@@ -347,7 +347,7 @@ def _synchrony(
         two = np.array([values[second] for _, second in pairs], dtype=np.float64)
         local = turn_synchrony(one, two)
         out[f"{signal}_turn_synchrony"] = local.value
-        out |= {f"{signal}_turn_synchrony_{part}": getattr(local, part) for part in ("chance", "p")}
+        out |= {f"{signal}_turn_synchrony_{part}": getattr(local, part) for part in ("beyond_drift", "p")}
         if not all(frames.values()):
             continue
         grid = np.arange(timed["start"].min() + settings.window / 2, timed["end"].max(), settings.step)

@@ -29,6 +29,7 @@ def _compare(options: argparse.Namespace) -> None:
         groups=options.groups,
         within=options.within,
         alpha=options.alpha,
+        margin=options.margin,
         cost=options.cost,
         trust=options.trust,
         n_bootstrap=options.bootstrap,
@@ -62,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         "--alpha", type=_probability, default=0.05, help="family-wise error of the tests (default 0.05)"
     )
     parser.add_argument(
+        "--margin",
+        metavar="DIFFERENCE",
+        type=_size,
+        default=0.02,
+        help="difference in AUROC up to which two systems are called a tie, if that can be shown (default 0.02)",
+    )
+    parser.add_argument(
         "--within", metavar="UNIT", help="compare AUROC inside each value of this column too, such as speaker"
     )
     parser.add_argument(
@@ -85,9 +93,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _probability(text: str) -> float:
+    return _between(text, "probability")
+
+
+def _size(text: str) -> float:
+    return _between(text, "difference in AUROC")
+
+
+def _between(text: str, what: str) -> float:
     number = float(text)
     if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no probability between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text} is no {what} between 0 and 1")
     return number
 
 

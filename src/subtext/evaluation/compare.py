@@ -29,7 +29,7 @@ from subtext.evaluation.metrics import (
     calibration_floor,
     probability_bin,
 )
-from subtext.evaluation.multiple import holm, verdict
+from subtext.evaluation.multiple import MARGIN, corrected, holm, verdict
 from subtext.evaluation.paired import PairedDifference, paired_within
 from subtext.evaluation.systems import (
     System,
@@ -61,6 +61,7 @@ def compare(
     reference: str | None = None,
     within: str | None = None,
     alpha: float = 0.05,
+    margin: float = MARGIN,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def compare(
             the first.
         within: column of units inside which AUROC is computed and compared as well.
         alpha: family-wise error of the tests of one family.
+        margin: difference in AUROC up to which two systems are a tie, which has to be shown.
         n_bootstrap: resamples of the bootstrap intervals.
         seed: seeds the resampling.
 
@@ -81,10 +83,12 @@ def compare(
 
     Raises:
         RunError: the runs were tested on different clips, or a system repeats a seed.
-        ConfigError: there is no such reference, no such unit, or alpha is no probability.
+        ConfigError: there is no such reference, no such unit, alpha is no probability, or the margin no size.
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha is {alpha:g}; give a probability between 0 and 1, such as 0.05")
+    if not 0 < margin < 1:
+        raise ConfigError(f"margin is {margin:g}; give a difference in AUROC between 0 and 1, such as {MARGIN:g}")
     check_seeds(systems)
     chosen = choose_reference(systems, reference)
     ordered = sorted(systems, key=lambda system: system.name)
@@ -98,7 +102,7 @@ def compare(
         "format": 1,
         "clips": len(clips),
         "groups": describe_groups(clips, groups),
-        "settings": {"alpha": alpha, "n_bootstrap": n_bootstrap, "seed": seed, "within": within},
+        "settings": {"alpha": alpha, "margin": margin, "n_bootstrap": n_bootstrap, "seed": seed, "within": within},
         "reference": chosen,
         "systems": {system.name: _described(system) for system in ordered},
         "notes": [*notes, *_few_seeds(ordered), *_one_set_of_encoders(ordered), *_folds_differ(ordered)],
@@ -122,7 +126,7 @@ def compare(
         folds = {name: question.inside_folds(own) for name, own in complete.items()}
         result["heads"][head] = {
             "subsets": {
-                name: _subset(question, complete, controls, mask, chosen, within, together)
+                name: _subset(question, complete, controls, mask, chosen, within, together, margin)
                 for name, mask in masks.items()
             },
             "folds": {name: found for name, found in folds.items() if found is not None},
@@ -266,6 +270,7 @@ def _subset(
     reference: str,
     within: str | None,
     together: Collection[tuple[str, str]],
+    margin: float,
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "clips": int((mask & question.labelled).sum()),
@@ -286,6 +291,7 @@ def _subset(
             reference,
             lambda a, b: question.difference("auroc", systems[a], systems[b], mask, (a, b) in together),
             question.alpha,
+            margin,
         ),
     }
     for row in entry["differences"]["reference"]:
@@ -303,13 +309,14 @@ def _subset(
                 reference,
                 lambda a, b: paired_within(each[a], each[b], within, alpha=question.alpha, together=(a, b) in together),
                 question.alpha,
+                margin,
             ),
         }
     return entry
 
 
 def _families(
-    systems: Sequence[str], reference: str, find: Callable[[str, str], PairedDifference], alpha: float
+    systems: Sequence[str], reference: str, find: Callable[[str, str], PairedDifference], alpha: float, margin: float
 ) -> dict[str, list[dict[str, Any]]]:
     """Differences against the reference and of all pairs: two families, each with Holm's correction of its own."""
     against = [(name, reference) for name in systems if name != reference and reference in systems]
@@ -317,12 +324,13 @@ def _families(
     found = {(ours, theirs): find(ours, theirs) for ours, theirs in dict.fromkeys([*against, *pairs])}
     out = {}
     for family, members in (("reference", against), ("all_pairs", pairs)):
-        adjusted = holm({"\n".join(pair): found[pair].p for pair in members})
+        own = corrected({"\n".join(pair): found[pair] for pair in members}, alpha)
+        adjusted = holm({name: difference.p for name, difference in own.items()})
         out[family] = [
             {"system": pair[0], "other": pair[1]}
-            | found[pair].as_dict()
-            | {"p_holm": p, "verdict": verdict(found[pair], p, alpha=alpha)}
-            for pair, p in zip(members, adjusted.values(), strict=True)
+            | own[name].as_dict()
+            | {"p_holm": adjusted[name], "verdict": verdict(own[name], adjusted[name], alpha=alpha, margin=margin)}
+            for pair, name in zip(members, own, strict=True)
         ]
     return out
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from subtext.errors import ConfigError, ManifestError
-from subtext.evaluation.multiple import Verdict, holm, verdict
+from subtext.evaluation.multiple import Verdict, corrected, holm, verdict
 from subtext.evaluation.paired import ALPHA, PairedDifference, paired_within
 from subtext.replies.measured import SCORED
 from subtext.replies.measures import BY_NAME, CLAIMS, MEASURES
@@ -200,12 +200,14 @@ def _difference(ours: Sequence[pd.Series], theirs: Sequence[pd.Series], seed: in
 
 
 def _corrected(rows: Sequence[Row], alpha: float) -> list[Row]:
-    adjusted = holm({str(number): row.difference.p for number, row in enumerate(rows)})
+    differences = corrected({str(number): row.difference for number, row in enumerate(rows)}, alpha)
+    adjusted = holm({number: difference.p for number, difference in differences.items()})
     out = []
-    for number, row in enumerate(rows):
-        p = adjusted[str(number)]
-        found = verdict(row.difference, p, alpha=alpha, higher_is_better=row.direction > 0)
-        out.append(replace(row, p_holm=p, verdict=found))
+    for row, (number, difference) in zip(rows, differences.items(), strict=True):
+        p = adjusted[number]
+        # The measures have units of their own, and no size of a difference was declared to be as good as none.
+        found = verdict(difference, p, alpha=alpha, margin=None, higher_is_better=row.direction > 0)
+        out.append(replace(row, difference=difference, p_holm=p, verdict=found))
     return out
 
 

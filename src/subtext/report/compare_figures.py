@@ -46,8 +46,9 @@ DASHES: Final = ("-", "--", "-.", ":")
 VERDICT_COLOURS: Final[Mapping[Verdict, str]] = {
     "better": BLUE,
     "worse": VERMILION,
-    "tie": GREY,
+    "tie": GREEN,
     "undecided": ORANGE,
+    "not_distinguished": GREY,
     "untested": "0.8",
 }
 
@@ -132,7 +133,7 @@ def systems_forest(comparison: Mapping[str, Any], head: str, subset: str, path: 
 
 
 def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, path: Path) -> Path | None:
-    """Every system's AUROC less the reference's, with Holm's verdict and the smallest difference to be found."""
+    """AUROC of each system less the reference's, with verdict, margin and minimum detectable difference."""
     entry = comparison["heads"][head]["subsets"][subset]
     shown = [("all clips compared", entry["differences"]["reference"])]
     if "within" in entry:
@@ -145,8 +146,11 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
     figure = sheet(3.2 + 4.6 * len(shown), 1.9 + 0.42 * len(order))
     axes = panels(figure, len(shown), len(shown), sharey=True)
     seen: dict[Verdict, None] = {}
+    margin = comparison["settings"]["margin"]
     for ax, (title, rows) in zip(axes, shown, strict=True):
         ax.axvline(0, color="0.6", linewidth=1)
+        for end in (-margin, margin):
+            ax.axvline(end, color="0.6", linewidth=0.8, linestyle=":")
         for row in rows:
             place, colour = order.index(row["system"]), VERDICT_COLOURS[row["verdict"]]
             seen[row["verdict"]] = None
@@ -161,6 +165,7 @@ def differences_forest(comparison: Mapping[str, Any], head: str, subset: str, pa
         if verdict in seen:
             axes[0].plot([], [], "o-", color=VERDICT_COLOURS[verdict], label=VERDICT_WORDS[verdict])
     axes[0].fill_between([], [], [], color="0.88", label="below the minimum detectable difference (power 0.8)")
+    axes[0].plot([], [], ":", color="0.6", linewidth=0.8, label=f"margin of a tie, {margin:g}")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     few = few_legend([row for _, rows in shown for row in rows])
     what = f"{head_name(comparison, head)}, {SUBSET_NAMES[subset]}"

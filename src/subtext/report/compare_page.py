@@ -118,7 +118,7 @@ def _on_terminal(comparison: Mapping[str, Any], head: str) -> list[Any]:
 
 
 def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
-    """Sentences that say what may be concluded for one question, ties called ties."""
+    """Sentences that say what may be concluded for one question."""
     subset = headline(comparison, head)
     entry = comparison["heads"][head]["subsets"][subset]
     rows = entry["differences"]["reference"]
@@ -128,7 +128,9 @@ def head_reading(comparison: Mapping[str, Any], head: str) -> Iterator[str]:
         yield f"{where}: there is one system, and nothing to compare it with."
     else:
         tested = sum(row["p"] is not None for row in rows)
-        how = f" (Holm over {tested} test{'s' if tested > 1 else ''}, alpha {alpha:g})" if tested else ""
+        margin = comparison["settings"]["margin"]
+        tests = f"Holm over {tested} test{'s' if tested > 1 else ''}, alpha {alpha:g}, margin of a tie {margin:g}"
+        how = f" ({tests})" if tested else ""
         yield f"{where}, AUROC against {comparison['reference']}{how}: {_sorted_out(rows)}."
     pairs = entry["differences"]["all_pairs"]
     if len(pairs) > 1:

@@ -14,7 +14,7 @@ from subtext.errors import RunError, SubtextError
 from subtext.evaluation.compare import POSTERIOR, compare
 from subtext.evaluation.conditions import CLEAN
 from subtext.evaluation.evaluate import check_groups
-from subtext.evaluation.multiple import holm
+from subtext.evaluation.multiple import MARGIN, holm
 from subtext.evaluation.systems import System, TrainedRun
 from subtext.evaluation.tables import BINARY_HEADS
 from subtext.runs.evaluate import answer_notes_of
@@ -40,6 +40,7 @@ def compare_runs(
     groups: Sequence[str] | None = None,
     within: str | None = None,
     alpha: float = 0.05,
+    margin: float = MARGIN,
     cost: bool = True,
     trust: Collection[str] = (),
     n_bootstrap: int = 1000,
@@ -54,6 +55,7 @@ def compare_runs(
         groups: units that intervals are clustered by; those that the runs' corpus names where None.
         within: see `compare`.
         alpha: see `compare`.
+        margin: see `compare`.
         cost: measure speed and memory of a run of each system, which loads its model and takes some seconds each.
         trust: packages that these models may have parts of, besides this one and installed plug-ins.
         n_bootstrap: resamples of the bootstrap intervals.
@@ -75,7 +77,16 @@ def compare_runs(
     systems = read_systems(arguments)
     units = shared_groups(systems) if groups is None else groups
     check_groups(groups or (), [run.predictions for system in systems for run in system.runs])
-    found = compare(systems, units, reference=reference, within=within, alpha=alpha, n_bootstrap=n_bootstrap, seed=seed)
+    found = compare(
+        systems,
+        units,
+        reference=reference,
+        within=within,
+        alpha=alpha,
+        margin=margin,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
     # From here on the order in which runs were named decides nothing.
     systems = sorted(systems, key=lambda system: system.name)
     for name in ("labels", "question"):

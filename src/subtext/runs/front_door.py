@@ -217,6 +217,7 @@ def compare(
     groups: Sequence[str] | None = None,
     within: str | None = None,
     alpha: float = 0.05,
+    margin: float = 0.02,
     cost: bool = True,
     trust: Collection[str] = (),
     n_bootstrap: int = 1000,
@@ -233,6 +234,7 @@ def compare(
         groups: columns that intervals are clustered by; None takes those of the runs' corpus.
         within: compare AUROC inside each value of this column too, such as speaker.
         alpha: family-wise error of the tests.
+        margin: difference in AUROC up to which two systems are called a tie, which takes two one-sided tests.
         cost: measure speed and memory, which takes time.
         trust: packages that these models may have parts of, besides this one and installed plug-ins.
         n_bootstrap: resamples of bootstrap intervals.
@@ -264,6 +266,7 @@ def compare(
         groups=groups,
         within=within,
         alpha=alpha,
+        margin=margin,
         cost=cost,
         trust=trust,
         n_bootstrap=n_bootstrap,
