@@ -1,10 +1,12 @@
 """Run folders with synthetic tables, as `subtext-compare` reads them."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy.special import logit
 
 from builders.prediction_tables import run_tables
 
@@ -23,12 +25,18 @@ def write_run(
     facts: dict[str, Any] | None = None,
     test: int = 160,
     clip_seed: int = 0,
+    readings: float | None = None,
 ) -> Path:
-    """A finished run whose fused model is as good as `skill`; `noise` makes it another model of the same seed."""
+    """A finished run whose fused model is as good as `skill`; `noise` makes it another model of the same seed.
+
+    With `readings` it stands on some that are as good as that.
+    """
     folder.mkdir(parents=True)
-    predictions, controls = run_tables(
-        seed=seed + 100 * noise, skill=skill, clip_seed=clip_seed, train=10, val=80, test=test, speakers=18
-    )
+    tables = partial(run_tables, clip_seed=clip_seed, train=10, val=80, test=test, speakers=18)
+    predictions, controls = tables(seed=seed + 100 * noise, skill=skill)
+    if readings is not None:
+        below, _ = tables(seed=seed + 100 * noise + 50, skill=readings)
+        predictions["anchor_incongruent"] = logit(below["prob_incongruent"].astype(float).to_numpy())
     predictions["seed"] = seed
     predictions.to_parquet(folder / "predictions.parquet")
     controls[controls["control"].isin(KEPT)].to_parquet(folder / "controls.parquet")

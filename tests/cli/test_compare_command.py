@@ -21,7 +21,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("compared")
     constructed = {"corpus": "subtext.corpora.collage.Collage"}
     for place, (strategy, skill) in enumerate({"posterior": 0.6, "late": 0.6, "gated": 4.0}.items()):
-        write_system(root / strategy, strategy, skill, noise=place, **constructed)
+        more = {"readings": 0.6} if strategy == "gated" else {}
+        write_system(root / strategy, strategy, skill, noise=place, **constructed, **more)
     audit = root / "gated" / "seed-1" / "audit"
     audit.mkdir()
     finding = {"subject": "duration", "label": "incongruent", "text": "told from duration alone", "alarm": True}
@@ -75,9 +76,9 @@ def test_tables_agree_with_the_json(out: Path) -> None:
     assert speakers.groupby(["head", "system"])["worst"].sum().eq(1).all()
 
 
-def test_above_the_posterior_on_constructed_clips_sounds_an_alarm_with_the_audit(out: Path) -> None:
+def test_above_its_own_readings_on_constructed_clips_sounds_an_alarm_with_the_audit(out: Path) -> None:
     page = (out / "comparison.md").read_text()
-    assert "**ALARM: fusion=gated is significantly above fusion=posterior on constructed clips**" in page
+    assert "**ALARM: fusion=gated is significantly above the product of its own readings on constructed clips**" in page
     assert "`subtext-data audit collage --media`" in page
     assert "duration, incongruent: told from duration alone" in page
     assert "fusion=late is significantly" not in page

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from builders.prediction_tables import run_tables
@@ -268,20 +269,31 @@ def test_a_control_of_one_draw_has_no_interval_over_clips(found: dict) -> None:
     assert controls["visual"]["system_minus_control"]["value"] > 0
 
 
-def test_above_the_posterior_on_constructed_clips_is_an_alarm(systems: list[System]) -> None:
-    posterior = System(systems[0].name, systems[0].runs[:1], {}, "posterior")
-    learned = [system("gated", 6.0, seeds=(0,)), system("late", 0.8, seeds=(0,))]
-    compared = compare([*learned, posterior], GROUPS, reference="fusion=late", n_bootstrap=2)
+def test_above_its_own_readings_on_constructed_clips_is_an_alarm() -> None:
+    strong, weak = system("gated", 6.0, seeds=(0,)), system("late", 0.8, seeds=(0,))
+
+    def standing_on(each: System, other: System) -> System:
+        readings = other.runs[0].predictions["prob_incongruent"].astype(float).to_numpy()
+        return changed(each, lambda table: table.assign(anchor_incongruent=logit(readings)))
+
+    # Each is far from the other one; only the first is above what it stands on itself.
+    pair = [standing_on(strong, weak), standing_on(weak, weak)]
+    compared = compare(pair, GROUPS, n_bootstrap=2)
     assert alarms(compared | {"nature": "acted"}) == []
     raised = alarms(compared | {"nature": "constructed"})
-    assert {(alarm["system"], alarm["posterior"]) for alarm in raised} == {("fusion=gated", "fusion=posterior")}
+    assert {alarm["system"] for alarm in raised} == {"fusion=gated"}
+    assert {alarm["head"] for alarm in raised} == {"incongruent"}
     assert all(alarm["value"] > 0 and alarm["p_holm"] <= 0.05 for alarm in raised)
-    # Corrected over the two learned systems, as if the posterior had been the reference, and not over all pairs.
-    rows = compared["heads"]["incongruent"]["subsets"]["all"]["differences"]["all_pairs"]
-    p = {row["system"]: row["p"] for row in rows if row["other"] == "fusion=posterior"}
-    alarm = next(a for a in raised if (a["head"], a["subset"]) == ("incongruent", "all"))
-    assert set(p) == {"fusion=gated", "fusion=late"}
-    assert alarm["p_holm"] == pytest.approx(holm(p)["fusion=gated"])
+    assert alarms(compare([standing_on(strong, strong)], GROUPS, n_bootstrap=2) | {"nature": "constructed"}) == []
+
+
+def test_a_product_that_stands_among_the_controls_will_do() -> None:
+    strong, weak = system("gated", 6.0, seeds=(0,)), system("late", 0.8, seeds=(0,))
+    run, other = strong.runs[0], weak.runs[0].predictions
+    product = other[["id", "split", "prob_incongruent"]].assign(control="posterior_product")
+    given = System(strong.name, (replace(run, controls=product),), {}, strong.strategy)
+    raised = alarms(compare([given], GROUPS, n_bootstrap=2) | {"nature": "constructed"})
+    assert {(alarm["system"], alarm["head"]) for alarm in raised} == {("fusion=gated", "incongruent")}
 
 
 def changed(each: System, change: Callable[[pd.DataFrame], pd.DataFrame], **more: Any) -> System:

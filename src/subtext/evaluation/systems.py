@@ -3,16 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import CONTROLS
 from subtext.evaluation.judge import Answers
 from subtext.evaluation.tables import BINARY_HEADS, check_once
 from subtext.labels import MODALITIES
+
+OWN_PRODUCT: Final = "own_product"
+"""The readings that an anchored fusion stands on, as a control beside it."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,18 @@ def answers_of(system: System, clips: pd.DataFrame, head: str, control: str | No
 def controls_of(
     systems: Sequence[System], clips: pd.DataFrame, head: str
 ) -> tuple[dict[str, dict[str, list[Answers]]], list[str]]:
-    """System -> control -> what it says in every seed; and which controls have no mean for want of some seeds."""
+    """System -> control -> what it says in every seed; and which controls have no mean for want of some seeds.
+
+    An anchored system's own readings stand among its controls.
+    """
     found: dict[str, dict[str, list[Answers]]] = {}
     notes = []
     for system in systems:
         names = {
             str(name) for run in system.runs if run.controls is not None for name in run.controls["control"].unique()
         }
+        if len(own := _readings_of(system, clips, head)) == len(system.runs):
+            found.setdefault(system.name, {})[OWN_PRODUCT] = own
         for name in sorted(names, key=lambda name: (CONTROLS.index(name) if name in CONTROLS else len(CONTROLS), name)):
             answers = answers_of(system, clips, head, name)
             if len(answers) == len(system.runs):
@@ -107,6 +116,17 @@ def controls_of(
                 runs = f"{len(answers)} of {len(system.runs)} runs"
                 notes.append(f"{head}: control {name} of {system.name} stands in {runs}")
     return found, notes
+
+
+def _readings_of(system: System, clips: pd.DataFrame, head: str) -> list[Answers]:
+    """What the readings say that a system's anchored fusion stands on, in every run; of those that have such."""
+    column = f"anchor_{head}"
+    found = []
+    for run in system.runs:
+        if column in run.predictions:
+            rows = run.predictions.assign(**{f"prob_{head}": expit(run.predictions[column].astype("float64"))})
+            found.append(Answers.of(run.predictions, head, clips["id"], rows))
+    return [answers for answers in found if answers is not None and not np.isnan(answers.p).all()]
 
 
 def _test(run: TrainedRun) -> pd.DataFrame:

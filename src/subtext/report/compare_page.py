@@ -167,13 +167,13 @@ def _sorted_out(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _alarms(comparison: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Sentences, each with what is to be read first."""
-    places: dict[tuple[str, str], list[str]] = {}
+    places: dict[str, list[str]] = {}
     for alarm in comparison["alarms"]:
         where = f"{head_name(comparison, alarm['head'])}, {SUBSET_NAMES[alarm['subset']]}"
         figures = f"{_signed(alarm['value'])}, Holm-corrected p {p_text(alarm['p_holm'])}"
-        places.setdefault((alarm["system"], alarm["posterior"]), []).append(f"{where}: {figures}")
-    for (system, posterior), where_all in places.items():
-        loud = f"ALARM: {system} is significantly above {posterior} on constructed clips"
+        places.setdefault(alarm["system"], []).append(f"{where}: {figures}")
+    for system, where_all in places.items():
+        loud = f"ALARM: {system} is significantly above the product of its own readings on constructed clips"
         yield loud, f"({'; '.join(where_all)})."
     if not places:
         return

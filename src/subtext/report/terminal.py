@@ -19,6 +19,7 @@ SYSTEM_NAMES: Final[Mapping[str, str]] = {
     "visual+prosody": "face + voice",
     "text+prosody": "words + voice",
     "posterior_product": "posterior product",
+    "own_product": "its own readings",
     "permuted": "permuted streams",
     "permuted_persons": "permuted persons",
     "shuffled": "shuffled pairs",

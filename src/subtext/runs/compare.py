@@ -11,11 +11,11 @@ from subtext.core.natural_order import natural
 from subtext.core.targets import CORPORA
 from subtext.core.writing import write_json
 from subtext.errors import RunError, SubtextError
-from subtext.evaluation.compare import POSTERIOR, compare
+from subtext.evaluation.compare import compare
 from subtext.evaluation.conditions import CLEAN
 from subtext.evaluation.evaluate import check_groups
 from subtext.evaluation.multiple import MARGIN, holm
-from subtext.evaluation.systems import System, TrainedRun
+from subtext.evaluation.systems import OWN_PRODUCT, System, TrainedRun
 from subtext.evaluation.tables import BINARY_HEADS
 from subtext.runs.evaluate import answer_notes_of
 from subtext.runs.folder import RunFile, RunFolder, check_out
@@ -164,42 +164,32 @@ def audits_of(systems: Sequence[System]) -> list[dict[str, Any]]:
 
 
 def alarms(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Learned strategies that are significantly above the posterior system on constructed clips.
+    """Systems that are significantly above the product of their own readings on constructed clips.
 
     Parts that were put together are independent given their labels, so that a calibrated product of unimodal
-    posteriors is near optimal: what beats it clearly has found a leak, or has better posteriors.
+    posteriors is near optimal: what beats its own clearly has found a leak. That it beats another system's says only
+    that it reads single modalities better. Systems without such a product beside them raise none.
     """
     if comparison.get("nature") != CONSTRUCTED:
         return []
-    strategies = {name: entry["strategy"] for name, entry in comparison["systems"].items()}
     alpha = comparison["settings"]["alpha"]
     found = []
     for head, result in comparison["heads"].items():
         for subset, entry in result["subsets"].items():
-            for posterior in (name for name, strategy in strategies.items() if strategy == POSTERIOR):
-                above = _above(entry["differences"]["all_pairs"], posterior, strategies)
-                adjusted = holm({name: p for name, (_, p) in above.items()})
-                for name, (value, _) in above.items():
-                    p = adjusted[name]
-                    if p is not None and p <= alpha and value > 0:
-                        where = {"head": head, "subset": subset, "system": name, "posterior": posterior}
-                        found.append(where | {"value": value, "p_holm": p})
+            above = {}
+            for name, controls in entry["controls"].items():
+                product = controls.get(OWN_PRODUCT) or controls.get("posterior_product") or {}
+                difference = product.get("system_minus_control", {})
+                if difference.get("value") is not None:
+                    above[name] = difference
+            # A family of their own, so that what is an alarm does not depend on the reference that was asked for.
+            adjusted = holm({name: difference.get("p") for name, difference in above.items()})
+            for name, difference in above.items():
+                p = adjusted[name]
+                if p is not None and p <= alpha and difference["value"] > 0:
+                    where = {"head": head, "subset": subset, "system": name}
+                    found.append(where | {"value": difference["value"], "p_holm": p})
     return found
-
-
-def _above(
-    pairs: Sequence[Mapping[str, Any]], posterior: str, strategies: Mapping[str, str | None]
-) -> dict[str, tuple[float, float | None]]:
-    """Every learned system's difference to the posterior one and its p before correction.
-
-    They are a family of their own, so that what is an alarm does not depend on the reference that was asked for.
-    """
-    rows = {}
-    for row in pairs:
-        other, sign = (row["other"], -1) if row["system"] == posterior else (row["system"], 1)
-        if posterior in (row["system"], row["other"]) and strategies[other] != POSTERIOR and row["value"] is not None:
-            rows[other] = (sign * row["value"], row["p"])
-    return rows
 
 
 def cost_of(system: System, *, measured: bool, trust: Collection[str] = ()) -> dict[str, Any]:
