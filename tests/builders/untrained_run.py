@@ -42,6 +42,7 @@ def write_untrained_run(
         "extractors": extractors,
         "max_steps": OmegaConf.to_container(config.task.max_steps, resolve=True),
         "calibration": {name: {"temperature": 1.0} for name in heads},
+        "novelty": {},
     }
     for name in set(heads) & {"incongruent", "vocal_incongruent"}:
         described["calibration"][name] |= {"threshold": 0.5, "abstention": {"level": level}}

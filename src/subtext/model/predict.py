@@ -13,10 +13,13 @@ from subtext.manifest import LABEL_COLUMNS
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HeadSpec
+from subtext.model.novelty import Reference
 
 EMOTION_COLUMNS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 IDENTITY: Final = ("id", "session", "speaker", "split", "fold", "seed")
 PREDICTION_BATCH: Final = 128
+_NOVELTY: Final = "novelty/"
+"""What the distances to the training clips are called among the answers, before the modality."""
 
 
 @torch.inference_mode()
@@ -25,6 +28,7 @@ def predict_table(
     data: ClipData,
     *,
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
+    novelty: Mapping[str, Reference] | None = None,
     keep: Sequence[str] = (),
     batch_size: int = PREDICTION_BATCH,
 ) -> pd.DataFrame:
@@ -34,15 +38,17 @@ def predict_table(
         classifier: the model, on the device where it shall compute.
         data: rows and their streams.
         calibration: by head, with `temperature`; raw probabilities where it is missing.
+        novelty: by modality, where the training clips lie.
         keep: columns of `data.table` to carry over besides ids, split and labels.
         batch_size: rows computed at once.
 
     Returns:
-        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated. What cannot be known is NaN:
-        the polarity of a modality that the row lacks, and everything about a row that lacks all of them.
+        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `novelty_*` are distances to
+        the training clips as multiples of the level. What cannot be known is NaN: the polarity and the novelty of a
+        modality that the row lacks, and everything about a row that lacks all of them.
     """
     classifier.eval()
-    answers = _answers(classifier, data, batch_size)
+    answers = _answers(classifier, data, batch_size, novelty or {})
     wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTION_COLUMNS, *LABEL_COLUMNS])
     table = data.table[[column for column in wanted if column in data.table]].copy()
     for column in ("fold", "seed"):
@@ -62,6 +68,10 @@ def predict_table(
     if "evidence" in answers and classifier.fusion is not None:
         for place, modality in enumerate(classifier.fusion.modalities):
             columns[f"evidence_{modality}"] = _float(answers["evidence"][:, place])
+    for modality in novelty or {}:
+        if f"{_NOVELTY}{modality}" in answers:
+            values = answers[f"{_NOVELTY}{modality}"].masked_fill(~present[modality], torch.nan)
+            columns[f"novelty_{modality}"] = _float(values)
     return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
 
 
@@ -71,15 +81,19 @@ def raw_answers(
     """Every head's raw answers for every row of `data`, on the CPU."""
     classifier.eval()
     with torch.inference_mode():
-        return _answers(classifier, data, batch_size)
+        return _answers(classifier, data, batch_size, {})
 
 
-def _answers(classifier: IncongruenceClassifier, data: ClipData, batch_size: int) -> dict[str, Tensor]:
+def _answers(
+    classifier: IncongruenceClassifier, data: ClipData, batch_size: int, novelty: Mapping[str, Reference]
+) -> dict[str, Tensor]:
     device = next(classifier.parameters()).device
     parts: list[dict[str, Tensor]] = []
     for batch in loader(data, batch_size):
         batch = batch.to(device)
-        answers = classifier(classifier.embed(batch.streams, data.embedded))
+        embedded = classifier.embed(batch.streams, data.embedded)
+        answers = classifier(embedded)
+        answers |= {f"{_NOVELTY}{m}": r.novelty(embedded[m].mean()) for m, r in novelty.items() if m in embedded}
         parts.append({name: answer.float().cpu() for name, answer in answers.items()})
     names = parts[0].keys() if parts else ()
     return {name: torch.cat([part[name] for part in parts]) for name in names}

@@ -53,7 +53,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
-    metrics["notes"] += answer_notes_of(run, facts)
+    metrics["notes"] += [*answer_notes_of(run, facts), *_novelty_notes(run)]
     metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
@@ -178,6 +178,15 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
         return answer_notes(facts["vlm"], run.csv(RunFile.WORDINGS))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
+
+
+def _novelty_notes(run: RunFolder) -> list[str]:
+    """Of which modalities nothing tells whether clips are unlike those of the training."""
+    from subtext.model.novelty import unchecked
+    from subtext.report.terminal import MODALITY_NAMES
+
+    note = unchecked(run.model().get("novelty", {}), MODALITY_NAMES) if run.is_trained else None
+    return [] if note is None else [note]
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:
