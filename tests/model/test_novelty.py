@@ -1,4 +1,4 @@
-"""How far clips lie from those of the training: the distance by hand, its level, what counts once, what is no number."""
+"""How far clips lie from those of the training: the distance by hand, its level, what counts once."""
 
 import math
 

@@ -128,7 +128,7 @@ class Novelty:
             classifier: the model, on the device where it shall compute.
             data: rows of both splits; others are not looked at.
         """
-        training, validation = (_mean_embeddings(classifier, data.split(split)) for split in ("train", "val"))
+        training, validation = (mean_embeddings(classifier, data.split(split)) for split in ("train", "val"))
         clips = {modality: len(validation.get(modality, ())) for modality in classifier.modalities}
         enough = [m for m in classifier.modalities if clips[m] >= FEWEST_CLIPS and len(training.get(m, ()))]
         return cls({m: Reference.fit(training[m], validation[m]) for m in enough}, clips)
@@ -164,8 +164,13 @@ def unchecked(described: Mapping[str, Mapping[str, Any]], names: Mapping[str, st
 
 
 @torch.inference_mode()
-def _mean_embeddings(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, Tensor]:
-    """Each distinct stream's mean along time of what the backbone gives, `[streams, embed_dim]` by modality."""
+def mean_embeddings(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, Tensor]:
+    """Mean along time of what the backbones give of each distinct stream, `[streams, embed_dim]` by modality.
+
+    Args:
+        classifier: the model, on the device where it shall compute.
+        data: rows, of which a stream that several share counts once.
+    """
     classifier.eval()
     device = next(classifier.parameters()).device
     found = {}
