@@ -1,4 +1,4 @@
-"""How many clips unlike those of its training a run calls unlike, and how many of its own test split, by several measures.
+"""How many clips of another kind a run calls unlike those of its training, and how many of its own test split.
 
 Each measure is fitted on the mean embeddings of the run's training clips; its level is the one that 99 % of its
 validation clips keep. Neither its test clips nor the others are looked at for either. The measure that runs keep is
@@ -9,8 +9,8 @@ validation clips keep. Neither its test clips nor the others are looked at for e
 - neighbours: mean distance to the 5 nearest training clips, over the same components, each scaled to variance 1;
 - cosine: the same over all directions, of vectors scaled to length 1.
 
-The others are photographs of Labeled Faces in the Wild, voices of RAVDESS and utterances of MELD; or, with --studio, the
-studio's drawn faces, synthesised voices and written sentences, for a run that was trained on people.
+The others are photographs of Labeled Faces in the Wild, voices of RAVDESS and utterances of MELD; or, with --studio,
+for a run that was trained on people, the studio's drawn faces, synthesised voices and written sentences.
 
 Usage: python benchmarks/novelty.py RUN --data ../shared/data --models ../shared/models
        python benchmarks/novelty.py RUN --studio work/corpora/studio/demo-0 --models ../shared/models
@@ -29,13 +29,14 @@ from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from subtext.evaluation.novelty import KEPT_SHARE
 from subtext.features.cache import FeatureCache, MemoryCache
 from subtext.features.extract import extract
 from subtext.features.index import FeatureIndex
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest, build_manifest, read_written_manifest
 from subtext.model.batches import load_clips
-from subtext.model.novelty import COMPONENTS, KEPT_SHARE, Reference, mean_embeddings
+from subtext.model.novelty import COMPONENTS, Reference, mean_embeddings
 from subtext.runs.folder import RunFile, RunFolder
 
 Vectors = npt.NDArray[np.float64]
@@ -54,7 +55,8 @@ def main() -> None:
     if (options.data is None) == (options.studio is None):
         parser.error("give either --data or --studio")
     run = RunFolder(options.run)
-    others = people(options.data) if options.studio is None else read_written_manifest(options.studio)
+    studio = None if options.studio is None else read_written_manifest(options.studio / "manifest.parquet")
+    others = people(options.data) if studio is None else studio
     own = embedded(run)
     unlike = embedded_others(run, others, options.models)
     print(f"{'modality':<10}{'measure':<20}{'test clips':>12}{'unlike':>8}{'others':>8}{'unlike':>8}")

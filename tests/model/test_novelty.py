@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from subtext.encoders.text import TextEncoder
+from subtext.evaluation.novelty import FEWEST_CLIPS
 from subtext.model.batches import ClipData, StreamTable
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import Heads
-from subtext.model.novelty import COMPONENTS, FEWEST_CLIPS, Novelty, Reference
+from subtext.model.novelty import COMPONENTS, Novelty, Reference
 
 WIDTH = 48
 

@@ -7,20 +7,17 @@ differs from its training mostly there. The level is the one that 99 % of the va
 which has seen the training streams, and the covariance, which was fitted to them, cannot make new clips look strange.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
 
+from subtext.evaluation.novelty import FEWEST_CLIPS, KEPT_SHARE
 from subtext.model.batches import ClipData
 from subtext.model.classifier import IncongruenceClassifier
 
-KEPT_SHARE: Final = 0.99
-"""Of the validation streams, that lie within the level."""
-FEWEST_CLIPS: Final = 100
-"""Validation clips below which no level is chosen: it would be the distance of the farthest one."""
 COMPONENTS: Final = 32
 """Principal components that have a variance of their own, at most."""
 
@@ -147,20 +144,6 @@ class Novelty:
             for modality, reference in self.references.items()
             for name, tensor in zip(Reference.tensor_names(modality), reference.tensors, strict=True)
         }
-
-
-def unchecked(described: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str | None:
-    """Of which modalities nothing tells whether clips are unlike those of the training; None where all are checked.
-
-    Args:
-        described: what `model.json` says, see `Novelty.described`.
-        names: what people call the modalities.
-    """
-    few = [(names[m], entry["clips"]) for m, entry in described.items() if m in names and entry["level"] is None]
-    if not few:
-        return None
-    told = ", ".join(f"{name} ({clips} validation clips)" for name, clips in few)
-    return f"novelty is not checked: {told}; a level takes {FEWEST_CLIPS}"
 
 
 @torch.inference_mode()

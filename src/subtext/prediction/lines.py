@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from subtext.evaluation.novelty import KEPT_SHARE
 from subtext.labels import (
     INCONGRUENCE_TYPES,
     MODALITIES,
@@ -15,7 +16,6 @@ from subtext.labels import (
     IncongruenceRule,
     incongruence_type,
 )
-from subtext.model.novelty import KEPT_SHARE
 from subtext.sessions.transcripts import is_unicode, printable
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {

@@ -19,6 +19,7 @@ from subtext import __version__
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, SubtextError, unforeseen
+from subtext.evaluation.novelty import unchecked
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import NoSource, Source
@@ -29,7 +30,6 @@ from subtext.features.workers import Job, Outcome, do_job
 from subtext.labels import MODALITIES, IncongruenceRule
 from subtext.manifest import Manifest
 from subtext.model.batches import load_clips, shorten
-from subtext.model.novelty import unchecked
 from subtext.model.predict import predict_table
 from subtext.prediction.inputs import (
     LONG_TURN,

@@ -10,6 +10,7 @@ import pandas as pd
 from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
+from subtext.evaluation.novelty import unchecked
 from subtext.evaluation.prompted import answer_notes
 from subtext.evaluation.seeds import EvaluatedRun, per_seed_rows, pool_seeds
 from subtext.runs.folder import RunFile, RunFolder, check_out
@@ -182,7 +183,6 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
 
 def _novelty_notes(run: RunFolder) -> list[str]:
     """Of which modalities nothing tells whether clips are unlike those of the training."""
-    from subtext.model.novelty import unchecked
     from subtext.report.terminal import MODALITY_NAMES
 
     note = unchecked(run.model().get("novelty", {}), MODALITY_NAMES) if run.is_trained else None
