@@ -67,7 +67,7 @@ def test_the_page_says_how_many_test_clips_are_unlike(run: RunFolder) -> None:
     assert run.metrics()["novelty"] == expected
     assert (
         "Unlike the training clips, farther from them than 99 % of the validation clips are: "
-        f"words of {expected['text']['unlike']} of {expected['text']['clips']} test clips"
+        f"words in {expected['text']['unlike']} of {expected['text']['clips']}"
     ) in run.report.read_text()
     assert all(entry["unlike"] <= 0.05 * entry["clips"] for entry in expected.values())
 
