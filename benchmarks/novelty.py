@@ -1,13 +1,16 @@
 """How many clips of another kind a run calls unlike those of its training, and how many of its own test split.
 
-Each measure is fitted on the mean embeddings of the run's training clips; its level is the one that 99 % of its
-validation clips keep. Neither its test clips nor the others are looked at for either. The measure that runs keep is
-`subtext.model.novelty.Reference`; beside it stand:
+Each measure is fitted on what the run's encoders make of its training clips; its level is the one that 99 % of its
+validation clips keep. Neither its test clips nor the others are looked at for either, but the number of components and
+the measure were chosen by such tables. The measure that runs keep is `subtext.model.novelty.Reference`: Mahalanobis step
+by step, over the leading components and all directions beside them. Beside it stand, of each clip's mean along time:
 
+- mean along time: the same measure;
 - shrunk covariance: Mahalanobis with Ledoit and Wolf's estimate over all directions;
 - components: Mahalanobis over the leading components alone, without what lies beside them;
-- neighbours: mean distance to the 5 nearest training clips, over the same components, each scaled to variance 1;
-- cosine: the same over all directions, of vectors scaled to length 1.
+- neighbours: mean distance to the 5 nearest training clips, over the same components, each scaled to variance 1.
+
+"short" is the first third of each test clip's steps: what is shorter should not be called unlike for that.
 
 The others are photographs of Labeled Faces in the Wild, voices of RAVDESS and utterances of MELD; or, with --studio,
 for a run that was trained on people, the studio's drawn faces, synthesised voices and written sentences.
@@ -24,11 +27,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
+from subtext.encoders.tokens import Tokens
 from subtext.evaluation.novelty import KEPT_SHARE
 from subtext.features.cache import FeatureCache, MemoryCache
 from subtext.features.extract import extract
@@ -36,11 +40,13 @@ from subtext.features.index import FeatureIndex
 from subtext.labels import MODALITIES
 from subtext.manifest import Manifest, build_manifest, read_written_manifest
 from subtext.model.batches import load_clips
-from subtext.model.novelty import COMPONENTS, Reference, mean_embeddings
+from subtext.model.novelty import COMPONENTS, Reference, embedded_streams
 from subtext.runs.folder import RunFile, RunFolder
 
 Vectors = npt.NDArray[np.float64]
-Distance = Callable[[Vectors], Vectors]
+Streams = list[Tensor]
+"""`[time, embed_dim]` each."""
+Distance = Callable[[Streams], Vectors]
 NEIGHBOURS: Final = 5
 FACES, VOICES, UTTERANCES = 500, 300, 300
 
@@ -59,19 +65,20 @@ def main() -> None:
     others = people(options.data) if studio is None else studio
     own = embedded(run)
     unlike = embedded_others(run, others, options.models)
-    print(f"{'modality':<10}{'measure':<20}{'test clips':>12}{'unlike':>8}{'others':>8}{'unlike':>8}")
+    print(f"{'modality':<10}{'measure':<20}{'test clips':>12}{'unlike':>8}{'short':>8}{'others':>8}{'unlike':>8}")
     for modality in MODALITIES:
         if modality not in own["train"] or modality not in unlike:
             continue
         train, val, test, shown = (part[modality] for part in (*own.values(), unlike))
+        short = [steps[: -(-len(steps) // 3)] for steps in test]
         for name, measure in MEASURES.items():
             distance = measure(train, val)
             level = np.quantile(distance(val), KEPT_SHARE, method="higher")
-            shares = [float((distance(part) > level).mean()) for part in (test, shown)]
-            print(f"{modality:<10}{name:<20}{len(test):>12}{shares[0]:>8.1%}{len(shown):>8}{shares[1]:>8.1%}")
+            of_test, of_short, of_shown = (f"{(distance(part) > level).mean():.1%}" for part in (test, short, shown))
+            print(f"{modality:<10}{name:<20}{len(test):>12}{of_test:>8}{of_short:>8}{len(shown):>8}{of_shown:>8}")
 
 
-def embedded(run: RunFolder) -> dict[str, dict[str, Vectors]]:
+def embedded(run: RunFolder) -> dict[str, dict[str, Streams]]:
     """The distinct streams of each split, by modality."""
     rows, index = run.table(RunFile.ROWS), FeatureIndex.load(run.path)
     cache = FeatureCache(run.settings()["paths"]["features"])
@@ -82,7 +89,7 @@ def embedded(run: RunFolder) -> dict[str, dict[str, Vectors]]:
     return found
 
 
-def embedded_others(run: RunFolder, manifest: Manifest, models: Path | None) -> dict[str, Vectors]:
+def embedded_others(run: RunFolder, manifest: Manifest, models: Path | None) -> dict[str, Streams]:
     """The same of clips that the run never saw."""
     cache = MemoryCache()
     index = extract(manifest, run.extractors(models), cache, progress=False)
@@ -91,11 +98,18 @@ def embedded_others(run: RunFolder, manifest: Manifest, models: Path | None) -> 
 
 def _embedded(
     run: RunFolder, table: pd.DataFrame, index: FeatureIndex, cache: FeatureCache | MemoryCache
-) -> dict[str, Vectors]:
+) -> dict[str, Streams]:
     classifier = run.classifier()
     encoders = {modality: classifier.encoder(modality) for modality in classifier.modalities}
     clips = load_clips(table, index, cache, encoders, run.model()["max_steps"])
-    return {m: means.double().numpy() for m, means in mean_embeddings(classifier, clips).items()}
+    return {
+        modality: [
+            values[mask]
+            for batch in embedded_streams(classifier, clips, modality)
+            for values, mask in zip(batch.values, batch.mask, strict=True)
+        ]
+        for modality in clips.streams
+    }
 
 
 def people(data: Path) -> Manifest:
@@ -116,45 +130,50 @@ def people(data: Path) -> Manifest:
 # -- measures ---------------------------------------------------------------------------------------------------------
 
 
-def _kept(train: Vectors, val: Vectors) -> Distance:
-    reference = Reference.fit(torch.from_numpy(train), torch.from_numpy(val))
-    return lambda shown: reference.novelty(torch.from_numpy(shown)).numpy()
+def _kept(train: Streams, val: Streams) -> Distance:
+    reference = Reference.fit([Tokens.pad(train)], [Tokens.pad(val)])
+    return lambda shown: reference.novelty(Tokens.pad(shown)).double().numpy()
 
 
-def _shrunk(train: Vectors, val: Vectors) -> Distance:
-    fitted = LedoitWolf().fit(train)
-    return lambda shown: np.sqrt(fitted.mahalanobis(shown))
+def _means(streams: Streams) -> Vectors:
+    return np.stack([steps.double().mean(dim=0).numpy() for steps in streams])
 
 
-def _components(train: Vectors, val: Vectors) -> Distance:
-    fitted = PCA(_number(train), whiten=True, random_state=0).fit(train)
-    return lambda shown: np.linalg.norm(fitted.transform(shown), axis=1)
+def _mean(train: Streams, val: Streams) -> Distance:
+    def one(streams: Streams) -> Streams:
+        return [steps.mean(dim=0, keepdim=True) for steps in streams]
+
+    distance = _kept(one(train), one(val))
+    return lambda shown: distance(one(shown))
 
 
-def _neighbours(train: Vectors, val: Vectors) -> Distance:
-    fitted = PCA(_number(train), whiten=True, random_state=0).fit(train)
-    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(fitted.transform(train))
-    return lambda shown: nearest.kneighbors(fitted.transform(shown))[0].mean(axis=1)
+def _shrunk(train: Streams, val: Streams) -> Distance:
+    fitted = LedoitWolf().fit(_means(train))
+    return lambda shown: np.sqrt(fitted.mahalanobis(_means(shown)))
 
 
-def _cosine(train: Vectors, val: Vectors) -> Distance:
-    def scaled(values: Vectors) -> Vectors:
-        return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(scaled(train))
-    return lambda shown: nearest.kneighbors(scaled(shown))[0].mean(axis=1)
+def _whitened(train: Streams) -> PCA:
+    means = _means(train)
+    return PCA(min(COMPONENTS, min(means.shape) // 2), whiten=True, random_state=0).fit(means)
 
 
-def _number(train: Vectors) -> int:
-    return min(COMPONENTS, min(train.shape) // 2)
+def _components(train: Streams, val: Streams) -> Distance:
+    fitted = _whitened(train)
+    return lambda shown: np.linalg.norm(fitted.transform(_means(shown)), axis=1)
+
+
+def _neighbours(train: Streams, val: Streams) -> Distance:
+    fitted = _whitened(train)
+    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(fitted.transform(_means(train)))
+    return lambda shown: nearest.kneighbors(fitted.transform(_means(shown)))[0].mean(axis=1)
 
 
 MEASURES: Final = {
     "kept with the run": _kept,
+    "mean along time": _mean,
     "shrunk covariance": _shrunk,
     "components": _components,
     "neighbours": _neighbours,
-    "cosine": _cosine,
 }
 
 if __name__ == "__main__":

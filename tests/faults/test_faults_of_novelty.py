@@ -15,6 +15,7 @@ from torch import Tensor
 
 from builders.commands import command_here
 from builders.untrained_run import write_novelty
+from subtext.model.novelty import COMPONENTS
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ TENSORS = {
     "a number alone": _with("visual.spreads", lambda t: t.sum()),
     "a spread too few": _with("text.spreads", lambda t: t[:-1]),
     "more directions than are kept": lambda tensors: tensors.update(
-        {"text.directions": torch.zeros(33, 384), "text.spreads": torch.ones(34)}
+        {"text.directions": torch.zeros(COMPONENTS + 1, 384), "text.spreads": torch.ones(COMPONENTS + 2)}
     ),
     "a center that is no number": _with("visual.center", _spoilt(float("nan"))),
     "directions without end": _with("visual.directions", _spoilt(float("inf"))),

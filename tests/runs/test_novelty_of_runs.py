@@ -141,7 +141,7 @@ def test_too_few_validation_clips_are_said(base: dict[str, Any], tmp_path: Path)
     assert [entry["level"] for entry in run.model()["novelty"].values()] == [None, None]
     assert not run.file("novelty.safetensors").exists()
     assert not [column for column in run.predictions() if column.startswith("novelty_")]
-    note = "novelty is not checked: words (37 validation clips), voice (37 validation clips); a level takes 100"
+    note = "novelty is not checked for want of 100 different validation clips: words (37), voice (37)"
     assert note in run.metrics()["notes"]
     assert note in run.report.read_text()
 

@@ -33,5 +33,5 @@ def unchecked(described: Mapping[str, Mapping[str, Any]], names: Mapping[str, st
     few = [(names[m], entry["clips"]) for m, entry in described.items() if m in names and entry["level"] is None]
     if not few:
         return None
-    told = ", ".join(f"{name} ({clips} validation clips)" for name, clips in few)
-    return f"novelty is not checked: {told}; a level takes {FEWEST_CLIPS}"
+    told = ", ".join(f"{name} ({clips})" for name, clips in few)
+    return f"novelty is not checked for want of {FEWEST_CLIPS} different validation clips: {told}"

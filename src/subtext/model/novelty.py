@@ -1,27 +1,30 @@
 """How far a clip lies from the training clips, modality by modality: a model says something of whatever it is shown.
 
-The distance is Mahalanobis' to the training streams, over the mean along time of what the encoder's backbone gives,
-with the covariance of probabilistic principal components (Tipping & Bishop 1999): the leading components with their own
-variances, and one variance for all other directions together. The other directions count: what a network never saw
-differs from its training mostly there. The level is the one that 99 % of the validation streams keep. So the network,
-which has seen the training streams, and the covariance, which was fitted to them, cannot make new clips look strange.
+The distance is Mahalanobis', step by step of what the encoder's backbone gives, to the steps of the training streams;
+a clip's is the root mean square over its steps. So a short clip is no farther away than a long one, as it would be by
+its mean, which varies more. The covariance is that of probabilistic principal components (Tipping & Bishop 1999): the
+leading components with their own variances, and one variance for all directions beside them, which count too. The level
+is the one that 99 % of the validation streams keep: the network knows the training streams, so they would lie closer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
 
+from subtext.encoders.tokens import Tokens
 from subtext.evaluation.novelty import FEWEST_CLIPS, KEPT_SHARE
 from subtext.model.batches import ClipData
 from subtext.model.classifier import IncongruenceClassifier
 
-COMPONENTS: Final = 32
-"""Principal components that have a variance of their own, at most."""
+COMPONENTS: Final = 128
+"""Principal components that have a variance of their own, at most; see benchmarks/novelty.py for what was tried."""
 
-_BATCH: Final = 128
+_BATCH: Final = 64
+_SMALLEST: Final = 1e-6
+"""Of all variance, what a direction has at least: where nothing varied, a rounding error would lie infinitely far."""
 _FARTHEST: Final = 1e9
 
 
@@ -30,17 +33,19 @@ class Reference:
     """Where the training streams of one modality lie.
 
     Attributes:
-        center: their mean, `[embed_dim]`.
+        center: mean of their steps, each stream counting alike, `[embed_dim]`.
         directions: principal components, orthonormal rows, `[components, embed_dim]`.
         spreads: standard deviations along them and, last, along any other direction, `[components + 1]`.
         level: the distance that 99 % of the validation streams keep.
 
     Example:
         >>> import torch
-        >>> near = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
-        >>> reference = Reference.fit(near[:200], near[200:])
-        >>> (reference.novelty(near) > 1).float().mean() < 0.05, bool((reference.novelty(near + 9) > 1).all())
-        (tensor(True), True)
+        >>> steps = torch.randn(300, 5, 8, generator=torch.Generator().manual_seed(0))
+        >>> streams = subtext.Tokens(steps, torch.ones(300, 5, dtype=torch.bool))
+        >>> reference = Reference.fit([streams], [streams])
+        >>> far = subtext.Tokens(steps + 9, streams.mask)
+        >>> int((reference.novelty(streams) > 1).sum()), int((reference.novelty(far) > 1).sum())
+        (2, 300)
     """
 
     center: Tensor
@@ -74,33 +79,39 @@ class Reference:
         return single and all(bool(t.isfinite().all()) for t in self.tensors) and bool((self.spreads > 0).all())
 
     @classmethod
-    def fit(cls, training: Tensor, validation: Tensor) -> Self:
-        """From mean embeddings of distinct streams, `[streams, embed_dim]` each."""
-        values = training.double()
-        center = values.mean(dim=0)
-        _, scales, directions = torch.linalg.svd(values - center, full_matrices=False)
-        variances = scales.square() / max(1, len(values) - 1)
-        # A direction in which nothing varies would make any rounding error a distance without bound.
-        variances = variances.clamp(min=max(float(variances.sum()) * 1e-6, 1e-12))
-        kept = min(COMPONENTS, len(variances) // 2)
-        others = values.shape[1] - kept
-        rest = variances[kept:].sum() / others
-        spreads = torch.cat([variances[:kept], rest[None].clamp(min=1e-12)]).sqrt()
+    def fit(cls, training: Iterable[Tokens], validation: Iterable[Tokens]) -> Self:
+        """From batches of distinct streams' embeddings, `[batch, time, embed_dim]`; none of them need be kept."""
+        count, total, products = 0, torch.zeros(()), torch.zeros(())
+        for tokens in training:
+            steps = tokens.mask.sum(dim=1, keepdim=True).expand(tokens.mask.shape)[tokens.mask]
+            weighted = tokens.real.double() / steps.double().sqrt()[:, None]
+            products = products + weighted.T @ weighted
+            total = total + tokens.mean().double().sum(dim=0)
+            count += len(tokens.mask)
+        center = total / count
+        covariance = products / count - center.outer(center)
+        variances, directions = torch.linalg.eigh(covariance)
+        variances, directions = variances.flip(0), directions.flip(1).T
+        variances = variances.clamp(min=max(float(variances.sum()) * _SMALLEST, 1e-12))
+        kept = min(COMPONENTS, len(variances) // 2, count // 2)
+        spreads = torch.cat([variances[:kept], variances[kept:].mean(dim=0, keepdim=True)]).sqrt()
         unlevelled = cls(center.float(), directions[:kept].float(), spreads.float(), 1.0)
-        level = float(torch.quantile(unlevelled.novelty(validation).double(), KEPT_SHARE, interpolation="higher"))
-        return cls(unlevelled.center, unlevelled.directions, unlevelled.spreads, max(level, 1e-6))
+        distances = torch.cat([unlevelled.novelty(tokens) for tokens in validation]).double()
+        level = float(torch.quantile(distances, KEPT_SHARE, interpolation="higher"))
+        return replace(unlevelled, level=max(level, _SMALLEST))
 
-    def novelty(self, means: Tensor) -> Tensor:
-        """Distances to the training streams as multiples of the level, `[rows]`; above 1: unlike them.
+    def novelty(self, embedded: Tokens) -> Tensor:
+        """Distances to the training streams as multiples of the level, `[batch]`; above 1: unlike them.
 
         Args:
-            means: over time, `[rows, embed_dim]`.
+            embedded: what the backbone gives, `[batch, time, embed_dim]`; rows that lack the modality get 0.
         """
-        center, directions, spreads = (tensor.to(means.device, torch.float64) for tensor in self.tensors)
-        off = means.double() - center
+        center, directions, spreads = (tensor.to(embedded.values.device) for tensor in self.tensors)
+        off = embedded.real.float() - center
         along = off @ directions.T
-        rest = (off.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0)
-        distances = ((along / spreads[:-1]).square().sum(dim=1) + rest / spreads[-1].square()).sqrt()
+        beside = off - along @ directions
+        squares = (along / spreads[:-1]).square().sum(dim=1) + (beside / spreads[-1]).square().sum(dim=1)
+        distances = embedded.with_real(squares[:, None]).mean().squeeze(1).sqrt()
         # A distance that is no number is no sign that all is well.
         return (distances / self.level).nan_to_num(nan=_FARTHEST, posinf=_FARTHEST).clamp(max=_FARTHEST)
 
@@ -125,10 +136,15 @@ class Novelty:
             classifier: the model, on the device where it shall compute.
             data: rows of both splits; others are not looked at.
         """
-        training, validation = (mean_embeddings(classifier, data.split(split)) for split in ("train", "val"))
-        clips = {modality: len(validation.get(modality, ())) for modality in classifier.modalities}
-        enough = [m for m in classifier.modalities if clips[m] >= FEWEST_CLIPS and len(training.get(m, ()))]
-        return cls({m: Reference.fit(training[m], validation[m]) for m in enough}, clips)
+        training, validation = data.split("train"), data.split("val")
+        clips, references = {}, {}
+        for modality in classifier.modalities:
+            clips[modality] = len(_distinct(validation, modality))
+            if clips[modality] >= FEWEST_CLIPS and len(_distinct(training, modality)):
+                references[modality] = Reference.fit(
+                    *(embedded_streams(classifier, part, modality) for part in (training, validation))
+                )
+        return cls(references, clips)
 
     @property
     def described(self) -> dict[str, dict[str, Any]]:
@@ -147,23 +163,15 @@ class Novelty:
 
 
 @torch.inference_mode()
-def mean_embeddings(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, Tensor]:
-    """Mean along time of what the backbones give of each distinct stream, `[streams, embed_dim]` by modality.
-
-    Args:
-        classifier: the model, on the device where it shall compute.
-        data: rows, of which a stream that several share counts once.
-    """
+def embedded_streams(classifier: IncongruenceClassifier, data: ClipData, modality: str) -> Iterator[Tokens]:
+    """What the backbone gives of each distinct stream of some rows: batches `[batch, time, embed_dim]` on the CPU."""
     classifier.eval()
     device = next(classifier.parameters()).device
-    found = {}
-    for modality in classifier.modalities:
-        if modality not in data.streams:
-            continue
-        numbers = data.numbers[modality]
-        parts = []
-        for part in numbers[numbers >= 0].unique().split(_BATCH):
-            streams = {modality: data.streams[modality].batch(part).to(device)}
-            parts.append(classifier.embed(streams, data.embedded)[modality].mean().float().cpu())
-        found[modality] = torch.cat(parts) if parts else torch.empty(0, 0)
-    return found
+    for numbers in _distinct(data, modality).split(_BATCH):
+        streams = {modality: data.streams[modality].batch(numbers).to(device)}
+        yield classifier.embed(streams, data.embedded)[modality].to("cpu")
+
+
+def _distinct(data: ClipData, modality: str) -> Tensor:
+    numbers = data.numbers.get(modality, torch.empty(0, dtype=torch.long))
+    return numbers[numbers >= 0].unique()

@@ -93,7 +93,7 @@ def _answers(
         batch = batch.to(device)
         embedded = classifier.embed(batch.streams, data.embedded)
         answers = classifier(embedded)
-        answers |= {f"{_NOVELTY}{m}": r.novelty(embedded[m].mean()) for m, r in novelty.items() if m in embedded}
+        answers |= {f"{_NOVELTY}{m}": r.novelty(embedded[m]) for m, r in novelty.items() if m in embedded}
         parts.append({name: answer.float().cpu() for name, answer in answers.items()})
     names = parts[0].keys() if parts else ()
     return {name: torch.cat([part[name] for part in parts]) for name in names}
