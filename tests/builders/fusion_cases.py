@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from subtext.corpora.cells import draw_cells
 from subtext.encoders.tokens import Tokens
 from subtext.fusion.base import Fused, Fusion
 from subtext.labels import POLARITIES, derive_labels
+from subtext.model.classifier import build_fusion
 from subtext.model.heads import HEADS
 from subtext.model.posterior import PosteriorCells
 
@@ -60,7 +61,7 @@ def make(name: str, modalities: tuple[str, ...] = MODALITIES) -> Fusion:
 def strategy(name: str, modalities: tuple[str, ...] = MODALITIES) -> Any:
     """A strategy as it is configured; `posterior` with the cells of two hundred clips."""
     torch.manual_seed(0)
-    fusion = instantiate(_config(name), modalities=modalities, dim=DIM)
+    fusion, _ = build_fusion(OmegaConf.to_container(_config(name)), modalities, DIM)
     if isinstance(fusion, PosteriorCells):
         fusion.fit(targets())
     return fusion

@@ -1,9 +1,6 @@
 """subtext-sweep with an objective that trains nothing: as a process, or here where that is not what is tested."""
 
-import contextlib
-import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -13,10 +10,9 @@ from typing import Any
 
 import optuna
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from optuna.trial import FrozenTrial
 
+from builders.commands import command_here
 from subtext.sweeps.storage import open_storage
 from subtext.sweeps.study import counts
 
@@ -26,33 +22,12 @@ COMMON = ["corpus=manifest", "corpus.path=none.csv", "objective=fake_objective.F
 
 def sweep_here(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Run the command in this process, which has imported all that it needs; gives the exit code and what was said."""
-    from subtext.cli.sweep import main
-
-    root, said = logging.getLogger(), io.StringIO()
-    handlers, level = list(root.handlers), root.level
-    code = 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
-    ):
-        patch.chdir(folder)
+    with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FAKES)
         for key, value in {"FAKE_RAN": str(folder / "ran.jsonl"), **(env or {})}.items():
             patch.setenv(key, value)
-        patch.setattr(sys, "argv", ["subtext-sweep", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-            HydraConfig.instance().cfg = None
-            for handler in set(root.handlers) - set(handlers):
-                root.removeHandler(handler)
-                handler.close()
-            root.handlers[:], root.level = handlers, level
-    return code, said.getvalue()
+        done = command_here("sweep", *arguments, folder=folder)
+    return done.code, done.said
 
 
 class Commands:

@@ -14,6 +14,7 @@ from subtext.core.composition import conf_folder
 from subtext.labels import MODALITIES
 from subtext.model.novelty import Novelty, Reference
 from subtext.runs.folder import MODEL_FORMAT, RunFolder
+from subtext.runs.prepare import encoder_settings
 from subtext.runs.saved import build_classifier
 
 HEADS = ("incongruent", "vocal_incongruent", "type", "visual_polarity", "verbal_polarity", "vocal_polarity")
@@ -33,7 +34,8 @@ def write_untrained_run(
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", overrides=["seed=0", *overrides])
     nodes: dict[str, Any] = {m: OmegaConf.to_container(config.encoder[m], resolve=True) for m in MODALITIES}
-    extractors = {modality: node.pop("extractor") for modality, node in nodes.items()}
+    extractors = {modality: node["extractor"] for modality, node in nodes.items()}
+    nodes = {modality: encoder_settings(node) for modality, node in nodes.items()}
     described: dict[str, Any] = {
         "format": MODEL_FORMAT,
         "corpus": "none",

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from builders.commands import command_here
 from subtext.corpora.files import ManifestCorpus
 from subtext.errors import ConfigError, ManifestError
 from subtext.manifest import Manifest, build_manifest, write_manifest
@@ -276,18 +275,9 @@ def test_the_choice_on_the_command_line_makes_the_corpus(tmp_path: Path) -> None
 
 def test_a_command_without_a_path_ends_in_one_line(tmp_path: Path) -> None:
     # Hydra wraps what a constructor raises into an error of its own.
-    done = subprocess.run(
-        [sys.executable, "-m", "subtext.cli.extract", "corpus=manifest"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    command_here("extract", "corpus=manifest", folder=tmp_path).refused(
         "ConfigError: no manifest is named; set corpus.path to a .csv, .tsv, .parquet or .jsonl file"
-    ]
+    )
 
 
 def test_splits_are_checked_by_the_columns_asked_for(tmp_path: Path) -> None:

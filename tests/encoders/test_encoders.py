@@ -25,6 +25,7 @@ from subtext.encoders.visual import VisualEncoder
 from subtext.errors import ConfigError, RunError, WeightsError
 from subtext.features.extractor import Extractor
 from subtext.labels import MODALITIES
+from subtext.runs.prepare import encoder_settings
 
 CONFIGS = {f"{m}-{name}": path for m in MODALITIES for name, path in configured(f"encoder/{m}").items()}
 
@@ -39,8 +40,7 @@ def prosody(**options) -> ProsodyEncoder:
 
 def of_config(name: str, **options) -> Encoder:
     """An encoder as it is configured, but frozen, and without the weights that it may begin with."""
-    settings = configuration(name)
-    del settings["extractor"]
+    settings = encoder_settings(configuration(name))
     known = inspect.signature(get_class(settings["_target_"])).parameters
     options = {"trainable": False, "pretrained": False, "weights": None, **options}
     return instantiate(settings, **{key: value for key, value in options.items() if key in known})
@@ -318,8 +318,8 @@ def test_random_weights_are_told():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_encoder_config_builds(name):
     settings = configuration(name)
-    extractor = settings.pop("extractor")
-    encoder = instantiate(settings)
+    extractor = settings["extractor"]
+    encoder = instantiate(encoder_settings(settings))
     assert encoder.modality == name.partition("-")[0]
     assert encoder.dim == 128
     assert issubclass(get_class(extractor["_target_"]), Extractor)

@@ -33,24 +33,49 @@ def test_a_token_depends_on_its_own_family_only():
     torch.testing.assert_close(before[1], after[1])
 
 
-def test_units_of_the_figures_do_not_matter_once_trained():
-    """Standardised by what it saw in training, a figure in Hz says the same as one in kHz."""
-    values = torch.randn(64, 1, 5) * 3 + 7
+def test_units_of_the_figures_do_not_matter():
+    """Standardised by the training rows, a figure in Hz says the same as one in kHz; one that never varies says 0."""
+    values = torch.randn(64, 5, generator=torch.Generator().manual_seed(1)) * 3 + 7
+    values[:, 4] = 1e6
     outputs = []
     for scale in (1.0, 1000.0):
-        model = encoder(hidden_dropout=0.0, dropout=0.0)
-        stream = Tokens(values * scale, torch.ones(64, 1, dtype=torch.bool))
-        for _ in range(200):
-            model(stream)
-        outputs.append(model.eval()(stream).values)
-    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-3, rtol=1e-3)
+        model = encoder().eval()
+        model.fit_statistics(values * scale)
+        outputs.append(model.embed(Tokens((values * scale)[:, None], torch.ones(64, 1, dtype=torch.bool))).values)
+    torch.testing.assert_close(outputs[0], outputs[1])
+    known = outputs[0][:, 0]
+    torch.testing.assert_close(known[:, :4].mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(known[:, :4].std(dim=0, correction=0), torch.ones(4), atol=1e-2, rtol=0)
+    assert bool((known[:, 4] == 0).all())
 
 
-def test_held_out_rows_leave_the_statistics_alone():
-    model = encoder().eval()
-    before = model.backbone.standardise.running_mean.clone()
+def test_training_leaves_the_statistics_alone():
+    model = encoder().train()
+    before = model.backbone.mean.clone()
     model(Tokens(torch.randn(8, 1, 5) + 100, torch.ones(8, 1, dtype=torch.bool)))
-    assert torch.equal(model.backbone.standardise.running_mean, before)
+    assert torch.equal(model.backbone.mean, before)
+
+
+def test_a_figure_is_cut_off_at_the_limit():
+    model = encoder(limit=3.0)
+    assert model.embed(Tokens(torch.full((1, 1, 5), -100.0), torch.ones(1, 1, dtype=torch.bool))).values.unique() == -3
+
+
+def test_weights_of_earlier_versions_read_the_same():
+    """They standardised by running statistics, and counted the families' maps to the backbone."""
+    model = encoder().eval()
+    values = torch.randn(4, 1, 5) * 2 + 1
+    model.fit_statistics(values[:, 0])
+    stream = Tokens(values, torch.ones(4, 1, dtype=torch.bool))
+    kept = dict(model.state_dict())
+    kept["backbone.standardise.running_mean"] = kept.pop("backbone.mean")
+    kept["backbone.standardise.running_var"] = kept.pop("backbone.deviation").square() - 1e-5
+    kept["backbone.standardise.num_batches_tracked"] = torch.tensor(9)
+    for name in [name for name in kept if name.startswith("maps.")]:
+        kept[f"backbone.{name}"] = kept.pop(name)
+    other = encoder().eval()
+    other.load_state_dict(kept)
+    torch.testing.assert_close(other(stream).values, model(stream).values)
 
 
 def test_settings_that_cannot_be_used():

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.commands import Done, command_here
 from builders.compared_runs import write_run
+from builders.spoilt_places import placed, spoil
 from subtext.core.weights_file import LONGEST_HEADER
 from subtext.errors import ConfigError, RunError, SubtextError
 from subtext.prediction.predictor import Predictor
@@ -49,24 +49,6 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     else:
         shutil.copyfile(source, target)
-
-
-def placed(content: Any, place: str, value: Any) -> Any:
-    """A copy of plain content with another value in a place; `...` takes the entry out."""
-    out = json.loads(json.dumps(content))
-    *path, last = place.split(".")
-    node = out
-    for part in path:
-        node = node[part]
-    if value is ...:
-        del node[last]
-    else:
-        node[last] = value
-    return out
-
-
-def spoil(file: Path, place: str, value: Any) -> None:
-    file.write_text(json.dumps(placed(json.loads(file.read_text()), place, value)))
 
 
 def predict(model: Path) -> Done:
@@ -163,6 +145,17 @@ KINDS = [
     ("heads.names", ["nothing"]),
     ("heads.dropout", 2),
     ("heads.dropout", "much"),
+    ("heads.reader", {"hidden": 10**9}),
+    ("heads.reader", {"steps": "many"}),
+    ("heads.reader", {"nothing": 1}),
+    ("heads.reader", "all"),
+    ("heads.read", {"text": 0}),
+    ("heads.read", ["text"]),
+    ("heads.baseline", {"text": "yesterday"}),
+    ("heads.baseline", 3),
+    ("heads", {"names": ["incongruent", "verbal_polarity"], "reader": {}, "read": {"text": 10**9}}),
+    ("gates", {"incongruent": 7}),
+    ("gates", [1]),
     ("extractors", {}),
     ("extractors.text", ["a"]),
     ("extractors.visual.rate", -1),
@@ -427,8 +420,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("place", "value"), SETTINGS)
 def test_settings_of_other_kinds_are_refused(run: Path, place: str, value: Any) -> None:
-    content = yaml.safe_load((run / "config.yaml").read_text())
-    (run / "config.yaml").write_text(yaml.safe_dump(placed(content, place, value)))
+    spoil(run / "config.yaml", place, value)
     compare(run).refused("config.yaml", f"'{place}'")
 
 

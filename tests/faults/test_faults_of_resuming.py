@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from builders.commands import Done, command_here
+from builders.spoilt_places import spoil
 from builders.tiny_runs import settings, write_corpus
 from subtext.core.schema import check
 from subtext.errors import ConfigError
@@ -65,19 +65,6 @@ def refused(run: Path, *named: str) -> None:
     assert not (run / "model.json").exists()
 
 
-def spoil_settings(run: Path, place: str, value: Any) -> None:
-    content = yaml.safe_load((run / "config.yaml").read_text())
-    *path, last = place.split(".")
-    node = content
-    for part in path:
-        node = node[part]
-    if value is ...:
-        del node[last]
-    else:
-        node[last] = value
-    (run / "config.yaml").write_text(yaml.safe_dump(content))
-
-
 def spoil_checkpoint(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     checkpoint = torch.load(run / LAST, weights_only=True)
     change(checkpoint)
@@ -92,7 +79,7 @@ SECTIONS = [
 
 @pytest.mark.parametrize("place", SECTIONS)
 def test_a_configuration_without_a_part_is_refused_before_anything_is_written(run: Path, place: str) -> None:
-    spoil_settings(run, place, ...)
+    spoil(run / "config.yaml", place, ...)
     part = place in ("corpus", "trainer", "task")
     remedy = f"choose a file of conf/{place}, or write its _target_" if part else "write "
     said = f"config.yaml: {place} is missing; {remedy}"
@@ -122,13 +109,13 @@ def test_the_name_of_a_setting_stays_on_one_line() -> None:
     ],
 )
 def test_sections_of_other_kinds_are_refused_before_anything_is_written(run: Path, place: str, value: Any) -> None:
-    spoil_settings(run, place, value)
+    spoil(run / "config.yaml", place, value)
     resume(run).refused("config.yaml", f"'{place}'", apart_from=("run/subtext-train.log",))
 
 
 def test_the_checkpoint_of_another_model_is_refused(run: Path) -> None:
     for modality in ("text", "prosody"):
-        spoil_settings(run, f"encoder.{modality}.dim", 32)
+        spoil(run / "config.yaml", f"encoder.{modality}.dim", 32)
     refused(run, LAST, "another model", "overwrite=true")
 
 

@@ -94,6 +94,23 @@ def test_what_is_swapped_depends_on_seed_and_batch_alone() -> None:
         SwappedClips(clips(), 1.5, 0)
 
 
+def test_labels_that_do_not_follow_from_the_parts_are_no_ground_for_exchange() -> None:
+    data = clips()
+    turned = data.table["incongruent"].to_numpy(copy=True)
+    same = (data.table["verbal_polarity"] == 0) & (data.table["visual_polarity"] == 0)
+    same &= data.table["vocal_polarity"] == 1
+    turned[np.flatnonzero(same)[0]] ^= True
+    assert same.sum() > 1
+    wrong = ClipData(data.table.assign(incongruent=turned), data.streams, data.numbers)
+    with pytest.raises(ConfigError, match=r"task\.swap=0\.5 .* 'incongruent' does not follow"):
+        SwappedClips(wrong, 0.5, 0).check_labels(["incongruent"])
+    SwappedClips(wrong, 0.5, 0).check_labels(["visual_polarity"])
+    SwappedClips(data, 0.5, 0).check_labels(["incongruent"])
+    # Words without labels stay in their rows, and what they make of a label stays with them.
+    wordless = ClipData(data.table.drop(columns="verbal_polarity"), data.streams, data.numbers)
+    SwappedClips(wordless, 0.5, 0).check_labels(["incongruent"])
+
+
 def test_permuting_deals_streams_out_anew_and_their_polarity_with_them() -> None:
     data = clips()
     mixed = data.permuted(seed=1)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from builders.commands import Done, command_here
 from builders.tiny_runs import write_corpus
 from subtext.cli import compare, robustness
 from subtext.core import plugins
@@ -56,7 +57,8 @@ def write_parts(package: Path, conf: Path) -> None:
             (conf / name).write_text(content)
 
 
-def command(module: str, *arguments: str | Path, cwd: Path, path: Path | str = "") -> subprocess.CompletedProcess[str]:
+def process(module: str, *arguments: str | Path, cwd: Path, path: Path | str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, where what is tested is how Python itself finds a package."""
     return subprocess.run(
         [sys.executable, "-m", f"subtext.cli.{module}", *map(str, arguments)],
         cwd=cwd,
@@ -68,15 +70,19 @@ def command(module: str, *arguments: str | Path, cwd: Path, path: Path | str = "
     )
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a command ended with."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    return line
+def command(module: str, *arguments: str | Path, cwd: Path, path: Path) -> Done:
+    """A command here with a folder on Python's path, whose parts are forgotten before and afterwards."""
+    sys.modules.pop("mine", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path)
+        patch.setenv("PYTHONPATH", str(path), prepend=os.pathsep)
+        done = command_here(module, *map(str, arguments), folder=cwd)
+    sys.modules.pop("mine", None)
+    return done
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, undrawn: None) -> Path:
     """A folder with `plugins`, a corpus, and `run`, trained there by the command that the page shows."""
     folder = tmp_path_factory.mktemp("outside")
     write_parts(folder / "plugins" / "mine.py", folder / "plugins" / "conf")
@@ -85,7 +91,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = command(
         "train", "--config-dir", "plugins/conf", *parts, *NARROW, *QUICK, cwd=folder, path=folder / "plugins"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     return folder
 
 
@@ -107,26 +113,24 @@ def interrupted(place: Path, folder: Path, *gone: str) -> Path:
 
 
 def test_a_run_is_predicted_with_once_its_package_is_named(place: Path) -> None:
-    refused = command("predict", "run", "data/interviews/turns.csv", cwd=place, path=place / "plugins")
-    assert "model.json: 'encoders.prosody._target_' is 'mine.FrameEncoder'" in refusal(refused)
-    assert "--trust mine," in refusal(refused)
-    done = command("predict", "run", "data/interviews/turns.csv", "--trust", "mine", cwd=place, path=place / "plugins")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 160
-    assert "probability" not in done.stderr
+    predict = ("predict", "run", "data/interviews/turns.csv")
+    refused = command(*predict, cwd=place, path=place / "plugins")
+    refused.refused("model.json: 'encoders.prosody._target_' is 'mine.FrameEncoder'", "--trust mine,")
+    done = command(*predict, "--trust", "mine", cwd=place, path=place / "plugins")
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 160
+    assert "probability" not in done.err
 
 
 def test_an_interrupted_run_goes_on_once_its_package_is_named(place: Path, tmp_path: Path) -> None:
     run = interrupted(place, tmp_path / "run", "predictions.parquet")
-    refused = command("train", f"resume={run}", cwd=place, path=place / "plugins")
-    assert "trust=[mine]" in refusal(refused)
+    command("train", f"resume={run}", cwd=place, path=place / "plugins").refused("trust=[mine]")
     assert not (run / "predictions.parquet").exists()
     done = command("train", f"resume={run}", "trust=[mine]", cwd=place, path=place / "plugins")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert RunFolder(run).is_finished
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_other_readers_of_a_run_take_the_name_too(
     on_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +240,10 @@ def test_a_trusted_package_is_not_taken_from_a_folder_of_somebody_else(place: Pa
     (tmp_path / where / "mine.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n")
     path = run if where == "run" else ""
     table = place / "data" / "interviews" / "turns.csv"
-    done = command("predict", run, table, "--trust", "mine", cwd=tmp_path / "here", path=path)
-    assert ("in the run folder itself" if where == "run" else "the current folder") in refusal(done)
+    done = process("predict", run, table, "--trust", "mine", cwd=tmp_path / "here", path=path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert ("in the run folder itself" if where == "run" else "the current folder") in line
     assert not (tmp_path / "canary").exists()
 
 
@@ -273,15 +279,15 @@ def site(tmp_path: Path) -> Path:
 
 def test_an_installed_plug_in_needs_no_option(place: Path, site: Path, tmp_path: Path) -> None:
     done = command("train", "fusion=mine", "corpus=mine", "--cfg", "job", cwd=tmp_path, path=site)
-    assert "_target_: mine.MeanFusion" in done.stdout, done.stderr
-    shown = command("train", "--help", cwd=tmp_path, path=site).stdout.replace("\n  ", " ")
+    assert "_target_: mine.MeanFusion" in done.out, done.err
+    shown = command("train", "--help", cwd=tmp_path, path=site).out.replace("\n  ", " ")
     assert "mine" in shown.partition("fusion: ")[2].split("\n")[0].split(", ")
-    assert "'fusion=mine'" in command("train", "fusion=mime", cwd=tmp_path, path=site).stderr
+    assert "'fusion=mine'" in command("train", "fusion=mime", cwd=tmp_path, path=site).err
     card = command("data", "card", "mine", f"paths.data={place / 'data'}", cwd=tmp_path, path=site)
-    assert "Interviews of ours" not in card.stderr
-    assert card.returncode == 0, card.stderr
-    done = command("predict", place / "run", place / "data/interviews/turns.csv", cwd=tmp_path, path=site)
-    assert done.returncode == 0, done.stderr
+    assert "Interviews of ours" not in card.err
+    assert card.code == 0, card.err
+    alone = process("predict", place / "run", place / "data/interviews/turns.csv", cwd=tmp_path, path=site)
+    assert alone.returncode == 0, alone.stderr
 
 
 def test_what_a_plug_in_names_is_read_and_not_imported(

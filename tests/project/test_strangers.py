@@ -30,6 +30,7 @@ from subtext.errors import CacheError, SessionError, TrustError, WeightsError
 from subtext.features.text import TextExtractor
 from subtext.manifest import build_manifest, read_written_manifest, write_manifest
 from subtext.prediction.focus import focus_of_run
+from subtext.runs import cost
 from subtext.runs.cost import measure_cost
 from subtext.runs.folder import RunFolder
 from subtext.runs.train import train
@@ -122,6 +123,8 @@ def test_every_command_that_reads_a_run_folder_leaves_its_code_alone(
     run: Path, canary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # In a process of its own, as compare does it, the cost of these six would be most of the time.
+    monkeypatch.setattr(cost, "measure_cost", cost.measure_here)
     Path("x.wav").write_bytes(b"RIFF")
     base, described = RunFolder(run).settings(), RunFolder(run).model()
     for number, node in enumerate(payloads(canary)[:3]):
@@ -226,15 +229,8 @@ def test_slots_list_what_the_configuration_names_and_no_more() -> None:
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, canary: Path) -> None:
     write_corpus(tmp_path / "corpus")
     shutil.copytree(KEPT, tmp_path / "run")
-    done = subprocess.run(
-        [sys.executable, "-m", "subtext.cli.train", "resume=run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = command_here("train", "resume=run", folder=tmp_path)
+    assert done.code == 0, done.err
     assert RunFolder(tmp_path / "run").is_finished
 
 
@@ -481,7 +477,7 @@ def test_a_study_does_not_bring_a_pickle(tmp_path: Path, canary: Path) -> None:
 
 def test_a_study_does_not_bring_values_from_outside_the_space(tmp_path: Path, canary: Path) -> None:
     commands = Commands(tmp_path)
-    commands.here("trials=1")
+    commands.here("trials=1", "workers=0")
     journal = tmp_path / "runs" / "sweeps" / "mine-none" / "study.journal"
     node = {"_target_": "canary_module.Thing"}
     text = journal.read_text()

@@ -35,9 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(place: Path) -> dict[str, Any]:
-    made = settings(place, place / "corpus" / "tiny.csv") | {"cv": 3, "fold": None, "controls": ["majority", "text"]}
-    made["trainer"] = made["trainer"] | {"max_epochs": 6}
-    return made
+    return settings(place, place / "corpus" / "tiny.csv") | {"cv": 3, "fold": None, "controls": ["majority", "text"]}
 
 
 @pytest.fixture(scope="module")

@@ -223,8 +223,9 @@ def test_a_killed_run_goes_on(
     assert np.allclose(whole, again, atol=1e-4)
 
 
-def test_the_floor_leaves_clips_unscored_and_says_why(corpus: Path, model: Path, tmp_path: Path) -> None:
-    score(vlm_settings(corpus, model, tmp_path / "run", "floor=0.05"), tmp_path / "run")
+def test_the_floor_leaves_clips_unscored_and_says_why(scored: Path, corpus: Path, model: Path, tmp_path: Path) -> None:
+    answered = f"paths.work={scored.parent / 'work'}"
+    score(vlm_settings(corpus, model, tmp_path / "run", "floor=0.05", answered), tmp_path / "run")
     predictions = table(tmp_path / "run")
     assert (predictions["mass_incongruent"] < 0.05).all()
     assert predictions["prob_incongruent"].isna().all()
@@ -267,10 +268,10 @@ def test_parts_together_are_the_whole(scored: Path, corpus: Path, model: Path, t
 
 
 def test_parts_that_do_not_fit_are_refused(
-    corpus: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scored: Path, corpus: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = tmp_path / "part"
-    score(vlm_settings(corpus, model, part, "shard=1/3"), part)
+    score(vlm_settings(corpus, model, part, "shard=1/3", f"paths.work={scored.parent / 'work'}"), part)
     shutil.copytree(part, tmp_path / "again")
     assert evaluate_command.main([str(part), str(tmp_path / "again"), "--out", str(tmp_path / "out")]) == 2
     assert "the parts given are 1/3, 1/3; give each part of one division once" in capsys.readouterr().err

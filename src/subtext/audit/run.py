@@ -33,6 +33,7 @@ from subtext.audit.predictability import (
 )
 from subtext.audit.quality import count_findings, noise_findings, speaker_counts
 from subtext.errors import AuditError, ConfigError
+from subtext.evaluation.multiple import holm
 from subtext.manifest import STREAM_COLUMNS, Manifest
 
 if TYPE_CHECKING:
@@ -302,19 +303,18 @@ def _distinct(variables: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt
 
 def _tested(predictions: Sequence[Prediction]) -> tuple[pd.DataFrame, list[Finding]]:
     """Holm's correction over all tests, and what stands out after it."""
-    from statsmodels.stats.multitest import multipletests
-
     if not predictions:
         return pd.DataFrame(), []
-    adjusted = multipletests([prediction.p for prediction in predictions], alpha=LEVEL, method="holm")[1]
+    corrected_of = holm({str(number): prediction.p for number, prediction in enumerate(predictions)})
+    adjusted = [corrected for corrected in corrected_of.values() if corrected is not None]
     rows, findings = [], []
     for prediction, corrected in zip(predictions, adjusted, strict=True):
         value = prediction.interval.value
         certain = corrected < LEVEL and value is not None
         alarm = bool(certain and prediction.carries and value is not None and value >= LEAST_AUROC)
-        rows.append({**prediction.as_dict(), "p_holm": float(corrected), "alarm": alarm})
+        rows.append({**prediction.as_dict(), "p_holm": corrected, "alarm": alarm})
         if certain:
-            findings.append(_finding(prediction, float(corrected), alarm))
+            findings.append(_finding(prediction, corrected, alarm))
     table = pd.DataFrame(rows).sort_values(["label", "auroc"], ascending=[True, False], ignore_index=True)
     findings.sort(key=lambda finding: -finding.figures["auroc"])
     return table, findings

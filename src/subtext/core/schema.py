@@ -53,7 +53,8 @@ class Part:
 
     Attributes:
         given: arguments that the program adds.
-        besides: settings that stand with the arguments but are read by the program, with what they may be.
+        besides: settings that stand with the arguments but are read by the program, with what they may be; one that
+            may be null may be left out.
     """
 
     given: Collection[str] = ()
@@ -324,9 +325,9 @@ def _of_part(node: Any, kind: Any, part: Part, place: str) -> Iterator[str]:
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and setting not in node and setting not in part.given:
             yield f"{place}.{setting} is missing, which {name} needs"
-    for setting in part.besides:
-        if setting not in node:
-            yield f"{place}.{setting} is missing; write {wanted(part.besides[setting])}"
+    for setting, hint in part.besides.items():
+        if setting not in node and any(_problems(None, hint, setting)):
+            yield f"{place}.{setting} is missing; write {wanted(hint)}"
 
 
 def _problems(value: Any, hint: Any, name: str) -> Iterator[str]:

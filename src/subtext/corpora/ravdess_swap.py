@@ -80,6 +80,8 @@ class RavdessSwap(Corpus):
         variant: `emotion` or `polarity`.
         seed: deals the actors to folds, numbers pairs and takes, and draws the polarity variant's pairs.
         groups: columns of reused units, by which intervals resample.
+        enrolment: a row more for each actor: the neutral take's face and voice, without labels and marked in the column
+            `enrolment`, for readers that hold an actor's takes against it.
     """
 
     description = Description(
@@ -114,12 +116,14 @@ class RavdessSwap(Corpus):
         variant: Variant = "emotion",
         seed: Seed = 0,
         groups: Sequence[str] = ("speaker",),
+        enrolment: bool = False,
     ) -> None:
         self.data = Path(data)
         self.folder = Path(folder)
         self.variant = variant
         self.seed = seed
         self.groups = tuple(groups)
+        self.enrolment = enrolment
 
     def build(self) -> Manifest:
         """Pair the takes, write each pair's features, and describe them.
@@ -130,17 +134,22 @@ class RavdessSwap(Corpus):
             ConfigError: `folder` cannot be written.
         """
         takes = read_summaries(self.data)
-        takes = takes[takes["emotion"] != "neutral"].reset_index(drop=True)
+        neutral = takes["emotion"] == "neutral"
+        takes, calm = takes[~neutral].reset_index(drop=True), takes[neutral]
         settings = {
             "recipe": _RECIPE,
             "variant": self.variant,
             "seed": self.seed,
             "source": hashlib.sha256(takes.to_csv(index=False).encode()).hexdigest(),
         }
+        if self.enrolment:
+            settings["enrolment"] = hashlib.sha256(calm.to_csv(index=False).encode()).hexdigest()
         ready = made_before(self.folder, settings)
         if ready is not None:
             return replace(ready, groups=self.groups)
         table, faces, voices = self._pairs(takes)
+        if self.enrolment:
+            table, faces, voices, takes = _with_enrolment(table, faces, voices, takes, calm)
         manifest = build_manifest(table, root=self.folder, name="ravdess_swap", groups=self.groups)
         with making(self.folder, "pairs"):
             self._write(manifest, takes, faces, voices)
@@ -221,6 +230,31 @@ class RavdessSwap(Corpus):
         for path, face, voice in zip(manifest.table["features"], faces, voices, strict=True):
             arrays = {"visual": visual[face : face + 1].copy(), "prosody": prosody[voice : voice + 1].copy()}
             write_bytes(self.folder / path, save(arrays))
+
+
+def _with_enrolment(
+    table: pd.DataFrame, faces: np.ndarray, voices: np.ndarray, takes: pd.DataFrame, calm: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, pd.DataFrame]:
+    """A row more for each actor, of the neutral take's face and voice, without labels and marked as `enrolment`."""
+    actors = "actor-" + calm["actor"].reset_index(drop=True)
+    ids = [f"enrolment-{number:02d}" for number in range(1, len(calm) + 1)]
+    rows = pd.DataFrame(
+        {
+            "id": ids,
+            "speaker": actors,
+            "features": [f"features/{row}.safetensors" for row in ids],
+            "gender": calm["gender"].to_numpy(),
+            "fold": actors.map(table.drop_duplicates("speaker").set_index("speaker")["fold"]),
+        }
+    )
+    both = pd.concat([table.assign(enrolment=False), rows.assign(enrolment=True)], ignore_index=True)
+    places = np.arange(len(takes), len(takes) + len(calm))
+    return (
+        both.astype({"enrolment": "boolean", "contradiction": "boolean"}),
+        np.concatenate([faces, places]),
+        np.concatenate([voices, places]),
+        pd.concat([takes, calm], ignore_index=True),
+    )
 
 
 def face_columns() -> tuple[str, ...]:

@@ -179,6 +179,28 @@ class Encoder(nn.Module, ABC):
         """`project(embed(stream))`."""
         return self.project(self.embed(stream))
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether `embed` gives the same before training and after it: no weight of the backbone learns."""
+        return not any(weights.requires_grad for weights in self.backbone.parameters())
+
+    def fit_statistics(self, steps: Tensor) -> None:
+        """Take what is no matter of gradients, such as means, from the training rows, before anything is trained.
+
+        Asked of encoders that are `trainable` only; one that has nothing of the kind leaves it as it is.
+
+        Args:
+            steps: of all distinct streams of the training rows, `[steps, ...]`.
+        """
+
+    def figures(self, embedded: Tokens) -> Tensor:
+        """What a clip comes to, for readers that weigh it as it is (see `model.readers`), `[batch, embed_dim]`.
+
+        Args:
+            embedded: what `embed` gave. An absent row's figures mean nothing.
+        """
+        return embedded.mean()
+
     def train(self, mode: bool = True) -> Self:
         """Training mode, save for a frozen backbone, which stays in eval mode."""
         super().train(mode)

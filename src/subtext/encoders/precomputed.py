@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from subtext.core.schema import Dropout, OneOf, Width, checked
-from subtext.encoders.encoder import Encoder
+from subtext.core.schema import Dropout, OneOf, Positive, Width, checked
+from subtext.encoders.encoder import Encoder, Projection
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.labels import MODALITIES
@@ -19,15 +19,17 @@ class FeatureEncoder(Encoder):
 
     A summary of a clip is one step, of which a fusion that attends could make little; cut into families (expressions,
     action units; pitch, spectrum ...) it is a sequence that heads of attention can choose from. Every family has a
-    linear map of its own.
+    linear map of its own. What `embed` gives is the standardised figures themselves.
 
     Args:
         modality: `visual`, `text` or `prosody`; the extractor must read the same.
         input_dim: figures a step.
         families: how many figures each family has, in the order in which a step holds them; None for one family.
         channels: width of what a family becomes before the projection.
+        limit: deviations beyond which a figure is cut off. Some, such as perturbations of the voice, now and then leave
+            their usual range by ten and more.
         hidden_dropout: share of the standardised figures hidden in training.
-        trainable: whether the statistics and the maps of the families learn; without an encoder stage they must.
+        trainable: whether mean and deviation are taken from the training rows, or kept from an encoder stage.
         dim: width of the tokens.
         dropout: on the tokens.
 
@@ -36,7 +38,7 @@ class FeatureEncoder(Encoder):
     """
 
     width_setting = "input_dim"
-    backbone: "FeatureBackbone"
+    backbone: "Standardised"
 
     @checked
     def __init__(
@@ -46,6 +48,7 @@ class FeatureEncoder(Encoder):
         input_dim: Width,
         families: Sequence[Width] | None = None,
         channels: Width = 32,
+        limit: Positive = 5.0,
         hidden_dropout: Dropout = 0.2,
         trainable: bool = True,
         dim: Width = 128,
@@ -58,8 +61,8 @@ class FeatureEncoder(Encoder):
                 f"encoder.{modality}.input_dim={input_dim}, or set encoder.{modality}.families=null for one"
             )
         super().__init__(
-            backbone=FeatureBackbone(sizes, channels, hidden_dropout),
-            embed_dim=channels,
+            backbone=Standardised(input_dim, limit),
+            embed_dim=input_dim,
             dim=dim,
             dropout=dropout,
             trainable=trainable,
@@ -67,49 +70,74 @@ class FeatureEncoder(Encoder):
         )
         self.modality = modality
         self.input_dim = input_dim
-        self._settings = {"input_dim": input_dim, "families": list(sizes), "channels": channels}
+        self.sizes = list(sizes)
+        self.hidden = nn.Dropout(hidden_dropout)
+        self.maps = nn.ModuleList([nn.Linear(size, channels) for size in sizes])
+        self.projection = Projection(channels, dim, dropout)
+        self.register_load_state_dict_pre_hook(_as_it_was_kept)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings that shape a token's embedding."""
-        return self._settings
+        """The settings that shape what `embed` gives."""
+        return {"input_dim": self.input_dim, "limit": self.backbone.limit}
+
+    def fit_statistics(self, steps: Tensor) -> None:
+        """See `Encoder.fit_statistics`."""
+        self.backbone.fit(steps)
 
     def _encode(self, stream: Tokens) -> Tokens:
-        """Steps `[batch, time, input_dim]` -> `[batch, time * families, channels]`, a step's families together."""
-        families = self.backbone.families
-        encoded = self.backbone(stream.real.to(self.projection.linear.weight.dtype))
-        steps = stream.with_real(encoded)
-        return Tokens(steps.values.flatten(1, 2), stream.mask.repeat_interleave(families, dim=1))
+        return stream.with_real(self.backbone(stream.real.to(self.projection.linear.weight.dtype)))
+
+    def project(self, embedded: Tokens) -> Tokens:
+        """Figures `[batch, time, input_dim]` -> `[batch, time * families, dim]`, a step's families together."""
+        parts = self.hidden(embedded.values).split(self.sizes, dim=2)
+        families = torch.stack(
+            [functional.gelu(map_(part)) for map_, part in zip(self.maps, parts, strict=True)], dim=2
+        )
+        mask = embedded.mask.repeat_interleave(len(self.sizes), dim=1)
+        return super().project(Tokens(families.flatten(1, 2), mask))
 
 
-class FeatureBackbone(nn.Module):
-    """What `FeatureEncoder` computes before its projection.
+class Standardised(nn.Module):
+    """Figures in units of the training rows' deviations from their mean.
 
     Args:
-        sizes: figures of each family.
-        channels: width that each becomes.
-        dropout: share of figures hidden in training.
+        width: how many figures.
+        limit: deviations beyond which a figure is cut off.
     """
 
-    def __init__(self, sizes: Sequence[int], channels: int, dropout: float) -> None:
-        super().__init__()
-        self.families = len(sizes)
-        self.sizes = list(sizes)
-        self.channels = channels
-        # Standardises with the training data's own mean and deviation, which are kept with the weights.
-        self.standardise = nn.BatchNorm1d(sum(sizes), affine=False)
-        self.dropout = nn.Dropout(dropout)
-        self.maps = nn.ModuleList([nn.Linear(size, channels) for size in sizes])
+    mean: Tensor
+    deviation: Tensor
 
-    def forward(self, steps: Tensor) -> Tensor:
-        """Steps `[n, input_dim]` -> `[n, families, channels]`."""
-        if not len(steps):
-            return steps.new_zeros((0, self.families, self.channels))
-        if self.training and len(steps) < 2:
-            # One step has no deviation to standardise with.
-            known = functional.batch_norm(steps, self.standardise.running_mean, self.standardise.running_var)
-        else:
-            known = self.standardise(steps)
-        # Figures such as perturbations of the voice now and then leave their usual range by ten deviations and more.
-        parts = self.dropout(known.clamp(-5, 5)).split(self.sizes, dim=1)
-        return torch.stack([functional.gelu(map_(part)) for map_, part in zip(self.maps, parts, strict=True)], dim=1)
+    def __init__(self, width: int, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def fit(self, values: Tensor) -> None:
+        """Take mean and deviation of every figure from `[n, width]`, where it is not NaN.
+
+        One that never varies has a deviation of 1.
+        """
+        exact = values.double()
+        mean = exact.nanmean(dim=0).nan_to_num(0.0)
+        deviation = (exact - mean).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 1e-9 * mean.abs(), deviation, 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`[..., width]` -> the same shape."""
+        return ((values - self.mean) / self.deviation).clamp(-self.limit, self.limit)
+
+
+def _as_it_was_kept(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Earlier versions standardised by running statistics, and counted the families' maps to the backbone."""
+    before = f"{prefix}backbone."
+    if f"{before}standardise.running_var" not in weights:
+        return
+    del weights[f"{before}standardise.num_batches_tracked"]
+    weights[f"{before}mean"] = weights.pop(f"{before}standardise.running_mean")
+    weights[f"{before}deviation"] = (weights.pop(f"{before}standardise.running_var") + 1e-5).sqrt()
+    for name in [name for name in weights if name.startswith(f"{before}maps.")]:
+        weights[f"{prefix}{name.removeprefix(before)}"] = weights.pop(name)

@@ -317,7 +317,7 @@ def _families(
     found = {(ours, theirs): find(ours, theirs) for ours, theirs in dict.fromkeys([*against, *pairs])}
     out = {}
     for family, members in (("reference", against), ("all_pairs", pairs)):
-        adjusted = holm({"\n".join(pair): found[pair].p for pair in members}, alpha)
+        adjusted = holm({"\n".join(pair): found[pair].p for pair in members})
         out[family] = [
             {"system": pair[0], "other": pair[1]}
             | found[pair].as_dict()

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -35,11 +35,15 @@ class Batch:
         streams: by modality; an absent one is a row of False.
         targets: float `[batch]` by head, NaN where unlabelled.
         rows: their numbers in the data, `[batch]`.
+        readings: `[batch, classes]` by head, see `ClipData.readings`; empty where the model's own readers are to read.
+        means: `[batch, width]` by head, see `ClipData.means`.
     """
 
     streams: dict[str, Tokens]
     targets: dict[str, Tensor]
     rows: Tensor
+    readings: dict[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
@@ -47,6 +51,8 @@ class Batch:
             {modality: tokens.to(device, non_blocking) for modality, tokens in self.streams.items()},
             {head: values.to(device, non_blocking=non_blocking) for head, values in self.targets.items()},
             self.rows.to(device, non_blocking=non_blocking),
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.readings.items()},
+            {head: values.to(device, non_blocking=non_blocking) for head, values in self.means.items()},
         )
 
 
@@ -87,6 +93,12 @@ class ClipData(Dataset[Batch]):
         streams: by modality, the distinct streams.
         numbers: by modality, which stream each row has, long `[rows]`; -1 for none.
         embedded: modalities whose streams are a frozen backbone's output.
+
+    Attributes:
+        readings: by head, what readers say that were not fitted to this speaker: of every stream of its modality,
+            `[streams, classes]`, or of every row, `[rows, classes]`. Of training rows, where something learns from
+            readings; empty otherwise.
+        means: by head, the mean figures of each row's person, `[rows, width]`; empty without baselines.
     """
 
     def __init__(
@@ -101,6 +113,8 @@ class ClipData(Dataset[Batch]):
         self.numbers = dict(numbers)
         self.embedded = embedded
         self.targets = {name: spec.targets(self.table) for name, spec in HEADS.items()}
+        self.readings: dict[str, Tensor] = {}
+        self.means: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -110,11 +124,23 @@ class ClipData(Dataset[Batch]):
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         index = torch.as_tensor(rows, dtype=torch.long)
+        return self._batch(index, {modality: numbers[index] for modality, numbers in self.numbers.items()})
+
+    def _batch(self, rows: Tensor, numbers: Mapping[str, Tensor]) -> Batch:
+        """Some rows' labels with streams of these numbers."""
         return Batch(
-            {modality: streams.batch(self.numbers[modality][index]) for modality, streams in self.streams.items()},
-            {head: values[index] for head, values in self.targets.items()},
-            index,
+            {modality: streams.batch(numbers[modality]) for modality, streams in self.streams.items()},
+            {head: values[rows] for head, values in self.targets.items()},
+            rows,
+            {head: read[numbers.get(HEADS[head].modality or "", rows)] for head, read in self.readings.items()},
+            {head: means[rows] for head, means in self.means.items()},
         )
+
+    def steps(self, modality: str) -> Tensor:
+        """The steps of all distinct streams that the rows have of a modality, `[steps, ...]`."""
+        numbers = self.numbers[modality]
+        streams = self.streams[modality].batch(numbers[numbers >= 0].unique())
+        return streams.real
 
     @property
     def present(self) -> dict[str, Tensor]:
@@ -170,6 +196,13 @@ class ClipData(Dataset[Batch]):
                     table[spec.column] = moved
         return ClipData(table, self.streams, numbers, self.embedded)
 
+    def with_permuted_persons(self, seed: int) -> "ClipData":
+        """The same rows, of which another one's speaker and session are said: whose baseline they are read against."""
+        columns = [column for column in ("speaker", "session") if column in self.table]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).numpy()
+        mixed = self.table[columns].iloc[order].reset_index(drop=True)
+        return ClipData(self.table.assign(**mixed), self.streams, self.numbers, self.embedded)
+
     def as_single_streams(self, specs: Sequence[HeadSpec]) -> "ClipData":
         """One row for every distinct stream of the modalities that a head reads by itself, with that modality alone.
 
@@ -217,6 +250,7 @@ class SwappedClips(ClipData):
     @checked
     def __init__(self, data: ClipData, probability: Share, seed: int, heads: Collection[str] = ()) -> None:
         super().__init__(data.table, data.streams, data.numbers, data.embedded)
+        self.readings = data.readings
         self.probability = probability
         self.seed = seed
         self._kinds: dict[str, Tensor] = {}
@@ -231,12 +265,36 @@ class SwappedClips(ClipData):
                 kind: numbers[(kinds == kind) & (numbers >= 0)] for kind in kinds[kinds >= 0].unique().tolist()
             }
 
+    def check_labels(self, heads: Collection[str]) -> None:
+        """Refuse a corpus of which rows whose parts bear the same labels do not bear the same label themselves.
+
+        Args:
+            heads: whose labels.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        # A part without labels stays in its row, and is what it is.
+        parts = pd.DataFrame(
+            {m: torch.where(kinds >= 0, kinds, -2 - self.numbers[m]).numpy() for m, kinds in self._kinds.items()}
+        )
+        for spec in HEADS.values():
+            if spec.name not in heads or spec.modality is not None or spec.kind == "number":
+                continue
+            labels = pd.Series(self.targets[spec.name].numpy())
+            if (labels.groupby([parts[m] for m in parts], sort=False).nunique() > 1).any():
+                raise ConfigError(
+                    f"task.swap={self.probability:g} exchanges parts of training clips, but '{spec.column}' does not "
+                    "follow from the labels of the parts, so that exchanged clips would be labelled wrongly; set "
+                    "task.swap=0"
+                )
+
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         # A batch never comes again in the same order, so its rows tell the epochs apart.
         generator = torch.Generator().manual_seed(mix(self.seed, *rows))
         index = torch.as_tensor(rows, dtype=torch.long)
-        streams = {}
-        for modality, table in self.streams.items():
+        drawn = {}
+        for modality in self.streams:
             numbers = self.numbers[modality][index]
             swapped = (torch.rand(len(index), generator=generator) < self.probability) & (numbers >= 0)
             kinds = self._kinds[modality][index]
@@ -244,8 +302,8 @@ class SwappedClips(ClipData):
                 chosen = swapped & (kinds == kind)
                 if len(pool):
                     numbers[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=generator)]
-            streams[modality] = table.batch(numbers)
-        return Batch(streams, {head: values[index] for head, values in self.targets.items()}, index)
+            drawn[modality] = numbers
+        return self._batch(index, drawn)
 
 
 def check_steps(index: FeatureIndex, encoder: Encoder) -> None:

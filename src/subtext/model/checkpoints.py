@@ -128,21 +128,29 @@ def forget(folder: Path) -> None:
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the best epoch's weights, the history of figures and, with a folder, what is needed to resume.
+    """Keeps the best or the last epoch's weights, the history of figures and, with a folder, what is needed to resume.
 
     Lightning runs callbacks of this kind last, so early stopping has decided by then.
 
     Args:
         folder: where checkpoints go; None keeps the best weights in memory only.
         on_epoch: told each epoch's figures.
+        last: keep the last epoch, where the validation split is needed for another choice than that of the epoch.
 
     Attributes:
         began: whether a checkpoint has been taken up, if there is one, and training begins.
     """
 
-    def __init__(self, folder: Path | None = None, on_epoch: Callable[[dict[str, float]], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
         self.folder = folder
         self.on_epoch = on_epoch
+        self.last = last
         self.best_score = float("-inf")
         self.best_epoch = -1
         self.best: dict[str, Tensor] | None = None
@@ -169,7 +177,7 @@ class Checkpoints(Checkpoint):
         epoch = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step), **figures}
         self.history.append(epoch)
         score = figures.get(SELECTION, float("-inf"))
-        if score > self.best_score:
+        if score > self.best_score or self.last:
             self.best_score, self.best_epoch = score, trainer.current_epoch
             self._keep(trainer, pl_module)
         self._stopped = trainer.should_stop

@@ -26,12 +26,15 @@ from subtext.core.threads import share_cores
 from subtext.errors import ConfigError, WeightsError
 from subtext.evaluation.calibration import abstention_level, calibrate, choose_threshold, fit_temperature
 from subtext.labels import MODALITIES
+from subtext.model.anchoring import calibrate_posteriors, choose_gates, fit_readers
+from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData, SwappedClips, loader
 from subtext.model.checkpoints import Checkpoints, SafeCheckpointIO, resumable
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HeadName
 from subtext.model.losses import visible_targets
 from subtext.model.predict import raw_answers
+from subtext.model.readers import ReaderSpec
 from subtext.model.synced import SyncedBatchNorm
 from subtext.model.task import IncongruenceTask, selection_name
 
@@ -45,6 +48,7 @@ DATA_SETTINGS: Final[Mapping[str, Any]] = {
     "batch_size": Count,
     "max_steps": Mapping[Annotated[str, OneOf(MODALITIES)], Count],
     "swap": Share,
+    "reader": ReaderSpec | None,
 }
 """Entries of the task's node that are not arguments of the LightningModule, and what they may be."""
 
@@ -54,7 +58,7 @@ class Fitted:
     """A trained model.
 
     Attributes:
-        classifier: with the weights of its best epoch, in eval mode.
+        classifier: with the weights of its best epoch, of an anchored model the last, in eval mode.
         best_epoch: counted from 0.
         best_score: its figure on the validation split, see `task.SELECTION`.
         history: figures of every epoch.
@@ -102,6 +106,8 @@ class Fitter:
         """
         task = self.settings["task"]
         training, validation = _with_streams(data.split("train")), _with_streams(data.split("val"))
+        fit_readers(classifier, training, self.seed)
+        validation.means = person_means(classifier, validation)
         batch_size = int(task["batch_size"])
         swap = float(task["swap"])
         module: IncongruenceTask = build(
@@ -112,8 +118,9 @@ class Fitter:
             embedded=data.embedded,
             seed=self.seed,
         )
-        checkpoints = Checkpoints(folder, on_epoch)
-        trainer = self._trainer(checkpoints, folder)
+        # An epoch that is the best on the clips that choose the gates would open them too often.
+        checkpoints = Checkpoints(folder, on_epoch, last=classifier.is_anchored)
+        trainer = self._trainer(checkpoints, folder, {} if module.learns else {"max_epochs": 1})
         if trainer.num_devices > 1:
             share_cores(trainer.num_devices)
             end_with_starter()
@@ -146,6 +153,7 @@ class Fitter:
         checkpoints.load_best(classifier)
         classifier.to(self.device).eval()
         calibrate_posteriors(classifier, validation)
+        choose_gates(classifier, validation)
         if folder is not None:
             epochs = len(checkpoints.history)
             log.info(
@@ -159,8 +167,8 @@ class Fitter:
             )
         return Fitted(classifier, checkpoints.best_epoch, checkpoints.best_score, pd.DataFrame(checkpoints.history))
 
-    def _trainer(self, checkpoints: Checkpoints, folder: Path | None) -> pl.Trainer:
-        node = dict(self.settings["trainer"])
+    def _trainer(self, checkpoints: Checkpoints, folder: Path | None, more: Mapping[str, Any]) -> pl.Trainer:
+        node = dict(self.settings["trainer"]) | dict(more)
         # Filling fresh memory with NaN, a default of deterministic mode, costs time and only serves to find bugs.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         main = folder is not None
@@ -195,18 +203,6 @@ class Fitter:
                     f"install it with: pip install 'subtext[{name}]'"
                 ) from error
         return loggers
-
-
-def calibrate_posteriors(classifier: IncongruenceClassifier, validation: ClipData) -> None:
-    """Where the fusion combines posteriors, calibrate them on the validation split; nothing to do for other fusions."""
-    if classifier.posterior is None:
-        return
-    answers, present = raw_answers(classifier, validation), validation.present
-    read = {m: spec for m, spec in classifier.posterior.reads.items() if spec.name in answers}
-    classifier.posterior.calibrate(
-        {modality: answers[spec.name] for modality, spec in read.items()},
-        {modality: visible_targets(spec, validation.targets, present) for modality, spec in read.items()},
-    )
 
 
 def calibration(classifier: IncongruenceClassifier, data: ClipData) -> dict[str, dict[str, Any]]:
@@ -325,5 +321,8 @@ _REMARKS: Final = (
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*No positive samples in targets.*",
     ".*No negative samples in targets.*",
+    ".*`parameters` is an empty generator.*",
+    ".*`training_step` returned `None`.*",
+    ".*`LightningModule.configure_optimizers` returned `None`.*",  # readers and cells have been fitted already
     ".*`srun` command is available.*",  # one process trains as well without it
 )

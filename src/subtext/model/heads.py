@@ -1,8 +1,8 @@
 """What the classifier answers: one head per label, any subset of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from subtext.labels import (
     emotion_names,
 )
 from subtext.manifest.checks import row_number
+from subtext.model.readers import Baseline, Reader, ReaderSpec
 
 Kind = Literal["binary", "choice", "number"]
 
@@ -123,30 +124,86 @@ HeadName = Annotated[str, OneOf(HEADS)]
 class Heads(nn.Module):
     """Small readouts: norm, dropout, one linear layer each.
 
-    Polarity and emotion heads read the mean of their own modality's tokens, so that they say what that modality shows
-    on its own; the others read the fused embedding.
+    Polarity and emotion heads read their own modality alone, so that they say what it shows on its own: by a `Reader`
+    of its figures where there is one, else from the mean of its tokens. The others read the fused embedding.
 
     Args:
         names: which of `HEADS`.
         dim: width of tokens and fused embedding.
         dropout: before the linear layers, in training.
+        reader: how readers are built.
+        read: width of the figures by modality, of those that readers read.
+        baseline: by modality whose readers also read figures less the person's mean, whose mean, see `model.baseline`.
+        direct: let readers also answer the choices that are made of the fused embedding, from all figures together:
+            what a fusion stands on where no modality has a head of its own.
     """
 
-    def __init__(self, *, names: Sequence[str], dim: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        names: Sequence[str],
+        dim: int,
+        dropout: float = 0.1,
+        reader: ReaderSpec | Mapping[str, Any] | None = None,
+        read: Mapping[str, int] | None = None,
+        baseline: Mapping[str, str] | None = None,
+        direct: bool = False,
+    ) -> None:
         super().__init__()
         self.specs = tuple(head_specs(names))
         self.dropout = dropout
-        self.readouts = nn.ModuleDict(
-            {
-                spec.key: nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, spec.size))
-                for spec in self.specs
-            }
+        self.reader = ReaderSpec(**reader) if isinstance(reader, Mapping) else reader
+        self.read = dict(read or {}) if self.reader is not None else {}
+        for modality, kind in (baseline or {}).items():
+            if kind not in get_args(Baseline):
+                raise ConfigError(f"heads.baseline.{modality} is none of {', '.join(get_args(Baseline))}")
+        self.baseline = {m: kind for m, kind in (baseline or {}).items() if m in self.read}
+        self.anchored: frozenset[str] = frozenset()
+        self.readouts = nn.ModuleDict({spec.key: self._readout(spec, dim) for spec in self.specs})
+        wanted = [
+            spec for spec in self.specs if direct and self.read and spec.modality is None and spec.kind != "number"
+        ]
+        self.direct = nn.ModuleDict(
+            {spec.key: Reader(sum(self.read.values()), max(2, spec.size), self._reader) for spec in wanted}
         )
         # A number is learned in units of its own spread; both figures come from the training labels.
         for spec in self.specs:
             if spec.kind == "number":
                 self.register_buffer(f"{spec.name}_mean", torch.zeros(()))
                 self.register_buffer(f"{spec.name}_scale", torch.ones(()))
+
+    def _readout(self, spec: HeadSpec, dim: int) -> nn.Module:
+        if spec.modality in self.read:
+            return Reader(self.read[spec.modality], spec.size, self._reader, spec.modality in self.baseline)
+        return nn.Sequential(nn.LayerNorm(dim), nn.Dropout(self.dropout), nn.Linear(dim, spec.size))
+
+    @property
+    def _reader(self) -> ReaderSpec:
+        return cast(ReaderSpec, self.reader)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What they are built from, as plain values, but for the width of tokens."""
+        given: dict[str, Any] = {"names": list(self.names), "dropout": self.dropout}
+        if self.read:
+            given |= {"reader": asdict(self._reader), "read": self.read, "direct": bool(self.direct)}
+            given |= {"baseline": self.baseline} if self.baseline else {}
+        return given
+
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """The readers by head: of one modality's head, or beside a head of the fused embedding."""
+        found: dict[str, Reader] = {}
+        for spec in self.specs:
+            for part in (self.readouts, self.direct):
+                if spec.key in part and isinstance(part[spec.key], Reader):
+                    found[spec.name] = cast(Reader, part[spec.key])
+        return found
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """The modalities whose figures a head's reader reads."""
+        modality = HEADS[name].modality
+        return tuple(self.read) if modality is None else (modality,)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,6 +215,14 @@ class Heads(nn.Module):
         for spec in self.specs:
             if spec.modality is None:
                 del self.readouts[spec.key]
+
+    def begin_with_nothing(self, names: Collection[str]) -> None:
+        """Let some readouts of the fused embedding answer nothing until they have learned, and numbers about 0."""
+        self.anchored = frozenset(names)
+        for name in names:
+            layer = cast(nn.Linear, cast(nn.Sequential, self.readouts[HEADS[name].key])[-1])
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     @property
     def need_fusion(self) -> bool:
@@ -180,7 +245,11 @@ class Heads(nn.Module):
         return scale
 
     def forward(
-        self, embedding: Tensor | None, tokens: Mapping[str, Tokens], weights: Tensor | None = None
+        self,
+        embedding: Tensor | None,
+        tokens: Mapping[str, Tokens],
+        weights: Tensor | None = None,
+        readings: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Answer every question.
 
@@ -189,6 +258,7 @@ class Heads(nn.Module):
                 None if no head needs it.
             tokens: of each modality, `[batch, time, dim]`.
             weights: of the opinions, `[batch, n_modalities]`: each is answered from, and the answers are averaged.
+            readings: answers of the readers, by head.
 
         Returns:
             Logits `[batch]` or `[batch, classes]`, numbers `[batch]`, by head. The answer of a head that reads one
@@ -199,7 +269,11 @@ class Heads(nn.Module):
         for spec in self.specs:
             if spec.key not in self.readouts:
                 continue
-            if spec.modality is not None:
+            if isinstance(self.readouts[spec.key], Reader):
+                if readings is None or spec.name not in readings:
+                    continue
+                answer = readings[spec.name]
+            elif spec.modality is not None:
                 if spec.modality not in tokens:
                     continue
                 answer = self.readouts[spec.key](tokens[spec.modality].mean())
@@ -212,6 +286,8 @@ class Heads(nn.Module):
             if spec.kind != "choice":
                 answer = answer.squeeze(-1)
             if spec.kind == "number":
-                answer = answer * getattr(self, f"{spec.name}_scale") + getattr(self, f"{spec.name}_mean")
+                answer = answer * getattr(self, f"{spec.name}_scale")
+                if spec.name not in self.anchored:
+                    answer = answer + getattr(self, f"{spec.name}_mean")
             answers[spec.name] = answer
         return answers

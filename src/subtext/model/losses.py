@@ -61,11 +61,16 @@ class HeadLoss(nn.Module):
             scale: unit of a number.
         """
         known = ~targets.isnan()
-        answers, targets = answers[known].float(), targets[known]
+        losses = self.of_each(answers[known], targets[known], scale)
+        weights = None if self.spec.kind == "number" else self.weights
+        return _mean(losses, torch.ones_like(losses) if weights is None else weights[targets[known].long()])
+
+    def of_each(self, answers: Tensor, targets: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Loss of each of some labelled rows, before any weight, `[rows]`; see `forward`."""
+        answers = answers.float()
         if self.spec.kind == "number":
             unit = 1.0 if scale is None else scale
-            losses = functional.smooth_l1_loss(answers / unit, targets / unit, reduction="none")
-            return _mean(losses, torch.ones_like(losses))
+            return functional.smooth_l1_loss(answers / unit, targets / unit, reduction="none")
         classes = targets.long()
         logits = torch.stack([torch.zeros_like(answers), answers], dim=1) if self.spec.kind == "binary" else answers
         log_shares = logits.log_softmax(dim=1)
@@ -75,7 +80,7 @@ class HeadLoss(nn.Module):
         if self.focal_gamma:
             right = log_shares.gather(1, classes[:, None]).squeeze(1).exp()
             losses = losses * (1 - right) ** self.focal_gamma
-        return _mean(losses, torch.ones_like(losses) if self.weights is None else self.weights[classes])
+        return losses
 
 
 def _mean(losses: Tensor, weights: Tensor) -> Tensor:

@@ -167,7 +167,7 @@ class PosteriorCells(nn.Module):
             self.in_cell(spec.name).copy_(torch.where(counts > 0, totals / counts.clamp(min=1e-12), overall))
 
     def calibrate(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
-        """Choose a temperature and biases for each modality's logits, from validation clips.
+        """Choose a temperature and biases for the logits of some modalities, from clips that they were not fitted to.
 
         Args:
             logits: by modality, `[rows, classes]`, of the head that `reads` names.
@@ -176,15 +176,14 @@ class PosteriorCells(nn.Module):
         from subtext.evaluation.calibration import fit_bias_corrected
 
         for place, modality in enumerate(self.modalities):
-            self.temperatures[place], self.biases[place] = 1.0, 0.0
             if modality not in logits:
                 continue
+            self.temperatures[place], self.biases[place] = 1.0, 0.0
             known = ~targets[modality].isnan()
             labels = targets[modality][known].long()
             if len(labels.unique()) < 2:
                 log.warning(
-                    "fusion=posterior: the posterior of %s is not calibrated: %d validation clips carry %s, of fewer "
-                    "than two kinds",
+                    "the posterior of %s is not calibrated: %d clips to do it with carry %s, of fewer than two kinds",
                     modality,
                     len(labels),
                     self.reads[modality].column,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from subtext.labels import MODALITIES
 from subtext.manifest import LABEL_COLUMNS
+from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.heads import HeadSpec
@@ -43,12 +44,14 @@ def predict_table(
         batch_size: rows computed at once.
 
     Returns:
-        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `novelty_*` are distances to
-        the training clips as multiples of the level. What cannot be known is NaN: the polarity and the novelty of a
-        modality that the row lacks, and everything about a row that lacks all of them.
+        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `baseline_*` is of how many
+        turns the person's mean is, where readers use one; `novelty_*` are distances to the training clips as multiples
+        of the level. What cannot be known is NaN: the polarity and the novelty of a modality that the row lacks, and
+        everything about a row that lacks all of them.
     """
     classifier.eval()
-    answers = _answers(classifier, data, batch_size, novelty or {})
+    turns: dict[str, Tensor] = {}
+    answers = _answers(classifier, data, batch_size, turns, novelty)
     wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTION_COLUMNS, *LABEL_COLUMNS])
     table = data.table[[column for column in wanted if column in data.table]].copy()
     for column in ("fold", "seed"):
@@ -63,6 +66,8 @@ def predict_table(
         there = anything if spec.modality is None else present[spec.modality]
         temperature = float((calibration or {}).get(spec.name, {}).get("temperature", 1.0))
         columns |= _head_columns(spec, answers[spec.name], there, temperature)
+    for modality, number in turns.items():
+        columns[f"baseline_{modality}"] = number.numpy()
     for modality in MODALITIES:
         columns[f"present_{modality}"] = present[modality].numpy()
     if "evidence" in answers and classifier.fusion is not None:
@@ -85,15 +90,22 @@ def raw_answers(
 
 
 def _answers(
-    classifier: IncongruenceClassifier, data: ClipData, batch_size: int, novelty: Mapping[str, Reference]
+    classifier: IncongruenceClassifier,
+    data: ClipData,
+    batch_size: int,
+    turns: dict[str, Tensor] | None = None,
+    novelty: Mapping[str, Reference] | None = None,
 ) -> dict[str, Tensor]:
     device = next(classifier.parameters()).device
+    data.means = person_means(classifier, data, turns)
     parts: list[dict[str, Tensor]] = []
     for batch in loader(data, batch_size):
         batch = batch.to(device)
         embedded = classifier.embed(batch.streams, data.embedded)
-        answers = classifier(embedded)
-        answers |= {f"{_NOVELTY}{m}": r.novelty(embedded[m]) for m, r in novelty.items() if m in embedded}
+        answers = classifier(embedded, readings=classifier.read(embedded, batch.means))
+        for modality, reference in (novelty or {}).items():
+            if modality in embedded:
+                answers[f"{_NOVELTY}{modality}"] = reference.novelty(embedded[modality])
         parts.append({name: answer.float().cpu() for name, answer in answers.items()})
     names = parts[0].keys() if parts else ()
     return {name: torch.cat([part[name] for part in parts]) for name in names}

@@ -103,8 +103,15 @@ class IncongruenceTask(pl.LightningModule):
         )
         self.metrics = nn.ModuleDict({spec.key: _metric(spec) for spec in specs})
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    @property
+    def learns(self) -> bool:
+        """Whether anything is left to learn step by step; a model of readers and cells alone has been fitted before."""
+        return any(weights.requires_grad for weights in self.classifier.parameters())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Loss of one batch: of the heads, and of the fusion where it has losses of its own."""
+        if not self.learns:
+            return None
         # A resumed run must draw what the uninterrupted one would have drawn at this step.
         seed_draws(mix(self.seed, self.global_step, batch_idx, self.global_rank), self.device)
         if rank_and_count()[1] > 1:
@@ -112,7 +119,7 @@ class IncongruenceTask(pl.LightningModule):
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
         hidden = hide(present, self.modality_dropout) if self.modality_dropout else None
-        answers = self.classifier(embedded, hidden)
+        answers = self.classifier(embedded, hidden, batch.readings or None)
         loss = self._loss(answers, batch, present)
         for name, extra in answers.items():
             if name.startswith(AUXILIARY):
@@ -126,7 +133,7 @@ class IncongruenceTask(pl.LightningModule):
         """Losses of the heads, and figures, of one batch."""
         embedded = self.classifier.embed(batch.streams, self.embedded)
         present = {modality: tokens.present for modality, tokens in embedded.items()}
-        answers = self.classifier(embedded)
+        answers = self.classifier(embedded, readings=self.classifier.read(embedded, batch.means))
         loss = self._loss(answers, batch, present)
         self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.rows), sync_dist=True)
         for spec in self.classifier.heads.specs:
@@ -151,6 +158,8 @@ class IncongruenceTask(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Backbones apart from the rest, with a learning rate of their own if one is set."""
+        if not self.learns:
+            return None
         encoders = [self.classifier.encoder(modality) for modality in self.classifier.modalities]
         backbone = [p for encoder in encoders for p in encoder.backbone_parameters()]
         inside = {id(p) for p in backbone}

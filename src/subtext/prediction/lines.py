@@ -40,6 +40,7 @@ def prediction_line(
     provenance: Mapping[str, Any],
     warnings: list[str],
     rule: IncongruenceRule | None = None,
+    gates: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """One turn's prediction.
 
@@ -59,6 +60,7 @@ def prediction_line(
         provenance: fingerprints and version.
         warnings: what is odd about the input.
         rule: by which the run's labels were made of polarities.
+        gates: by label: how far the fusion's own answer counts beside the readings that it stands on.
 
     Returns:
         Plain types, no NaN. `prob_LABEL` is null where its pair is not there, `LABEL` is null where the model abstains,
@@ -90,6 +92,8 @@ def prediction_line(
     line["agrees"] = {label: _agrees(label, line, rule) for label in labels}
     line["engagement"] = _plain(row.get("pred_engagement"))
     line["evidence"] = {m: _plain(row.get(f"evidence_{m}")) for m in present}
+    line["gate"] = {label: gate for label in labels if (gate := (gates or {}).get(label)) is not None}
+    line["baseline"] = {m: turns for m in present if (turns := _plain(row.get(f"baseline_{m}"))) is not None}
     people = _plain(row.get("n_people"))
     line["faces"] = {"share": _plain(row.get("face_share")), "people": None if people is None else round(people)}
     line["missing"] = dict(missing)

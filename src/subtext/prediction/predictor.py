@@ -113,6 +113,7 @@ class Predictor:
         binary = {label: self._calibration[label] for label in PAIRS if label in self._calibration}
         self._thresholds: dict[str, float] = {label: chosen["threshold"] for label, chosen in binary.items()}
         self._levels: dict[str, float] = {label: chosen["abstention"]["level"] for label, chosen in binary.items()}
+        self._gates: dict[str, float] = described.get("gates", {})
         for modality, fingerprint in self._trained_on.items():
             given = PrecomputedFeatures(modality)
             if fingerprint == given.fingerprint():
@@ -223,8 +224,8 @@ class Predictor:
 
     @property
     def _rows_need_others(self) -> bool:
-        # The turn before as context, and a speaker's other turns for normalisation, must not be cut off.
-        return any(
+        # The turn before as context, a speaker's other turns for normalisation or as baseline, must not be cut off.
+        return bool(self.classifier.heads.baseline) or any(
             getattr(extractor, "context", False) or getattr(extractor, "normalise", "none") == "speaker"
             for extractor in self.extractors.values()
         )
@@ -265,18 +266,31 @@ class Predictor:
                 while ready < len(ids) and ids[ready] in outcomes:
                     ready += 1
                 if ready - answered >= TURNS_AT_ONCE:
-                    yield from self._answers(
-                        batch, manifest.table[answered:ready], _with_faces(rest, outcomes, ids[answered:ready]), cache
-                    )
+                    yield from self._part(batch, manifest, rest, outcomes, answered, ready, cache)
                     answered = ready
         if answered < len(ids):
-            yield from self._answers(
-                batch, manifest.table[answered:], _with_faces(rest, outcomes, ids[answered:]), cache
-            )
+            yield from self._part(batch, manifest, rest, outcomes, answered, len(ids), cache)
+
+    def _part(
+        self,
+        batch: Batch,
+        manifest: Manifest,
+        rest: FeatureIndex,
+        outcomes: Mapping[str, Outcome],
+        first: int,
+        end: int,
+        cache: "_EmbeddingCache",
+    ) -> Iterator[dict[str, Any]]:
+        """The lines of some turns of a recording; a person's baseline is of all turns up to there."""
+        begin = 0 if self.classifier.heads.baseline else first
+        table = manifest.table[begin:end]
+        index = _with_faces(rest, outcomes, table["id"].tolist())
+        yield from self._answers(batch, table, index, cache, first - begin)
 
     def _answers(
-        self, batch: Batch, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache
+        self, batch: Batch, table: pd.DataFrame, index: FeatureIndex, cache: MemoryCache, told: int = 0
     ) -> Iterator[dict[str, Any]]:
+        # The lines of a table's rows, but for the first, which have been told and are there as company.
         # Of recordings only: a manifest's own column of this name may hold anything.
         events = ("events",) if batch.stream is not None and "events" in table else ()
         keep = ("start", "end", "role", "transcript", *events)
@@ -303,7 +317,7 @@ class Predictor:
         if "text" in index.modalities:
             rows = rows.join(index.quality("text").filter(["unknown_share"]), on="id")
         status = index.table.set_index(["id", "modality"])[["status", "reason", "n_steps"]].sort_index()
-        for row in rows.to_dict("records"):
+        for row in rows[told:].to_dict("records"):
             line = self._line(batch, row, status.loc[row["id"]])
             for warning in line.get("warnings", [])[len(batch.warnings) :]:
                 log.warning("%s: %s", batch.place(line["id"]), warning)
@@ -342,6 +356,7 @@ class Predictor:
             provenance=self._provenance,
             warnings=warnings,
             rule=self._rule,
+            gates=self._gates,
         )
 
     def _turn_warnings(self, row: Mapping[Any, Any], whole: bool, steps: Mapping[str, int]) -> Iterator[str]:

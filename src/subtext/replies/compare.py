@@ -200,7 +200,7 @@ def _difference(ours: Sequence[pd.Series], theirs: Sequence[pd.Series], seed: in
 
 
 def _corrected(rows: Sequence[Row], alpha: float) -> list[Row]:
-    adjusted = holm({str(number): row.difference.p for number, row in enumerate(rows)}, alpha)
+    adjusted = holm({str(number): row.difference.p for number, row in enumerate(rows)})
     out = []
     for number, row in enumerate(rows):
         p = adjusted[str(number)]

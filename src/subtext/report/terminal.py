@@ -20,6 +20,7 @@ SYSTEM_NAMES: Final[Mapping[str, str]] = {
     "text+prosody": "words + voice",
     "posterior_product": "posterior product",
     "permuted": "permuted streams",
+    "permuted_persons": "permuted persons",
     "shuffled": "shuffled pairs",
     "words_only": "words only",
     "frames_only": "frames only",

@@ -167,7 +167,7 @@ def alarms(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         for subset, entry in result["subsets"].items():
             for posterior in (name for name, strategy in strategies.items() if strategy == POSTERIOR):
                 above = _above(entry["differences"]["all_pairs"], posterior, strategies)
-                adjusted = holm({name: p for name, (_, p) in above.items()}, alpha)
+                adjusted = holm({name: p for name, (_, p) in above.items()})
                 for name, (value, _) in above.items():
                     p = adjusted[name]
                     if p is not None and p <= alpha and value > 0:

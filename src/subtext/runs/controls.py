@@ -25,20 +25,21 @@ from subtext.model.batches import ClipData, mix
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, calibration
 from subtext.runs.folder import RunFile, RunFolder
-from subtext.runs.prepare import Prepared
+from subtext.runs.prepare import Prepared, encoder_settings
 
 log = logging.getLogger(__name__)
 
-_QUICK: Final = ("majority", "metadata", "speaker", "posterior_product", "permuted")
+_QUICK: Final = ("majority", "metadata", "speaker", "posterior_product", "permuted", "permuted_persons")
 """Controls that train no model like the main one, and so take next to no time."""
 
 
-def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
+def chosen_controls(setting: Any, modalities: Sequence[str], *, baseline: bool = False) -> list[str]:
     """The controls to run, in the order in which they are reported.
 
     Args:
         setting: true for all, false for none, or names.
         modalities: those of the model.
+        baseline: whether any of them is read against a person's baseline.
 
     Raises:
         ConfigError: a name is unknown.
@@ -46,7 +47,8 @@ def chosen_controls(setting: Any, modalities: Sequence[str]) -> list[str]:
     subsets = [
         "+".join(subset) for size in range(1, len(modalities)) for subset in itertools.combinations(modalities, size)
     ]
-    known = ["majority", "metadata", "speaker", *subsets, "posterior_product", "permuted", "shuffled"]
+    known = ["majority", "metadata", "speaker", *subsets, "posterior_product", "permuted"]
+    known += [*(["permuted_persons"] if baseline else []), "shuffled"]
     if isinstance(setting, bool):
         return known if setting else []
     for name in setting:
@@ -96,7 +98,11 @@ class Controls:
         evaluation names it.
         """
         binary = [spec.name for spec in classifier.heads.specs if spec.kind == "binary"]
-        names = chosen_controls(self.prepared.settings.get("controls", True), classifier.modalities)
+        names = chosen_controls(
+            self.prepared.settings.get("controls", True),
+            classifier.modalities,
+            baseline=bool(classifier.heads.baseline),
+        )
         if not binary or not names:
             return
         target = self.run.file(RunFile.CONTROLS)
@@ -151,9 +157,10 @@ class Controls:
                 except ConfigError as error:
                     log.warning("control %s left out for %s: %s", name, head, error)
             return found
-        if name == "permuted":
+        if name in ("permuted", "permuted_persons"):
             splits = [self.prepared.data.split(split) for split in ("val", "test")]
-            parts = [part.permuted(mix(self.seed, number)) for number, part in enumerate(splits)]
+            mixed = ClipData.permuted if name == "permuted" else ClipData.with_permuted_persons
+            parts = [mixed(part, mix(self.seed, number)) for number, part in enumerate(splits)]
             chosen = self.run.model()["calibration"]
             answers = pd.concat([self.predict(classifier, part, chosen) for part in parts])
         else:
@@ -184,7 +191,7 @@ class Controls:
         """
         torch.manual_seed(self.seed)
         nodes = {m: node for m, node in self.prepared.nodes.items() if m in modalities}
-        encoders = {m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in nodes.items()}
+        encoders = {m: build(encoder_settings(node), Encoder) for m, node in nodes.items()}
         source = self.prepared.settings.get("encoders")
         for encoder in encoders.values():
             # A frozen backbone is not used any more: the streams are its output.

@@ -54,7 +54,7 @@ def _evaluate_run(folder: Path, groups: Sequence[str] | None, *, n_bootstrap: in
     units = _units(run, facts, groups)
     chosen = int(facts.get("seed") or 0) if seed is None else seed
     metrics = evaluate(predictions, controls, units, n_bootstrap=n_bootstrap, seed=chosen)
-    metrics["notes"] += [*answer_notes_of(run, facts), *_novelty_notes(run)]
+    metrics["notes"] += [*answer_notes_of(run, facts), *_model_notes(run)]
     metrics |= {name: str(facts[name]) for name in ("labels", "question") if facts.get(name)}
     # The page first and the metrics last: with them the run counts as finished.
     with run.writing():
@@ -181,12 +181,28 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
         raise RunError(f"{run.file('run.json')} does not describe the answers of its model ({error})") from error
 
 
-def _novelty_notes(run: RunFolder) -> list[str]:
-    """Of which modalities nothing tells whether clips are unlike those of the training."""
+def _model_notes(run: RunFolder) -> list[str]:
+    """What must be known of a model, or of those of its folds, to read its figures."""
     from subtext.report.terminal import MODALITY_NAMES
 
-    note = unchecked(run.model().get("novelty", {}), MODALITY_NAMES) if run.is_trained else None
-    return [] if note is None else [note]
+    parts = sorted(run.file(RunFile.FOLDS).iterdir()) if run.file(RunFile.FOLDS).is_dir() else [run.path]
+    models = [RunFolder(part).model() for part in parts if RunFolder(part).is_trained]
+    notes = []
+    for head in dict.fromkeys(head for model in models for head in model.get("gates", {})):
+        gates = [f"{model['gates'][head]:g}" for model in models if head in model.get("gates", {})]
+        what = (
+            "the fusion adds nothing beyond the readings that it stands on"
+            if set(gates) == {"0"}
+            else "the fusion's own answer counts beside the readings that it stands on"
+        )
+        notes.append(f"{head}: {what} (gate {', '.join(gates)}, chosen on validation clips)")
+    for modality, kind in (models[0]["heads"].get("baseline", {}) if models else {}).items():
+        notes.append(
+            f"{modality} is read against the person's own mean ({kind}): these figures use other unlabelled turns of "
+            "the person that are judged with it, and are no figures of single clips"
+        )
+    of_novelty = dict.fromkeys(unchecked(model.get("novelty", {}), MODALITY_NAMES) for model in models)
+    return [*notes, *(note for note in of_novelty if note is not None)]
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:

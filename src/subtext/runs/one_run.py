@@ -25,7 +25,7 @@ from subtext.model.predict import predict_table
 from subtext.report.audit_page import write_audit
 from subtext.runs.controls import Controls
 from subtext.runs.folder import MODEL_FORMAT, RunFile, RunFolder
-from subtext.runs.prepare import Prepared
+from subtext.runs.prepare import Prepared, encoder_settings
 from subtext.runs.stages import with_stage_of_fold
 
 log = logging.getLogger(__name__)
@@ -194,9 +194,9 @@ class _Run:
                 "format": MODEL_FORMAT,
                 "corpus": self.prepared.manifest.name,
                 "modalities": list(classifier.modalities),
-                "encoders": {m: {k: v for k, v in nodes[m].items() if k != "extractor"} for m in classifier.modalities},
+                "encoders": {m: encoder_settings(nodes[m]) for m in classifier.modalities},
                 "fusion": self.settings.get("fusion") or None,
-                "heads": {"names": list(classifier.heads.names), "dropout": classifier.heads.dropout},
+                "heads": classifier.heads.settings,
                 "extractors": {m: nodes[m]["extractor"] for m in classifier.modalities},
                 "max_steps": {m: self.task_settings["max_steps"][m] for m in classifier.modalities},
                 "fingerprints": {
@@ -205,6 +205,7 @@ class _Run:
                 },
                 "calibration": calibration(classifier, self.data),
                 "novelty": novelty.described,
+                **({"gates": classifier.gates_by_head} if classifier.is_anchored else {}),
                 "parameters": dict(counts),
                 "flops_per_clip": flops,
                 "best": {"epoch": fitted.best_epoch, "score": fitted.best_score},

@@ -20,16 +20,14 @@ from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor
 from subtext.features.index import FeatureIndex
-from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
 from subtext.manifest import SPLITS, Manifest, check_splits
 from subtext.manifest.splits import fold_as_test, with_folds
-from subtext.model.batches import ClipData, check_steps, load_clips
-from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.batches import ClipData, SwappedClips, check_steps, load_clips
+from subtext.model.classifier import IncongruenceClassifier, build_fusion
 from subtext.model.fit import device_of
-from subtext.model.heads import Heads, HeadSpec, head_specs
+from subtext.model.heads import HEADS, Heads, HeadSpec, head_specs
 from subtext.model.losses import visible_targets
-from subtext.model.posterior import PosteriorCells
 from subtext.runs.folder import RunFolder
 from subtext.runs.stages import check_recordings, check_stage, check_unseen, take_over
 
@@ -68,6 +66,12 @@ def read_corpus(settings: Mapping[str, Any]) -> ReadCorpus:
     """
     node = dict(settings["corpus"])
     corpus: Corpus = build(node, Corpus)
+    nature = corpus.description.nature
+    if settings.get("task", {}).get("swap") and nature not in ("constructed", "your own"):
+        raise ConfigError(
+            f"task.swap={settings['task']['swap']:g} exchanges faces, words and voices of different clips, and the "
+            f"clips of this corpus are {nature}: theirs belong together; set task.swap=0"
+        )
     manifest = corpus.build()
     disjoint = disjoint_columns(node, manifest)
     if settings.get("cv") is not None:
@@ -88,6 +92,11 @@ def read_corpus(settings: Mapping[str, Any]) -> ReadCorpus:
                 "test, or divide it with subtext-data split and train on the manifest that it writes"
             )
     return ReadCorpus(manifest, corpus.description)
+
+
+def encoder_settings(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What an encoder is built from, of its node, in which other settings of its modality stand too."""
+    return {key: value for key, value in node.items() if key not in ("extractor", "baseline")}
 
 
 def disjoint_columns(node: Mapping[str, Any], manifest: Manifest) -> Sequence[str]:
@@ -217,9 +226,7 @@ class Prepared:
             classifier = self._trained()
             return {m: classifier.encoder(m) for m in classifier.modalities}
         torch.manual_seed(int(self.settings["seed"]))
-        encoders = {
-            m: build({k: v for k, v in node.items() if k != "extractor"}, Encoder) for m, node in self.nodes.items()
-        }
+        encoders = {m: build(encoder_settings(node), Encoder) for m, node in self.nodes.items()}
         source = self.settings.get("encoders")
         if source is not None and str(source) not in self._seen:
             check_unseen(RunFolder(source), self.manifest, self.index)
@@ -297,6 +304,9 @@ class Prepared:
             # One speaker may be all of a fold's test split, and is pooled with the others.
             pooled = self.settings.get("cv") is not None or self._splits is not None
             specs = usable_heads(self.asked, data, self.manifest.name, one_class_test=pooled)
+            if task["swap"]:
+                names = [spec.name for spec in specs]
+                SwappedClips(data.split("train"), task["swap"], 0, names).check_labels(names)
             self._loaded = (key, data, specs)
         return self._loaded[1:]
 
@@ -327,12 +337,18 @@ class Prepared:
             encoders = {m: self.encoders[m] for m in self.data.streams}
         names = [spec.name for spec in self.specs if spec.modality is None or spec.modality in encoders]
         dim = next(iter(encoders.values())).dim
-        fusion = None
-        if self.settings.get("fusion"):
-            fusion = build(self.settings["fusion"], (Fusion, PosteriorCells), modalities=list(encoders), dim=dim)
-        dropout = float(self.settings["task"]["head_dropout"])
-        heads = Heads(names=names, dim=dim, dropout=dropout)
-        classifier = IncongruenceClassifier(encoders=encoders, fusion=fusion, heads=heads)
+        fusion, cells = build_fusion(self.settings.get("fusion"), list(encoders), dim)
+        task = self.settings["task"]
+        heads = Heads(
+            names=names,
+            dim=dim,
+            dropout=float(task["head_dropout"]),
+            reader=task.get("reader"),
+            read={m: encoder.embed_dim for m, encoder in encoders.items() if encoder.is_fixed},
+            baseline={m: kind for m in encoders if (kind := self.nodes[m].get("baseline") or "none") != "none"},
+            direct=cells is not None and not any(HEADS[name].modality for name in names),
+        )
+        classifier = IncongruenceClassifier(encoders=encoders, fusion=fusion, heads=heads, anchor=cells)
         if self.settings.get("encoders") is not None:
             take_over(classifier, Path(self.settings["encoders"]))
         return classifier

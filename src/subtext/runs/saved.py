@@ -35,10 +35,8 @@ def build_classifier(
     from subtext.core.building import build
     from subtext.core.targets import check_targets
     from subtext.encoders.encoder import Encoder
-    from subtext.fusion.base import Fusion
-    from subtext.model.classifier import IncongruenceClassifier
+    from subtext.model.classifier import IncongruenceClassifier, build_fusion
     from subtext.model.heads import Heads
-    from subtext.model.posterior import PosteriorCells
 
     check_targets(described, source, trust)
     try:
@@ -51,14 +49,9 @@ def build_classifier(
             for modality, node in described["encoders"].items()
         }
         dim = next(iter(encoders.values())).dim
-        fusion = described["fusion"]
-        return IncongruenceClassifier(
-            encoders=encoders,
-            fusion=None
-            if fusion is None
-            else build(fusion, (Fusion, PosteriorCells), modalities=list(encoders), dim=dim),
-            heads=Heads(**described["heads"], dim=dim),
-        )
+        heads = Heads(**described["heads"], dim=dim)
+        fusion, cells = build_fusion(described["fusion"], list(encoders), dim)
+        return IncongruenceClassifier(encoders=encoders, fusion=fusion, heads=heads, anchor=cells)
     except (*_NOT_BUILT, StopIteration) as error:
         raise WeightsError(f"{source} does not describe a model of this version of subtext: {error}") from error
 

@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 from annotated_types import Ge
 
-from subtext.core.building import build
 from subtext.core.schema import Form, Natural, OneOf, Part, Seed
 from subtext.core.threads import cores
 from subtext.corpora.corpus import Corpus
@@ -17,13 +16,16 @@ from subtext.errors import ConfigError
 from subtext.features.extractor import Extractor
 from subtext.fusion.base import Fusion
 from subtext.labels import MODALITIES
+from subtext.model.classifier import ANCHOR, Anchor, build_fusion
 from subtext.model.fit import DATA_SETTINGS
 from subtext.model.heads import head_specs
 from subtext.model.posterior import PosteriorCells
+from subtext.model.readers import Baseline
 from subtext.model.task import IncongruenceTask
 from subtext.runs.controls import chosen_controls
 
-_ENCODER = Part(besides={"extractor": Annotated[Extractor, Part()]})
+_FUSION = Part(given=("modalities", "dim"), besides={ANCHOR: Anchor | None})
+_ENCODER = Part(besides={"extractor": Annotated[Extractor, Part()], "baseline": Baseline | None})
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class TrainingSettings(CorpusSettings):
     task: Annotated[IncongruenceTask, Part(given=("classifier", "targets", "embedded", "seed"), besides=DATA_SETTINGS)]
     trainer: Annotated[pl.Trainer, Part()]
     seed: Seed
-    fusion: Annotated[Fusion | PosteriorCells, Part(given=("modalities", "dim"))] | None = None
+    fusion: Annotated[Fusion | PosteriorCells, _FUSION] | None = None
     callbacks: Mapping[str, Annotated[pl.Callback, Part()] | None] | None = None
     logger: Mapping[str, Annotated[Any, Part(given=("save_dir",))] | None] | None = None
     controls: bool | Sequence[str] = True
@@ -78,7 +80,8 @@ class TrainingSettings(CorpusSettings):
         head_specs(settings["task"]["heads"])
         encoders = {modality: node for modality, node in settings["encoder"].items() if node}
         controls = settings.get("controls", True)
-        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders])
+        against = any(node.get("baseline") not in (None, "none") for node in encoders.values())
+        chosen_controls(controls, [modality for modality in MODALITIES if modality in encoders], baseline=against)
         missing = [modality for modality in encoders if modality not in settings["task"]["max_steps"]]
         if missing:
             raise ConfigError(f"task.max_steps.{missing[0]} is missing; write a whole number of at least 1")
@@ -90,7 +93,7 @@ class TrainingSettings(CorpusSettings):
         if settings.get("fusion") and widths:
             # On no device: only what its constructor refuses is of interest.
             with torch.device("meta"):
-                build(settings["fusion"], modalities=list(encoders), dim=next(iter(widths.values())))
+                build_fusion(settings["fusion"], list(encoders), next(iter(widths.values())))
 
 
 def check_folds(settings: Mapping[str, Any]) -> None:

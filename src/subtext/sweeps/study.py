@@ -165,9 +165,9 @@ class Sweep:
                 raise ConfigError(f"{begun} not made by subtext-sweep; choose another name=")
             self.study.set_metric_names(list(self.search.objectives))
             self.study.set_user_attr(_DEFINITION, mine)
-        elif before != mine:
+        elif differences := list(_differences(before, mine)):
             raise ConfigError(
-                f"{begun} begun with other settings: {'; '.join(_differences(before, mine))}. Go on with those, or "
+                f"{begun} begun with other settings: {'; '.join(differences)}. Go on with those, or "
                 "begin another study by name="
             )
         elif self.study.metric_names not in (None, list(self.search.objectives)):
