@@ -1,9 +1,9 @@
 """How many clips of another kind a run calls unlike those of its training, and how many of its own test split.
 
 Each measure is fitted on what the run's encoders make of its training clips; its level is the one that 99 % of its
-validation clips keep. Neither its test clips nor the others are looked at for either, but the number of components and
-the measure were chosen by such tables. The measure that runs keep is `subtext.model.novelty.Reference`: Mahalanobis step
-by step, over the leading components and all directions beside them. Beside it stand, of each clip's mean along time:
+validation clips keep. Neither its test clips nor the others are looked at for either, but which measure is kept, and of
+how many components, was chosen by such tables. It is `subtext.model.novelty.Reference`: Mahalanobis step by step, over
+the leading components and all directions beside them. Others, of each clip's mean along time:
 
 - mean along time: the same measure;
 - shrunk covariance: Mahalanobis with Ledoit and Wolf's estimate over all directions;

@@ -86,7 +86,7 @@ def raw_answers(
     """Every head's raw answers for every row of `data`, on the CPU."""
     classifier.eval()
     with torch.inference_mode():
-        return _answers(classifier, data, batch_size, {})
+        return _answers(classifier, data, batch_size)
 
 
 def _answers(
