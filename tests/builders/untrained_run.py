@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from subtext.core.composition import conf_folder
 from subtext.labels import MODALITIES
+from subtext.model.classifier import ANCHOR
 from subtext.model.novelty import Novelty, Reference
 from subtext.runs.folder import MODEL_FORMAT, RunFolder
 from subtext.runs.prepare import encoder_settings
@@ -34,6 +35,7 @@ def write_untrained_run(
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", overrides=["seed=0", *overrides])
     nodes: dict[str, Any] = {m: OmegaConf.to_container(config.encoder[m], resolve=True) for m in MODALITIES}
+    fusion: Any = OmegaConf.to_container(config.fusion, resolve=True)
     extractors = {modality: node["extractor"] for modality, node in nodes.items()}
     nodes = {modality: encoder_settings(node) for modality, node in nodes.items()}
     described: dict[str, Any] = {
@@ -41,7 +43,8 @@ def write_untrained_run(
         "corpus": "none",
         "modalities": list(nodes),
         "encoders": nodes,
-        "fusion": OmegaConf.to_container(config.fusion, resolve=True) or None,
+        # An anchored fusion says nothing until it is trained.
+        "fusion": {key: value for key, value in fusion.items() if key != ANCHOR} or None,
         "heads": {"names": list(heads), "dropout": 0.0},
         "extractors": extractors,
         "max_steps": OmegaConf.to_container(config.task.max_steps, resolve=True),

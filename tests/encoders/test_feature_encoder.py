@@ -40,7 +40,7 @@ def test_units_of_the_figures_do_not_matter():
     outputs = []
     for scale in (1.0, 1000.0):
         model = encoder().eval()
-        model.fit_statistics(values * scale)
+        model.fit_statistics((values * scale).split(1))
         outputs.append(model.embed(Tokens((values * scale)[:, None], torch.ones(64, 1, dtype=torch.bool))).values)
     torch.testing.assert_close(outputs[0], outputs[1])
     known = outputs[0][:, 0]
@@ -65,7 +65,7 @@ def test_weights_of_earlier_versions_read_the_same():
     """They standardised by running statistics, and counted the families' maps to the backbone."""
     model = encoder().eval()
     values = torch.randn(4, 1, 5) * 2 + 1
-    model.fit_statistics(values[:, 0])
+    model.fit_statistics([values[:, 0]])
     stream = Tokens(values, torch.ones(4, 1, dtype=torch.bool))
     kept = dict(model.state_dict())
     kept["backbone.standardise.running_mean"] = kept.pop("backbone.mean")

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from builders.figure_clips import figure_clips, model
-from subtext.encoders.precomputed import Standardised
+from subtext.encoders.standardise import Standardised
 from subtext.errors import ManifestError
 from subtext.model.anchoring import fit_readers
 from subtext.model.baseline import person_means

@@ -14,6 +14,7 @@ from builders.commands import command_here
 from builders.talking_face import write_talking_face
 from builders.tiny_runs import write_corpus
 from subtext.cli import compare, evaluate, predict, robustness
+from subtext.core.composition import conf_folder
 
 KEPT = Path(__file__).with_name("kept_runs")
 
@@ -141,7 +142,13 @@ def test_a_sweep_goes_on(place: Path) -> None:
     )
     own = ["sweep=kept", "name=sweep", "trials=5", "refit_seeds=0", "sampler=tpe", "workers=0"]
     # Defaults that were not there when it was begun; trials under them would be refused as those of another study.
-    own += ["++fusion.anchor=null", "task.reader=null", "encoder.text.baseline=null", "encoder.prosody.baseline=null"]
+    own += ["++fusion.anchor=null", "task.reader=null", "encoder.text.baseline=null"]
+    voice = (conf_folder() / "encoder" / "prosody" / "conv.yaml").read_text().splitlines(keepends=True)
+    (place / "conf" / "encoder" / "prosody").mkdir(parents=True)
+    (place / "conf" / "encoder" / "prosody" / "kept.yaml").write_text(
+        "".join(line for line in voice if not line.startswith(("summary", "baseline")))
+    )
+    own += ["encoder/prosody=kept"]
     done = command_here("sweep", "--config-dir", "conf", *given, *own, folder=place)
     assert done.code == 0, done.said
     after = pd.read_csv(place / "sweeps" / "sweep" / "trials.csv")

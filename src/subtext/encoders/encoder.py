@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -184,13 +184,13 @@ class Encoder(nn.Module, ABC):
         """Whether `embed` gives the same before training and after it: no weight of the backbone learns."""
         return not any(weights.requires_grad for weights in self.backbone.parameters())
 
-    def fit_statistics(self, steps: Tensor) -> None:
+    def fit_statistics(self, streams: Iterable[Tensor]) -> None:
         """Take what is no matter of gradients, such as means, from the training rows, before anything is trained.
 
-        Asked of encoders that are `trainable` only; one that has nothing of the kind leaves it as it is.
+        Asked of encoders that are `trainable` only; one that has nothing of the kind leaves them alone.
 
         Args:
-            steps: of all distinct streams of the training rows, `[steps, ...]`.
+            streams: all distinct ones of the training rows, `[time, ...]` each.
         """
 
     def figures(self, embedded: Tokens) -> Tensor:

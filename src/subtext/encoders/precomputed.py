@@ -1,6 +1,6 @@
 """Figures that other tools measured (summaries, OpenFace frames ...) -> `Tokens`, one a family of figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from subtext.core.schema import Dropout, OneOf, Positive, Width, checked
 from subtext.encoders.encoder import Encoder, Projection
+from subtext.encoders.standardise import Standardised, from_running_statistics
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError
 from subtext.labels import MODALITIES
@@ -81,9 +82,9 @@ class FeatureEncoder(Encoder):
         """The settings that shape what `embed` gives."""
         return {"input_dim": self.input_dim, "limit": self.backbone.limit}
 
-    def fit_statistics(self, steps: Tensor) -> None:
+    def fit_statistics(self, streams: Iterable[Tensor]) -> None:
         """See `Encoder.fit_statistics`."""
-        self.backbone.fit(steps)
+        self.backbone.fit(torch.cat(list(streams)))
 
     def _encode(self, stream: Tokens) -> Tokens:
         return stream.with_real(self.backbone(stream.real.to(self.projection.linear.weight.dtype)))
@@ -98,46 +99,10 @@ class FeatureEncoder(Encoder):
         return super().project(Tokens(families.flatten(1, 2), mask))
 
 
-class Standardised(nn.Module):
-    """Figures in units of the training rows' deviations from their mean.
-
-    Args:
-        width: how many figures.
-        limit: deviations beyond which a figure is cut off.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int, limit: float) -> None:
-        super().__init__()
-        self.limit = limit
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-
-    def fit(self, values: Tensor) -> None:
-        """Take mean and deviation of every figure from `[n, width]`, where it is not NaN.
-
-        One that never varies has a deviation of 1.
-        """
-        exact = values.double()
-        mean = exact.nanmean(dim=0).nan_to_num(0.0)
-        deviation = (exact - mean).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
-        self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(deviation > 1e-9 * mean.abs(), deviation, 1.0))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """`[..., width]` -> the same shape."""
-        return ((values - self.mean) / self.deviation).clamp(-self.limit, self.limit)
-
-
 def _as_it_was_kept(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Earlier versions standardised by running statistics, and counted the families' maps to the backbone."""
     before = f"{prefix}backbone."
-    if f"{before}standardise.running_var" not in weights:
+    if not from_running_statistics(weights, f"{before}standardise.", before):
         return
-    del weights[f"{before}standardise.num_batches_tracked"]
-    weights[f"{before}mean"] = weights.pop(f"{before}standardise.running_mean")
-    weights[f"{before}deviation"] = (weights.pop(f"{before}standardise.running_var") + 1e-5).sqrt()
     for name in [name for name in weights if name.startswith(f"{before}maps.")]:
         weights[f"{prefix}{name.removeprefix(before)}"] = weights.pop(name)

@@ -1,6 +1,7 @@
 """Voice: prosody frames -> a small convolutional or transformer network -> `Tokens` of pooled statistics."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from subtext.core.schema import Dropout, Width, checked
 from subtext.encoders.augmentation import FrameAugmentation
 from subtext.encoders.encoder import Encoder
+from subtext.encoders.standardise import Standardised, from_running_statistics
 from subtext.encoders.temporal import TemporalAttention
 from subtext.encoders.tokens import Tokens
 
@@ -32,6 +34,8 @@ class ProsodyEncoder(Encoder):
         stride: frames that one step of the layers covers.
         window: steps that one token covers. At a hop of 20 ms, stride 4 and window 3 a token covers 0.24 s.
         heads: how many sets of weights the statistics of the input have.
+        summary: let each token also carry plain means and deviations of the standardised input over the utterance,
+            which readers with a linear path read (`model.readers`).
         relative: give the network each feature also relative to its mean and deviation in the utterance, which takes
             out speaker and microphone.
         trainable: whether everything before the projection learns.
@@ -60,13 +64,16 @@ class ProsodyEncoder(Encoder):
         window: Width = 3,
         heads: Width = 4,
         relative: bool = True,
+        summary: bool = False,
         trainable: bool = False,
         augment: FrameAugmentation | None = None,
         hidden_dropout: Dropout = 0.2,
         dim: Width = 128,
         dropout: Dropout = 0.1,
     ) -> None:
-        backbone = ProsodyBackbone(input_dim, channels, layers, kind, stride, window, heads, relative, hidden_dropout)
+        backbone = ProsodyBackbone(
+            input_dim, channels, layers, kind, stride, window, heads, relative, hidden_dropout, summary
+        )
         super().__init__(
             backbone=backbone,
             embed_dim=backbone.width,
@@ -86,12 +93,18 @@ class ProsodyEncoder(Encoder):
             "window": window,
             "heads": heads,
             "relative": relative,
+            **({"summary": True} if summary else {}),
         }
+        self.register_load_state_dict_pre_hook(_as_it_was_kept)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings that shape a token's embedding."""
         return self._settings
+
+    def fit_statistics(self, streams: Iterable[Tensor]) -> None:
+        """See `Encoder.fit_statistics`."""
+        self.backbone.standardise.fit(torch.cat(list(streams)))
 
     def _encode(self, stream: Tokens) -> Tokens:
         """Frames `[batch, time, input_dim]` -> `[batch, ceil(time / (stride * window)), embed_dim]`."""
@@ -124,13 +137,13 @@ class ProsodyBackbone(nn.Module):
         heads: int,
         relative: bool,
         dropout: float,
+        summary: bool,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.window = window
         self.relative = relative
-        # Standardises with the training data's own mean and deviation, which are kept with the weights.
-        self.standardise = nn.BatchNorm1d(input_dim, affine=False)
+        self.standardise = Standardised(input_dim, math.inf)
         width = input_dim * (2 if relative else 1)
         self.stem = nn.Conv1d(width, channels, 2 * stride + 1, stride=stride, padding=stride)
         self.stem_norm = nn.LayerNorm(channels)
@@ -146,11 +159,13 @@ class ProsodyBackbone(nn.Module):
         self.functionals = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(2 * heads * width, channels), nn.LayerNorm(channels), nn.GELU()
         )
-        self.width = 5 * channels
+        self.summary = summary
+        self.width = 5 * channels + (2 * input_dim if summary else 0)
 
     def forward(self, stream: Tokens, augment: FrameAugmentation | None = None) -> Tokens:
         """Frames `[batch, time, input_dim]` -> `[batch, time', width]`."""
         frames = self._standardised(stream)
+        plain = [_moments(frames.values, _uniform(frames.mask))] if self.summary else []
         if augment is not None:
             frames = augment(frames)
         if self.relative:
@@ -163,6 +178,7 @@ class ProsodyBackbone(nn.Module):
             [
                 _attended(steps, self.step_attention(steps.values)),
                 self.functionals(_attended(frames, self.frame_attention(frames.values))),
+                *plain,
             ],
             dim=-1,
         )
@@ -170,19 +186,19 @@ class ProsodyBackbone(nn.Module):
         return Tokens(values * mask.unsqueeze(-1), mask)
 
     def _standardised(self, stream: Tokens) -> Tokens:
-        real = stream.real.to(self.stem.weight.dtype)
-        if self.training and len(real) < 2:
-            # One frame has no deviation to standardise with.
-            real = functional.batch_norm(real, self.standardise.running_mean, self.standardise.running_var)
-        elif len(real):
-            real = self.standardise(real)
-        return stream.with_real(real)
+        return stream.with_real(self.standardise(stream.real.to(self.stem.weight.dtype)))
 
     def _stem(self, frames: Tokens) -> Tokens:
         values = self.stem(frames.values.transpose(1, 2)).transpose(1, 2)
         mask = _coarse(frames.mask, self.stride)
         values = self.dropout(functional.gelu(self.stem_norm(values[:, : mask.shape[1]])))
         return Tokens(values * mask.unsqueeze(-1), mask)
+
+
+def _as_it_was_kept(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Earlier versions standardised by running statistics."""
+    standardise = f"{prefix}backbone.standardise."
+    from_running_statistics(weights, standardise, standardise)
 
 
 class _ConvolutionBlock(nn.Module):

@@ -47,7 +47,7 @@ def fit_readers(classifier: IncongruenceClassifier, training: ClipData, seed: in
     for modality in classifier.modalities:
         encoder = classifier.encoder(modality)
         if modality in training.streams and modality not in training.embedded and encoder.trainable:
-            encoder.fit_statistics(training.steps(modality))
+            encoder.fit_statistics(training.distinct(modality))
     means = person_means(classifier, training)
     for name, reader in classifier.heads.readers.items():
         spec = HEADS[name]
@@ -60,7 +60,10 @@ def fit_readers(classifier: IncongruenceClassifier, training: ClipData, seed: in
         known = ~data.targets[name].isnan()
         data = data.select(torch.nonzero(known).squeeze(1))
         figures, targets = figures_of(classifier, data, name), data.targets[name]
-        own = None if name not in means else _of_streams(training, str(spec.modality), means[name], data)
+        own = means.get(name)
+        if own is not None:
+            own = own[known] if spec.modality is None else _of_streams(training, spec.modality, own, data)
+            _check_known(own, classifier.heads.reads(name))
         read = fit_and_read(reader, figures, targets.long(), _speakers(data), seed=seed, means=own)
         if spec.modality is None:
             training.readings[name] = torch.zeros(len(training), reader.classes).masked_scatter(known[:, None], read)
@@ -82,14 +85,17 @@ def _of_streams(training: ClipData, modality: str, means: Tensor, streams: ClipD
     """The means of those whom streams are of, of whose persons the training rows know the means."""
     found = means.new_full((len(training.streams[modality]), means.shape[1]), torch.nan)
     found[training.numbers[modality]] = means
-    found = found[streams.numbers[modality]]
-    if bool(found.isnan().all()):
+    return found[streams.numbers[modality]]
+
+
+def _check_known(means: Tensor, modalities: Sequence[str]) -> None:
+    """Refuse to fit readers to baselines that nobody has."""
+    if bool(means.isnan().all()):
         raise ManifestError(
-            f"encoder.{modality}.baseline: no person of the training split has turns enough; see that the columns "
+            f"encoder.{modalities[0]}.baseline: no person of the training split has turns enough; see that the columns "
             "session and speaker (for enrol: enrolment) are filled, set task.reader.least_turns lower, or "
-            f"encoder.{modality}.baseline=none"
+            f"encoder.{modalities[0]}.baseline=none"
         )
-    return found
 
 
 def calibrate_posteriors(classifier: IncongruenceClassifier, validation: ClipData) -> None:

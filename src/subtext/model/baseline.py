@@ -49,30 +49,40 @@ def person_means(
     """
     means = {}
     for name, reader in classifier.heads.readers.items():
-        if reader.relative is None:
+        modalities = classifier.heads.reads(name)
+        if reader.relative is None or not set(modalities) & set(data.numbers):
             continue
-        (modality,) = classifier.heads.reads(name)
-        if modality not in data.numbers:
-            continue
-        kind = classifier.heads.baseline[modality]
         figures = figures_of(classifier, data, name)
-        people = _people(data.table, kind)
-        rows = pd.DataFrame({"person": people, "stream": data.numbers[modality].numpy()})
-        counted = rows["stream"] >= 0
-        if kind == "enrol" and ENROLMENT in data.table:
-            counted &= data.table[ENROLMENT].astype("boolean").fillna(False).astype(bool)
-        counted = rows[counted & people.notna()].drop_duplicates()
-        found, number = torch.full_like(figures, torch.nan), torch.zeros(len(figures), dtype=torch.long)
-        least = 1 if kind == "enrol" else reader.spec.least_turns
-        for person, places in counted.groupby("person").indices.items():
-            if len(places) >= least:
-                own = torch.tensor((people == person).fillna(False).to_numpy(dtype=bool))
-                found[own] = figures[torch.tensor(counted.index.to_numpy()[places])].mean(dim=0)
-                number[own] = len(places)
-        means[name] = found
-        if turns is not None:
-            turns[modality] = number
+        means[name] = torch.full_like(figures, torch.nan)
+        first = 0
+        for modality in modalities:
+            block = slice(first, first + classifier.heads.read[modality])
+            first = block.stop
+            if modality not in classifier.heads.baseline or modality not in data.numbers:
+                continue
+            kind = classifier.heads.baseline[modality]
+            found, number = _means(data, figures[:, block], modality, kind, reader.spec.least_turns)
+            means[name][:, block] = found
+            if turns is not None:
+                turns[modality] = number
     return means
+
+
+def _means(data: ClipData, figures: Tensor, modality: str, kind: str, least: int) -> tuple[Tensor, Tensor]:
+    """Of one modality: each row's person's mean, and of how many turns."""
+    people = _people(data.table, kind)
+    rows = pd.DataFrame({"person": people, "stream": data.numbers[modality].numpy()})
+    counted = (rows["stream"] >= 0) & people.notna()
+    if kind == "enrol" and ENROLMENT in data.table:
+        counted &= data.table[ENROLMENT].astype("boolean").fillna(False).astype(bool)
+    turns = rows[counted].drop_duplicates()
+    found, number = torch.full_like(figures, torch.nan), torch.zeros(len(figures), dtype=torch.long)
+    for person, places in turns.groupby("person").indices.items():
+        if len(places) >= (1 if kind == "enrol" else least):
+            own = torch.tensor((people == person).fillna(False).to_numpy(dtype=bool))
+            found[own] = figures[torch.tensor(turns.index.to_numpy()[places])].mean(dim=0)
+            number[own] = len(places)
+    return found, number
 
 
 def _people(table: pd.DataFrame, kind: str) -> pd.Series:

@@ -136,11 +136,12 @@ class ClipData(Dataset[Batch]):
             {head: means[rows] for head, means in self.means.items()},
         )
 
-    def steps(self, modality: str) -> Tensor:
-        """The steps of all distinct streams that the rows have of a modality, `[steps, ...]`."""
-        numbers = self.numbers[modality]
-        streams = self.streams[modality].batch(numbers[numbers >= 0].unique())
-        return streams.real
+    def distinct(self, modality: str) -> Iterator[Tensor]:
+        """Every distinct stream that the rows have of a modality, once: `[time, ...]` each."""
+        table, numbers = self.streams[modality], self.numbers[modality]
+        for number in numbers[numbers >= 0].unique().tolist():
+            start = int(table.starts[number])
+            yield table.values[start : start + int(table.lengths[number])]
 
     @property
     def present(self) -> dict[str, Tensor]:

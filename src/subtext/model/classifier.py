@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 AUXILIARY: Final = "auxiliary/"
 """What the fusion's own losses are called among the answers, before their names."""
+ANCHORED: Final = "anchor/"
+"""What the answers that a fusion stands on are called among the answers, before the names of their heads."""
 ANCHOR: Final = "anchor"
 """The setting of any fusion that says what it stands on."""
 Anchor = Literal["posterior"]
@@ -177,8 +179,8 @@ class IncongruenceClassifier(nn.Module):
                 fitted to these clips.
 
         Returns:
-            Logits by head (see `Heads`), `evidence` `[batch, n_modalities]` where the fusion has it and, in training,
-            the fusion's own losses as `auxiliary/NAME`, scalars.
+            Logits by head (see `Heads`), and `evidence` `[batch, n_modalities]` where the fusion has it. In training
+            also the fusion's own losses as `auxiliary/NAME`, scalars; else what the fusion stands on as `anchor/NAME`.
         """
         if readings is None:
             readings = self.read(embedded)
@@ -198,6 +200,8 @@ class IncongruenceClassifier(nn.Module):
             anchors = _direct(readings) if self.posterior is None else self._from_posteriors(answers, present)
             for place, name in enumerate(self.anchored):
                 answers[name] = anchors[name] + self.gates[place] * answers[name]
+                if not self.training:
+                    answers[f"{ANCHORED}{name}"] = anchors[name]
         if fused.evidence is not None:
             answers["evidence"] = fused.evidence
         answers |= {f"{AUXILIARY}{name}": loss for name, loss in fused.losses.items()}

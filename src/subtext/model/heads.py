@@ -164,7 +164,10 @@ class Heads(nn.Module):
             spec for spec in self.specs if direct and self.read and spec.modality is None and spec.kind != "number"
         ]
         self.direct = nn.ModuleDict(
-            {spec.key: Reader(sum(self.read.values()), max(2, spec.size), self._reader) for spec in wanted}
+            {
+                spec.key: Reader(sum(self.read.values()), max(2, spec.size), self._reader, bool(self.baseline))
+                for spec in wanted
+            }
         )
         # A number is learned in units of its own spread; both figures come from the training labels.
         for spec in self.specs:

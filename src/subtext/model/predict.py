@@ -12,7 +12,7 @@ from subtext.labels import MODALITIES
 from subtext.manifest import LABEL_COLUMNS
 from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData, loader
-from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.classifier import ANCHORED, IncongruenceClassifier
 from subtext.model.heads import HeadSpec
 from subtext.model.novelty import Reference
 
@@ -44,10 +44,10 @@ def predict_table(
         batch_size: rows computed at once.
 
     Returns:
-        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `baseline_*` is of how many
-        turns the person's mean is, where readers use one; `novelty_*` are distances to the training clips as multiples
-        of the level. What cannot be known is NaN: the polarity and the novelty of a modality that the row lacks, and
-        everything about a row that lacks all of them.
+        A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `anchor_*` the raw logit
+        that a fusion stands on; `baseline_*` of how many turns the person's mean is, where readers use one; `novelty_*`
+        distances to the training clips as multiples of the level. What cannot be known is NaN: the polarity and the
+        novelty of a modality that the row lacks, and everything about a row that lacks all of them.
     """
     classifier.eval()
     turns: dict[str, Tensor] = {}
@@ -66,6 +66,9 @@ def predict_table(
         there = anything if spec.modality is None else present[spec.modality]
         temperature = float((calibration or {}).get(spec.name, {}).get("temperature", 1.0))
         columns |= _head_columns(spec, answers[spec.name], there, temperature)
+        if spec.kind == "binary" and f"{ANCHORED}{spec.name}" in answers:
+            anchor = answers[f"{ANCHORED}{spec.name}"].masked_fill(~there, torch.nan)
+            columns[f"anchor_{spec.name}"] = _float(anchor)
     for modality, number in turns.items():
         columns[f"baseline_{modality}"] = number.numpy()
     for modality in MODALITIES:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from subtext.core.schema import Count, Dropout, Natural, NotNegative, Positive, Width, checked
-from subtext.encoders.precomputed import Standardised
+from subtext.encoders.standardise import Standardised
 
 _UNSEEN: Final = -10.0
 """Logit of a class without a training clip."""
