@@ -130,7 +130,8 @@ def load_novelty(
             # Before anything is read: a stranger's file may be of any size.
             shapes = {name: file.get_slice(name).get_shape() for name in names if name in file.keys()}  # noqa: SIM118
             if Reference.fits(list(shapes.values()), classifier.encoder(modality).embed_dim):
-                found[modality] = Reference(*map(file.get_tensor, names), level)
+                center, directions, spreads = map(file.get_tensor, names)
+                found[modality] = Reference(center, directions, spreads, level)
             if modality not in found or not found[modality].is_usable:
                 raise WeightsError(f"{path} does not fit the {modality} encoder of the model beside it; {remedy}")
     return found
