@@ -1,6 +1,7 @@
 """A run folder with random weights: everything that prediction reads, without a training run."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from subtext.core.composition import conf_folder
 from subtext.labels import MODALITIES
 from subtext.model.classifier import ANCHOR
+from subtext.model.novelty import Novelty, Reference
 from subtext.runs.folder import MODEL_FORMAT, RunFolder
 from subtext.runs.prepare import encoder_settings
 from subtext.runs.saved import build_classifier
@@ -47,6 +49,7 @@ def write_untrained_run(
         "extractors": extractors,
         "max_steps": OmegaConf.to_container(config.task.max_steps, resolve=True),
         "calibration": {name: {"temperature": 1.0} for name in heads},
+        "novelty": {},
     }
     for name in set(heads) & {"incongruent", "vocal_incongruent"}:
         described["calibration"][name] |= {"threshold": 0.5, "abstention": {"level": level}}
@@ -60,5 +63,29 @@ def write_untrained_run(
         m: {"extractor": extractor.fingerprint(), "encoder": classifier.encoder(m).fingerprint()}
         for m, extractor in RunFolder(folder).extractors().items()
     }
+    run.write_json("model.json", described)
+    return folder
+
+
+def write_novelty(folder: Path, levels: Mapping[str, float | None]) -> Path:
+    """Give such a run a measure of novelty.
+
+    Args:
+        folder: of the run.
+        levels: distance from the origin up to which a modality counts as alike; null: it had too few validation clips.
+    """
+    run = RunFolder(folder)
+    classifier = run.classifier()
+    references = {}
+    for modality, level in levels.items():
+        width = classifier.encoder(modality).embed_dim
+        if level is not None:
+            references[modality] = Reference(torch.zeros(width), torch.eye(width)[:4], torch.ones(5), level)
+    clips = {modality: 80 if level is None else 120 for modality, level in levels.items()}
+    novelty = Novelty(references, clips)
+    if references:
+        save_file(novelty.tensors, run.file("novelty.safetensors"))
+    described = json.loads(run.file("model.json").read_text()) | {"novelty": novelty.described}
+    run.file("model.json").unlink()  # it may be a link to the one that others use
     run.write_json("model.json", described)
     return folder

@@ -66,6 +66,35 @@ def test_a_complete_turn() -> None:
     assert (got["model"], got["subtext"]) == ("abc", "0.1")
 
 
+def test_it_abstains_on_both_where_one_modality_is_unlike_those_of_training() -> None:
+    got = line(novelty_visual=np.float32(2.5), novelty_text=1.0, novelty_prosody=float("nan"))
+    assert got["novelty"] == {"visual": 2.5, "text": 1.0}
+    assert got["unlike"] == ["visual"]
+    reason = "face unlike those of training: distance 2.50 is above 1.00, which 99% of validation clips keep"
+    # A fusion reads the face for its answer about words and voice too.
+    assert got["abstentions"] == {"incongruent": [reason], "vocal_incongruent": [reason]}
+    assert got["abstain"] is True
+    assert got["incongruent"] is got["vocal_incongruent"] is got["incongruence_type"] is None
+    assert got["prob_incongruent"] == pytest.approx(0.8)  # what the model said is not hidden
+    told = readable(got, 1000)
+    assert told.count(reason) == 1
+    assert "face positive 0.70 (not to be relied on), words positive 0.70, voice" in told
+    assert flat(got)["novelty.visual"] == 2.5
+    assert flat(got)["unlike"] == "visual"
+
+
+def test_what_is_missing_and_what_is_unlike_are_both_told() -> None:
+    got = line(missing={"text": "no transcript"}, novelty_visual=1.01, novelty_prosody=0.2)
+    assert [reason.split(":")[0] for reason in got["abstentions"]["incongruent"]] == [
+        "no words",
+        "face unlike those of training",
+    ]
+    assert got["unlike"] == ["visual"]
+    missing = line(missing={"visual": "no face"}, novelty_visual=7.0)
+    assert missing["novelty"] == {}
+    assert missing["unlike"] == []
+
+
 def test_without_words_it_abstains_on_both_labels_and_keeps_polarities() -> None:
     got = line(missing={"text": "no transcript"})
     assert got["abstain"] is True

@@ -168,7 +168,9 @@ class TestTables:
 
         listed = first_cells(section(self.PAGE, "The predictions table"))
         assert {*IDENTITY, *EMOTION_COLUMN.values(), *LABEL_COLUMNS} <= listed
-        assert {f"{kind}_{modality}" for kind in ("present", "evidence") for modality in MODALITIES} <= listed
+        assert {
+            f"{kind}_{modality}" for kind in ("present", "evidence", "novelty") for modality in MODALITIES
+        } <= listed
         choices = {f"prob_{column}_NAME" for column in (*POLARITY_COLUMN.values(), *EMOTION_COLUMN.values())}
         assert choices <= listed
 

@@ -104,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Input("the folder of detector weights", folder=True),
         help="where detector weights are, if not where the run had them",
     )
+    parser.add_argument(
+        "--no-novelty-check",
+        action="store_false",
+        dest="novelty_check",
+        help="answer for turns that are unlike the training clips too",
+    )
     parser.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=TRUST)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     parser.add_argument(
@@ -147,6 +153,7 @@ def _predict(options: argparse.Namespace) -> int:
         device=options.device,
         models=options.models,
         trust=options.trust,
+        novelty_check=options.novelty_check,
     )
     failed = False
     rows = {name: rows_of(manifests[path]) for name, path in found if path in manifests}

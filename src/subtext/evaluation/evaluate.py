@@ -25,6 +25,7 @@ from subtext.evaluation.metrics import (
     multiclass_metrics,
     regression_metrics,
 )
+from subtext.evaluation.novelty import unlike
 from subtext.evaluation.tables import BINARY_HEADS, CHOICES, check_once, check_predictions
 from subtext.labels import (
     EMOTION_COLUMN,
@@ -122,6 +123,8 @@ def evaluate(
         result["emotion"] = emotions
     result["engagement"] = _engagement(test, judge)
     result["presence"] = {m: float(test[f"present_{m}"].mean()) for m in MODALITIES if f"present_{m}" in test}
+    if novelty := unlike(test):
+        result["novelty"] = novelty
     if controls is not None:
         for name, rows in controls.groupby("control", sort=False):
             own = {head: Answers.of(predictions, head, test["id"], rows) for head in BINARY_HEADS}

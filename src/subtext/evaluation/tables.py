@@ -74,7 +74,7 @@ def check_predictions(table: pd.DataFrame, source: Path | str, also: Collection[
             values = _numbers(table, name, source)
             outside = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
             _refuse(table, name, outside, "is no probability from 0 to 1", source)
-        elif name.startswith(("logit_", "pred_", "evidence_")) or name in ("engagement", "strength"):
+        elif name.startswith(("logit_", "pred_", "evidence_", "novelty_")) or name in ("engagement", "strength"):
             _refuse(table, name, np.isinf(_numbers(table, name, source)), "is not a finite number", source)
         elif name in ("seed", "fold"):
             values = _numbers(table, name, source)

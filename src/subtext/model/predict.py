@@ -14,10 +14,13 @@ from subtext.model.baseline import person_means
 from subtext.model.batches import ClipData, loader
 from subtext.model.classifier import ANCHORED, IncongruenceClassifier
 from subtext.model.heads import HeadSpec
+from subtext.model.novelty import Reference
 
 EMOTION_COLUMNS: Final = ("verbal_emotion", "visual_emotion", "vocal_emotion")
 IDENTITY: Final = ("id", "session", "speaker", "split", "fold", "seed")
 PREDICTION_BATCH: Final = 128
+_NOVELTY: Final = "novelty/"
+"""What the distances to the training clips are called among the answers, before the modality."""
 
 
 @torch.inference_mode()
@@ -26,6 +29,7 @@ def predict_table(
     data: ClipData,
     *,
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
+    novelty: Mapping[str, Reference] | None = None,
     keep: Sequence[str] = (),
     batch_size: int = PREDICTION_BATCH,
 ) -> pd.DataFrame:
@@ -35,18 +39,19 @@ def predict_table(
         classifier: the model, on the device where it shall compute.
         data: rows and their streams.
         calibration: by head, with `temperature`; raw probabilities where it is missing.
+        novelty: by modality, where the training clips lie.
         keep: columns of `data.table` to carry over besides ids, split and labels.
         batch_size: rows computed at once.
 
     Returns:
         A row for each row of `data`, in its order. `logit_*` are raw, `prob_*` calibrated; `anchor_*` the raw logit
-        that a fusion stands on; `baseline_*` of how many turns the person's mean is, where readers use one. What cannot
-        be known is NaN: the polarity of a modality that the row lacks, and everything about a row that lacks all of
-        them.
+        that a fusion stands on; `baseline_*` of how many turns the person's mean is, where readers use one; `novelty_*`
+        distances to the training clips as multiples of the level. What cannot be known is NaN: the polarity and the
+        novelty of a modality that the row lacks, and everything about a row that lacks all of them.
     """
     classifier.eval()
     turns: dict[str, Tensor] = {}
-    answers = _answers(classifier, data, batch_size, turns)
+    answers = _answers(classifier, data, batch_size, turns, novelty)
     wanted = dict.fromkeys([*IDENTITY, *keep, *EMOTION_COLUMNS, *LABEL_COLUMNS])
     table = data.table[[column for column in wanted if column in data.table]].copy()
     for column in ("fold", "seed"):
@@ -71,6 +76,10 @@ def predict_table(
     if "evidence" in answers and classifier.fusion is not None:
         for place, modality in enumerate(classifier.fusion.modalities):
             columns[f"evidence_{modality}"] = _float(answers["evidence"][:, place])
+    for modality in novelty or {}:
+        if f"{_NOVELTY}{modality}" in answers:
+            values = answers[f"{_NOVELTY}{modality}"].masked_fill(~present[modality], torch.nan)
+            columns[f"novelty_{modality}"] = _float(values)
     return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
 
 
@@ -84,7 +93,11 @@ def raw_answers(
 
 
 def _answers(
-    classifier: IncongruenceClassifier, data: ClipData, batch_size: int, turns: dict[str, Tensor] | None = None
+    classifier: IncongruenceClassifier,
+    data: ClipData,
+    batch_size: int,
+    turns: dict[str, Tensor] | None = None,
+    novelty: Mapping[str, Reference] | None = None,
 ) -> dict[str, Tensor]:
     device = next(classifier.parameters()).device
     data.means = person_means(classifier, data, turns)
@@ -93,6 +106,9 @@ def _answers(
         batch = batch.to(device)
         embedded = classifier.embed(batch.streams, data.embedded)
         answers = classifier(embedded, readings=classifier.read(embedded, batch.means))
+        for modality, reference in (novelty or {}).items():
+            if modality in embedded:
+                answers[f"{_NOVELTY}{modality}"] = reference.novelty(embedded[modality])
         parts.append({name: answer.float().cpu() for name, answer in answers.items()})
     names = parts[0].keys() if parts else ()
     return {name: torch.cat([part[name] for part in parts]) for name in names}

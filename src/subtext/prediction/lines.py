@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from subtext.evaluation.novelty import KEPT_SHARE
 from subtext.labels import (
     INCONGRUENCE_TYPES,
     MODALITIES,
@@ -49,6 +50,7 @@ def prediction_line(
 
     Args:
         row: of the predictions table, probabilities calibrated, without the columns of heads that the model lacks.
+            `novelty_*` are distances to the training clips, in levels: above 1 a modality is unlike them.
         input_: what the user named.
         labels: those of `PAIRS` that the model answers.
         missing: why each modality that is not there is not there.
@@ -67,12 +69,16 @@ def prediction_line(
     """
     rule = rule or IncongruenceRule()
     present = [m for m in MODALITIES if m not in missing]
+    novelty = {m: found for m in present if (found := _plain(row.get(f"novelty_{m}"))) is not None}
+    unlike = [modality for modality, distance in novelty.items() if distance > 1]
+    # Whichever they are: a fusion reads all of them.
+    strange = [_unlike(modality, novelty[modality]) for modality in unlike]
     line: dict[str, Any] = {"input": input_, "id": row["id"]}
     line |= {name: _plain(row.get(name)) for name in ("start", "end", "speaker", "role", "transcript", "events")}
     abstentions: dict[str, list[str]] = {}
     for label in labels:
         probability = _plain(row.get(f"prob_{label}"))
-        why = _why_not(label, probability, missing, thresholds.get(label, 0.5), levels.get(label, 0.0))
+        why = _why_not(label, probability, missing, strange, thresholds.get(label, 0.5), levels.get(label, 0.0))
         line[f"prob_{label}"] = None if set(PAIRS[label]) & set(missing) else probability
         line[label] = None if why else probability >= thresholds.get(label, 0.5)
         if why:
@@ -92,6 +98,8 @@ def prediction_line(
     line["faces"] = {"share": _plain(row.get("face_share")), "people": None if people is None else round(people)}
     line["missing"] = dict(missing)
     line["failed"] = list(failed)
+    line["novelty"] = novelty
+    line["unlike"] = unlike
     line["abstain"] = len(abstentions) == len(labels)
     line["abstentions"] = abstentions
     line["warnings"] = warnings
@@ -154,7 +162,7 @@ def _told(line: Mapping[str, Any]) -> str:
         own = f"{line['input']}: "  # which the heading, or the id, has said
         return f"not done: {str(line['error']).removeprefix(own)}"
     parts = [_answer(label, line) for label in PAIRS if line.get(f"prob_{label}") is not None]
-    parts += [", ".join(f"{CHANNELS[m]} {p['label']} {p[p['label']]:.2f}" for m, p in line["polarity"].items())]
+    parts += [", ".join(_told_polarity(m, line) for m in line["polarity"])]
     if line["abstain"]:
         why = dict.fromkeys(reason for reasons in line["abstentions"].values() for reason in reasons)
         parts.append(f"abstains: {'; '.join(why) or 'the model answers neither question'}")
@@ -176,6 +184,19 @@ def _answer(label: str, line: Mapping[str, Any]) -> str:
     return text
 
 
+def _told_polarity(modality: str, line: Mapping[str, Any]) -> str:
+    found = line["polarity"][modality]
+    doubt = " (not to be relied on)" if modality in line["unlike"] else ""
+    return f"{CHANNELS[modality]} {found['label']} {found[found['label']]:.2f}{doubt}"
+
+
+def _unlike(modality: str, distance: float) -> str:
+    return (
+        f"{CHANNELS[modality]} unlike those of training: distance {distance:.2f} is above 1.00, which "
+        f"{KEPT_SHARE:.0%} of validation clips keep"
+    )
+
+
 def _named(kind: str) -> str:
     return kind.replace("_", " ")
 
@@ -188,12 +209,17 @@ def sort_value(line: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _why_not(
-    label: str, probability: float | None, missing: Mapping[str, str], threshold: float, level: float
+    label: str,
+    probability: float | None,
+    missing: Mapping[str, str],
+    strange: Sequence[str],
+    threshold: float,
+    level: float,
 ) -> list[str]:
     # Why the model abstains on a label; empty where it answers.
-    absent = [m for m in PAIRS[label] if m in missing]
-    if absent:
-        return [f"no {CHANNELS[m]}: {missing[m]}" for m in absent]
+    absent = [f"no {CHANNELS[m]}: {missing[m]}" for m in PAIRS[label] if m in missing]
+    if absent or strange:
+        return [*absent, *strange]
     if probability is None:
         return ["the model gives no number for this turn"]
     confidence = probability if probability >= threshold else 1 - probability

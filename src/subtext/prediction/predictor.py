@@ -19,6 +19,7 @@ from subtext import __version__
 from subtext.encoders.encoder import Encoder
 from subtext.encoders.tokens import Tokens
 from subtext.errors import ConfigError, RunError, SubtextError, unforeseen
+from subtext.evaluation.novelty import unchecked
 from subtext.features.cache import MemoryCache
 from subtext.features.extract import extract
 from subtext.features.extractor import NoSource, Source
@@ -69,6 +70,7 @@ class Predictor:
         device: where the model computes.
         models: folder with detector weights, where they are not where the run had them.
         trust: packages that the run may have parts of, besides this one and installed plug-ins: `("mypackage",)`.
+        novelty_check: abstain from turns that are unlike the training clips.
 
     Raises:
         RunError: the folder is no finished run.
@@ -90,6 +92,7 @@ class Predictor:
         device: str = "cpu",
         models: Path | None = None,
         trust: Collection[str] = (),
+        novelty_check: bool = True,
     ) -> None:
         self.device = _device(device)
         folder = RunFolder(run, trust)
@@ -101,6 +104,7 @@ class Predictor:
                 f"{folder.file('model.json')} tells how to read {', '.join(self.extractors) or 'nothing'} for a model "
                 f"of {', '.join(self.classifier.modalities)}; train the run again"
             )
+        self._novelty = folder.novelty(self.classifier) if novelty_check else {}
         self._max_steps: dict[str, int] = {m: described["max_steps"][m] for m in self.classifier.modalities}
         self._trained_on: dict[str, str] = {
             m: described["fingerprints"][m]["extractor"] for m in self.classifier.modalities
@@ -118,8 +122,9 @@ class Predictor:
         features = {modality: extractor.fingerprint() for modality, extractor in self.extractors.items()}
         self._rule = _rule(folder)
         self._labels = [label for label in PAIRS if label in self.classifier.heads.names]
+        parts = [RunFile.MODEL, RunFile.WEIGHTS, *([RunFile.NOVELTY] if self._novelty else [])]
         self._provenance = {
-            "model": _digest(folder.file(RunFile.MODEL), folder.file(RunFile.WEIGHTS)),
+            "model": _digest(*map(folder.file, parts)),
             "features": features,
             "subtext": __version__,
         }
@@ -131,6 +136,18 @@ class Predictor:
                     CHANNELS[modality],
                     run,
                 )
+        if _nature(folder) == "constructed":
+            log.warning(
+                "%s was trained on constructed clips, not on recordings of conversations; how well it reads people is "
+                "not known",
+                run,
+            )
+        if novelty_check:
+            novelty = described.get("novelty")
+            old = "novelty is not checked: it was trained before there was a check; train it again"
+            note = old if novelty is None else unchecked(novelty, CHANNELS)
+            if note is not None:
+                log.warning("%s: %s", run, note)
 
     def predict(
         self,
@@ -284,7 +301,9 @@ class Predictor:
             done = {"visual"} if self._reads_faces else ()
             try:
                 clips = load_clips(table, index, cache, encoders, self._max_steps, done=done)
-                rows = predict_table(self.classifier, clips, calibration=self._calibration, keep=keep)
+                rows = predict_table(
+                    self.classifier, clips, calibration=self._calibration, novelty=self._novelty, keep=keep
+                )
             except (RuntimeError, ConfigError) as error:
                 if batch.stream is not None:
                     raise  # a recording has no streams of its own that could be of another kind
@@ -368,6 +387,15 @@ def _rule(run: RunFolder) -> IncongruenceRule:
         corpus = None
     counted = corpus.get("count_unvoiced_warmth") if isinstance(corpus, Mapping) else None
     return IncongruenceRule(count_unvoiced_warmth=counted is True)
+
+
+def _nature(run: RunFolder) -> str | None:
+    """Where the behaviour in the run's corpus comes from; None where the run does not say."""
+    try:
+        nature: str | None = run.run().get("nature") if run.file(RunFile.RUN).is_file() else None
+    except RunError:  # as for the rule
+        return None
+    return nature
 
 
 def _either(value: float, otherwise: float) -> float:

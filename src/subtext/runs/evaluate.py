@@ -10,6 +10,7 @@ import pandas as pd
 from subtext.core.tables import write_csv
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import check_groups, evaluate
+from subtext.evaluation.novelty import unchecked
 from subtext.evaluation.prompted import answer_notes
 from subtext.evaluation.seeds import EvaluatedRun, per_seed_rows, pool_seeds
 from subtext.runs.folder import RunFile, RunFolder, check_out
@@ -182,6 +183,8 @@ def answer_notes_of(run: RunFolder, facts: Mapping[str, Any]) -> list[str]:
 
 def _model_notes(run: RunFolder) -> list[str]:
     """What must be known of a model, or of those of its folds, to read its figures."""
+    from subtext.report.terminal import MODALITY_NAMES
+
     parts = sorted(run.file(RunFile.FOLDS).iterdir()) if run.file(RunFile.FOLDS).is_dir() else [run.path]
     models = [RunFolder(part).model() for part in parts if RunFolder(part).is_trained]
     notes = []
@@ -198,7 +201,8 @@ def _model_notes(run: RunFolder) -> list[str]:
             f"{modality} is read against the person's own mean ({kind}): these figures use other unlabelled turns of "
             "the person that are judged with it, and are no figures of single clips"
         )
-    return notes
+    of_novelty = dict.fromkeys(unchecked(model.get("novelty", {}), MODALITY_NAMES) for model in models)
+    return [*notes, *(note for note in of_novelty if note is not None)]
 
 
 def _history(run: RunFolder) -> pd.DataFrame | None:

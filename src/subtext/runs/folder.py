@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from subtext.features.extractor import Extractor
     from subtext.model.classifier import IncongruenceClassifier
+    from subtext.model.novelty import Reference
 
 MODEL_FORMAT: Final = 1
 _PACKAGES: Final = (
@@ -54,6 +55,7 @@ class RunFile(StrEnum):
     RUN = "run.json"
     MODEL = "model.json"
     WEIGHTS = "model.safetensors"
+    NOVELTY = "novelty.safetensors"
     BEST = "best.safetensors"
     LAST = "last.ckpt"
     PREVIOUS = "previous.ckpt"
@@ -389,6 +391,20 @@ class RunFolder:
 
         described, weights = self.file(RunFile.MODEL), self.file(RunFile.WEIGHTS)
         return load_classifier(self.model(), described, weights, self.trust)
+
+    def novelty(self, classifier: "IncongruenceClassifier") -> dict[str, "Reference"]:
+        """Where the training clips lie, by modality; of those alone that had enough validation clips for a level.
+
+        Args:
+            classifier: the run's model.
+
+        Raises:
+            RunError: the folder holds no finished model.
+            WeightsError: what tells it is missing, unreadable, or of another model.
+        """
+        from subtext.runs.saved import load_novelty
+
+        return load_novelty(self.model(), self.file(RunFile.NOVELTY), classifier)
 
     def extractors(self, models: Path | None = None) -> dict[str, "Extractor"]:
         """What made the streams that the model was trained on, by modality.

@@ -20,6 +20,7 @@ from subtext.model.batches import ClipData, typical_clip
 from subtext.model.checkpoints import forget
 from subtext.model.classifier import IncongruenceClassifier
 from subtext.model.fit import Fitted, Fitter, calibration, device_of, is_main_process, quiet_lightning
+from subtext.model.novelty import Novelty, Reference
 from subtext.model.predict import predict_table
 from subtext.report.audit_page import write_audit
 from subtext.runs.controls import Controls
@@ -183,6 +184,10 @@ class _Run:
         """Write `model.json`: all that prediction needs besides the weights."""
         classifier, nodes = fitted.classifier, self.prepared.nodes
         extracted = self.prepared.index.fingerprints
+        novelty = Novelty.fit(classifier, self.data)
+        if novelty.references:
+            with self.run.writing():
+                write_bytes(self.run.file(RunFile.NOVELTY), save(novelty.tensors))
         self.run.write_json(
             RunFile.MODEL,
             {
@@ -199,6 +204,7 @@ class _Run:
                     for m in classifier.modalities
                 },
                 "calibration": calibration(classifier, self.data),
+                "novelty": novelty.described,
                 **({"gates": classifier.gates_by_head} if classifier.is_anchored else {}),
                 "parameters": dict(counts),
                 "flops_per_clip": flops,
@@ -211,17 +217,22 @@ class _Run:
         path = self.run.file(RunFile.PREDICTIONS)
         if self.resume and path.is_file():
             return self.run.predictions()
-        predictions = self._predict(fitted.classifier, self.data, self.run.model()["calibration"])
+        novelty = self.run.novelty(fitted.classifier)
+        predictions = self._predict(fitted.classifier, self.data, self.run.model()["calibration"], novelty)
         self.run.write_table(RunFile.PREDICTIONS, predictions)
         return predictions
 
     def _predict(
-        self, classifier: IncongruenceClassifier, data: ClipData, chosen: Mapping[str, Mapping[str, Any]]
+        self,
+        classifier: IncongruenceClassifier,
+        data: ClipData,
+        chosen: Mapping[str, Mapping[str, Any]],
+        novelty: Mapping[str, Reference] | None = None,
     ) -> pd.DataFrame:
         """The validation and test rows' predictions; streams that the model does not use count as absent."""
         judged = data.only(classifier.modalities)
         judged = judged.select(np.flatnonzero(judged.table["split"].isin(["val", "test"]).to_numpy()))
-        table = predict_table(classifier, judged, calibration=chosen, keep=self.keep)
+        table = predict_table(classifier, judged, calibration=chosen, novelty=novelty, keep=self.keep)
         table["seed"] = self.seed
         if self.settings.get("cv") is None:
             # A column of the corpus that this run did not go by would be taken for runs of several folds.

@@ -44,6 +44,7 @@ MAPPINGS: Final = Kind(
 )
 NUMBER: Final = Kind("a number", _is_number)
 POSITIVE: Final = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
+POSITIVE_OR_NULL: Final = Kind("a number above 0, or null", lambda value: value is None or POSITIVE.fits(value))
 SHARE: Final = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 COUNT: Final = Kind("a whole number from 0", lambda value: _is_whole(value) and 0 <= value < 2**63)
 COUNT_OR_NULL: Final = Kind("a whole number from 0, or null", lambda value: value is None or COUNT.fits(value))
@@ -76,6 +77,10 @@ MODEL: Final[Mapping[str, Kind]] = {
     "calibration.*.threshold": SHARE,
     "calibration.*.abstention": MAPPING,
     "calibration.*.abstention.level": SHARE,
+    "novelty": MAPPING,
+    "novelty.*": MAPPING,
+    "novelty.*.clips": COUNT,
+    "novelty.*.level": POSITIVE_OR_NULL,
     "gates": MAPPING,
     "gates.*": SHARE,
     "parameters": MAPPING,

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 FORMAT: Final = 1
 AGREEMENT: Final = 1e-3
 """Difference of probability up to which a prediction made again is the same: other devices round otherwise."""
-_ANSWERS: Final = ("logit_", "prob_", "pred_", "present_", "evidence_")
+_ANSWERS: Final = ("logit_", "prob_", "pred_", "present_", "evidence_", "novelty_")
 _KEPT: Final = ("prob_", "present_")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from subtext.features.extractor import Extractor
     from subtext.model.classifier import IncongruenceClassifier
+    from subtext.model.novelty import Reference
 
 
 def build_classifier(
@@ -97,6 +98,43 @@ def load_classifier(
         classifier = build_classifier(described, source, trust)
     load_weights(classifier, weights, source.name, tensors)
     return classifier.eval()
+
+
+def load_novelty(
+    described: Mapping[str, Any], path: Path, classifier: "IncongruenceClassifier"
+) -> dict[str, "Reference"]:
+    """Where the training clips lie, by modality, as `model.json` and the file beside it say.
+
+    Args:
+        described: what `model.json` says; that of an earlier version says nothing.
+        path: the safetensors file.
+        classifier: the model that both belong to.
+
+    Raises:
+        WeightsError: the file is missing, unreadable, or of another model.
+    """
+    from subtext.core.weights_file import opened
+    from subtext.model.novelty import Reference
+
+    levels = {m: entry["level"] for m, entry in described.get("novelty", {}).items() if m in classifier.modalities}
+    levels = {modality: level for modality, level in levels.items() if level is not None}
+    if not levels:
+        return {}
+    remedy = "copy a run folder as a whole, or predict without it: --no-novelty-check"
+    if not path.is_file():
+        raise WeightsError(f"no {path.name} in {path.parent}, from which novelty is told; {remedy}")
+    found = {}
+    with opened(path) as file:
+        for modality, level in levels.items():
+            names = Reference.tensor_names(modality)
+            # Before anything is read: a stranger's file may be of any size.
+            shapes = {name: file.get_slice(name).get_shape() for name in names if name in file.keys()}  # noqa: SIM118
+            if Reference.fits(list(shapes.values()), classifier.encoder(modality).embed_dim):
+                center, directions, spreads = map(file.get_tensor, names)
+                found[modality] = Reference(center, directions, spreads, level)
+            if modality not in found or not found[modality].is_usable:
+                raise WeightsError(f"{path} does not fit the {modality} encoder of the model beside it; {remedy}")
+    return found
 
 
 def build_extractors(
