@@ -53,6 +53,9 @@ def test_it_is_as_good_as_the_product_and_permuted_persons_stand_beside_it(run: 
     metrics = json.loads(run.file("metrics.json").read_text())
     assert metrics["heads"]["incongruent"]["subsets"]["all"]["metrics"]["auroc"]["value"] > 0.9
     assert set(metrics["controls"]) == {"permuted", "permuted_persons"}
+    controls = run.controls()
+    assert controls is not None
+    assert [column for column in controls if str(column).startswith(("anchor_", "baseline_"))] == []
 
 
 def test_predictions_say_how_many_turns_a_baseline_knew(run: RunFolder) -> None:

@@ -12,7 +12,7 @@ from scipy.special import expit
 from subtext.errors import RunError
 from subtext.evaluation.evaluate import CONTROLS
 from subtext.evaluation.judge import Answers
-from subtext.evaluation.tables import BINARY_HEADS, check_once
+from subtext.evaluation.tables import ANSWERS, BINARY_HEADS, check_once
 from subtext.labels import MODALITIES
 
 OWN_PRODUCT: Final = "own_product"
@@ -79,7 +79,7 @@ def shared_clips(systems: Sequence[System], groups: Sequence[str]) -> pd.DataFra
                     clips[column] = there if column not in clips else clips[column].fillna(False).astype(bool) | there
     if first is None:
         raise RunError("no runs to compare; give at least one run folder")
-    keep = [column for column in clips if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))]
+    keep = [column for column in clips if not str(column).startswith(ANSWERS)]
     return clips[keep].reset_index()
 
 

@@ -18,11 +18,17 @@ from subtext.labels import (
     ETHER_OF_TYPE,
     ETHER_TYPES,
     INCONGRUENCE_TYPES,
+    MODALITIES,
     POLARITIES,
     POLARITY_COLUMN,
     POLARITY_NAMES,
 )
 
+ANSWERS: Final = (
+    *("prob_", "logit_", "pred_", "evidence_", "anchor_", "novelty_"),
+    *(f"baseline_{modality}" for modality in MODALITIES),
+)
+"""What the names of columns begin with that hold what a model says of a clip, and not what is known of it."""
 BINARY_HEADS: Final[Mapping[str, str]] = {"incongruent": "visual_polarity", "vocal_incongruent": "vocal_polarity"}
 """Binary head -> the polarity that the words' polarity is held against."""
 
@@ -74,7 +80,7 @@ def check_predictions(table: pd.DataFrame, source: Path | str, also: Collection[
             values = _numbers(table, name, source)
             outside = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
             _refuse(table, name, outside, "is no probability from 0 to 1", source)
-        elif name.startswith(("logit_", "pred_", "evidence_", "novelty_")) or name in ("engagement", "strength"):
+        elif name.startswith(ANSWERS) or name in ("engagement", "strength"):
             _refuse(table, name, np.isinf(_numbers(table, name, source)), "is not a finite number", source)
         elif name in ("seed", "fold"):
             values = _numbers(table, name, source)

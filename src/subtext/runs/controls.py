@@ -20,6 +20,7 @@ from subtext.core.building import build
 from subtext.encoders.encoder import Encoder
 from subtext.errors import ConfigError
 from subtext.evaluation import controls as table_controls
+from subtext.evaluation.tables import ANSWERS
 from subtext.manifest import SPLITS
 from subtext.model.batches import ClipData, mix
 from subtext.model.classifier import IncongruenceClassifier
@@ -108,9 +109,7 @@ class Controls:
         target = self.run.file(RunFile.CONTROLS)
         if self.resume and target.is_file():
             return
-        keep = [
-            column for column in predictions if not str(column).startswith(("prob_", "logit_", "pred_", "evidence_"))
-        ]
+        keep = [column for column in predictions if not str(column).startswith(ANSWERS)]
         base = predictions[keep]
         done = self.run.file(RunFile.CONTROL_TABLES)
         with self.run.writing():

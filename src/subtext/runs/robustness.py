@@ -23,7 +23,7 @@ from subtext.core.targets import check_targets
 from subtext.errors import ConfigError, ManifestError, RunError
 from subtext.evaluation.conditions import CLEAN, CONDITIONS, Condition, chosen_conditions, dropped
 from subtext.evaluation.robustness import RobustnessCurves
-from subtext.evaluation.tables import BINARY_HEADS
+from subtext.evaluation.tables import ANSWERS, BINARY_HEADS
 from subtext.features.cache import Cache, FeatureCache
 from subtext.features.extract import extract
 from subtext.features.extractor import Extractor, Source
@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 FORMAT: Final = 1
 AGREEMENT: Final = 1e-3
 """Difference of probability up to which a prediction made again is the same: other devices round otherwise."""
-_ANSWERS: Final = ("logit_", "prob_", "pred_", "present_", "evidence_", "novelty_")
 _KEPT: Final = ("prob_", "present_")
 
 
@@ -225,7 +224,7 @@ def _own(predictions: pd.DataFrame) -> pd.DataFrame:
 def _added(
     run: RunFolder, table: pd.DataFrame | None, own: pd.DataFrame, answers: pd.DataFrame, name: str, strength: float
 ) -> pd.DataFrame:
-    described = [c for c in own if not str(c).startswith(_ANSWERS) and c not in EMOTION_COLUMNS]
+    described = [c for c in own if not str(c).startswith((*ANSWERS, "present_")) and c not in EMOTION_COLUMNS]
     # Every condition has the columns of the clean one: a head whose modality is gone is NaN.
     kept = [c for c in own if str(c).startswith(_KEPT)]
     values = answers.set_index("id").reindex(own["id"]).reindex(columns=kept).reset_index(drop=True)
