@@ -61,7 +61,7 @@ def test_a_difference_as_large_as_the_minimal_detectable_one_is_mostly_found(sim
     found = []
     for _ in range(150):
         pairs = simulation.draw_pairs(rng, simulation.Sizes())
-        found.append(paired_auroc(pairs.labels, *simulation.systems(rng, pairs, "skills", effect=0.46), pairs.units))
+        found.append(paired_auroc(pairs.labels, *simulation.systems(rng, pairs, "skills", effect=0.51), pairs.units))
     ratio = np.mean([f.value for f in found]) / np.mean([f.minimal_detectable for f in found])
     assert 0.9 < ratio < 1.1, "the effect must be as large as the minimal detectable one, or this test shows nothing"
     assert 0.68 < np.mean([simulation.significant(f) for f in found]) < 0.92

@@ -106,10 +106,10 @@ def test_figures_of_a_face_for_an_encoder_of_pictures(mine: Path) -> None:
     assert done.err.splitlines()[-1].startswith("ConfigError: a step of the visual streams is 17 figures")
     assert said in done.err
     wrong = "encoder/visual=features", "encoder.visual.input_dim=17"
-    done = command_here("train", *pictures, *QUICK, *wrong, folder=mine)
+    done = command_here("train", *pictures, *QUICK, *wrong, "name=wrong", folder=mine)
     assert done.code == 2
     assert "or set encoder.visual.families=null for one" in done.err.splitlines()[-1]
-    done = command_here("train", *pictures, *QUICK, *said.split(), folder=mine)
+    done = command_here("train", *pictures, *QUICK, *said.split(), "name=right", folder=mine)
     assert done.code == 0, done.said
 
 

@@ -168,7 +168,7 @@ LINES = [
     ("seed=1,2", "with -m a grid"),
     ("sed=1", "did you mean 'seed'"),
     ("fusion=crossmodl", "did you mean 'fusion=crossmodal'"),
-    ("fusion=null", "~fusion"),
+    ("fusion=null", "write fusion=CHOICE, one of bottleneck, concat"),
     ("~nothing", "nothing"),
 ]
 

@@ -53,37 +53,29 @@ def test_evaluating_again_gives_the_figures_of_then(name: str, place: Path) -> N
     assert evaluate.main([name]) == 0
     ours = json.loads((place / name / "metrics.json").read_text())
     assert len(figures(kept)) > 100
-    # The interval of a difference is that of the paired test by now, which is narrower with so few speakers.
-    for less, then in zip(differences_of(ours), differences_of(kept), strict=True):
-        if then["low"] is not None:
-            assert then["low"] <= less["low"] + 1e-9
-            assert less["high"] <= then.pop("high") + 1e-9
-            assert less["low"] <= then["value"] <= less["high"]
-            del then["low"]
-    # At the end of its range a figure had an interval of width nought; it has none by now, and says why.
-    assert without_interval(ours, kept) == AT_THEIR_END.get(name, [])
-    assert_same_figures(ours, kept, 1e-9)
+    # Intervals are those of today's statistics; the figures that they are about stay.
+    assert_same_figures(without_ends(ours), without_ends(kept), 1e-9)
+    assert ends_around(ours) > 20
 
 
-AT_THEIR_END = {"recordings": ["/controls/majority/incongruent/subsets/all/metrics/ece"]}
+def without_ends(node: Any) -> Any:
+    """The same without the ends of intervals."""
+    if isinstance(node, dict):
+        return {key: without_ends(inner) for key, inner in node.items() if key not in ("low", "high")}
+    return [without_ends(inner) for inner in node] if isinstance(node, list) else node
 
 
-def without_interval(ours: dict[str, Any], kept: dict[str, Any], path: str = "") -> list[str]:
-    """Figures that had an interval of width nought and have none, which is taken out of `kept`, by their place."""
-    inner = [key for key in kept if isinstance(kept[key], dict)]
-    found = [one for key in inner for one in without_interval(ours[key], kept[key], f"{path}/{key}")]
-    if kept.get("low") is not None and ours["low"] is None:
-        assert kept.pop("low") == kept.pop("high") == kept["value"]
-        assert ours["high"] is None
-        assert ours["reason"].startswith("as good or as bad as can be on every clip")
-        found.append(path)
+def ends_around(node: Any) -> int:
+    """How many intervals there are, of which each holds its figure."""
+    if isinstance(node, list):
+        return sum(map(ends_around, node))
+    if not isinstance(node, dict):
+        return 0
+    found = sum(map(ends_around, node.values()))
+    if node.get("low") is not None and node.get("value") is not None:
+        assert node["low"] - 1e-9 <= node["value"] <= node["high"] + 1e-9
+        found += 1
     return found
-
-
-def differences_of(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """AUROC of the model less that of each control."""
-    heads = [head for control in metrics["controls"].values() for head in control.values()]
-    return [entry["fused_minus_control"]["auroc"] for head in heads for entry in head["subsets"].values()]
 
 
 def test_they_are_compared(place: Path) -> None:

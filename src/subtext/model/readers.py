@@ -48,7 +48,7 @@ class ReaderSpec:
         hidden_dropout: share of their hidden units dropped in training.
         weight_decay: L2 of the networks.
         steps: of the networks' training; each sees all streams.
-        lr: learning rate of the networks.
+        learning_rate: of the networks.
         least_turns: turns of a person from which their mean is a baseline, see `model.baseline`.
         folds: parts of the training speakers, each of which is read by readers fitted to the others, for what learns
             from readings.
@@ -62,7 +62,7 @@ class ReaderSpec:
     hidden_dropout: Dropout = 0.5
     weight_decay: NotNegative = 3e-3
     steps: Count = 150
-    lr: Positive = 0.02
+    learning_rate: Positive = 0.02
     least_turns: Count = 5
     folds: Count = 5
 
@@ -189,7 +189,9 @@ def fit(readers: Sequence[Reader], figures: Tensor, classes: Tensor, rows: Tenso
         known = torch.stack([reader.known(figures) for reader in readers]).repeat_interleave(spec.networks, dim=0)
         # Each network's loss is the mean over its own clips.
         weights = (rows / rows.sum(dim=1, keepdim=True).clamp(min=1)).repeat_interleave(spec.networks, dim=0)
-        optimizer = torch.optim.Adam(networks.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, foreach=True)
+        optimizer = torch.optim.Adam(
+            networks.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, foreach=True
+        )
         clips = torch.arange(len(figures))
         for _ in range(spec.steps):
             if len(figures) > _CLIPS_A_STEP:

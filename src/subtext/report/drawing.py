@@ -76,7 +76,7 @@ def interval(
     label: str | None = None,
     marked: bool = False,
 ) -> None:
-    """A figure of `metrics.json` as a point, and its interval as a line; nothing where it has no value.
+    """A figure of `metrics.json` as a point, hollow without an interval, which is a line; nothing without a value.
 
     With `marked`, an interval that rests on few clusters bears `FEW_MARK`, for figures without a column of numbers.
     """
@@ -84,7 +84,17 @@ def interval(
         return
     if found["low"] is not None:
         ax.plot([found["low"], found["high"]], [place] * 2, color=colour, linewidth=width)
-    ax.plot(found["value"], place, marker=marker, color=colour, markersize=size, linestyle="", label=label)
+    face = colour if found["low"] is not None else "white"
+    ax.plot(
+        found["value"],
+        place,
+        marker=marker,
+        color=colour,
+        markerfacecolor=face,
+        markersize=size,
+        linestyle="",
+        label=label,
+    )
     if marked and found.get("low") is not None and rests_on_few(found):
         ax.annotate(
             FEW_MARK, (found["value"], place), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8

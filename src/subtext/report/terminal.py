@@ -167,8 +167,10 @@ def any_few(content: Any) -> bool:
 
 
 def few_legend(figures: "Sequence[Mapping[str, Any] | None]") -> str:
-    """What `FEW_MARK` means, on a line of its own below a picture's text; nothing where no interval bears it."""
-    return f"\n{FEW_LEGEND}" if any_few([figure for figure in figures if figure]) else ""
+    """What `FEW_MARK` and hollow points mean, on lines of their own below a picture's text, where it has such."""
+    shown = [figure for figure in figures if figure]
+    hollow = any(figure.get("value") is not None and figure.get("low") is None for figure in shown)
+    return (f"\n{FEW_LEGEND}" if any_few(shown) else "") + ("\nhollow: no interval" if hollow else "")
 
 
 def _controls_table(metrics: Mapping[str, Any], head: str, digits: int) -> "Table":
