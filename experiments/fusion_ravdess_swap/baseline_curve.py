@@ -5,8 +5,8 @@
 Readers of face and voice (`subtext.model.readers`) are fitted to the training actors of each of the eight folds, with the
 mean of all 14 takes of each as baseline. The test actors' mean is of 1, 2, 3, 5, 8, 11 or 14 of their takes, drawn at
 random ten times; 0 is the raw reading alone. The score of a pair is that of its two readings multiplied, as in
-`experiments/ravdess_swap`. Writes `baseline_curve.csv` and `baseline_curve.png` beside itself: AUROC within actors, mean over the
-24 actors of each actor's mean over the draws, with t intervals over actors.
+`experiments/ravdess_swap`. Writes `baseline_curve.csv` and `baseline_curve.png` beside itself: AUROC within actors, mean
+over the 24 actors of each actor's mean over the draws, with t intervals over actors.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from subtext.evaluation.intervals import mean_interval
 from subtext.model.readers import Reader, ReaderSpec, fit_and_read
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 TURNS = (0, 1, 2, 3, 5, 8, 11, 14)
