@@ -2,11 +2,11 @@
 
     python experiments/fusion_ravdess_swap/baseline_curve.py [--data ../shared/data/ravdess_av_features]
 
-Readers of face and voice (`subtext.model.readers`) are fitted to the training actors of each of the eight folds, with the
-mean of all 14 takes of each as baseline. The test actors' mean is of 1, 2, 3, 5, 8, 11 or 14 of their takes, drawn at
-random ten times; 0 is the raw reading alone. The score of a pair is that of its two readings multiplied, as in
-`experiments/ravdess_swap`. Writes `baseline_curve.csv` and `baseline_curve.png` beside itself: AUROC within actors, mean
-over the 24 actors of each actor's mean over the draws, with t intervals over actors.
+Readers of face and voice (`subtext.model.readers`) are fitted to the training actors of each of the eight folds, with
+the mean of all 14 takes of each as baseline. The test actors' mean is of 1, 2, 3, 5, 8, 11 or 14 of their takes, drawn
+at random ten times; 0 is the raw reading alone. The score of a pair is that of its two readings multiplied, as in
+`experiments/ravdess_swap`. Writes `baseline_curve.csv` and `baseline_curve.png` beside itself: AUROC within actors,
+mean over the 24 actors of each actor's mean over the draws, with t intervals over actors.
 """
 
 import argparse

@@ -287,6 +287,19 @@ def test_above_its_own_readings_on_constructed_clips_is_an_alarm() -> None:
     assert alarms(compare([standing_on(strong, strong)], GROUPS, n_bootstrap=2) | {"nature": "constructed"}) == []
 
 
+def test_clips_without_labels_may_stand_in_some_runs_only() -> None:
+    one, two = system("gated", 2.0, seeds=(0,)), system("late", 0.8, seeds=(0,))
+
+    def enrolled(table: pd.DataFrame) -> pd.DataFrame:
+        more = table[table["split"] == "test"].head(2).assign(id=["e1", "e2"])
+        heads = ["incongruent", "vocal_incongruent"]
+        more[heads] = None
+        return pd.concat([table, more], ignore_index=True)
+
+    plain, more = (compare([first, two], GROUPS, n_bootstrap=2) for first in (one, changed(one, enrolled)))
+    assert plain["clips"] == more["clips"]
+
+
 def test_a_product_that_stands_among_the_controls_will_do() -> None:
     strong, weak = system("gated", 6.0, seeds=(0,)), system("late", 0.8, seeds=(0,))
     run, other = strong.runs[0], weak.runs[0].predictions

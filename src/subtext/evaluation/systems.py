@@ -135,6 +135,10 @@ def _test(run: TrainedRun) -> pd.DataFrame:
         raise RunError(f"run {run.label} holds no test rows; give the manifest a test split")
     tested = (run.predictions["split"] == "test").to_numpy(dtype=bool)
     check_once(run.predictions, ["id"], f"the predictions of run {run.label}", tested)
+    # Clips without a label, such as turns of enrolment, are no question to anybody.
+    labels = [head for head in BINARY_HEADS if head in test]
+    if labels:
+        test = test[test[labels].notna().any(axis=1)]
     return test.set_index("id").sort_index()
 
 
