@@ -22,7 +22,7 @@ from subtext.errors import ManifestError
 from subtext.evaluation.calibration import fit_temperature
 from subtext.model.baseline import figures_of, person_means
 from subtext.model.batches import ClipData
-from subtext.model.classifier import IncongruenceClassifier
+from subtext.model.classifier import ANCHORED, IncongruenceClassifier
 from subtext.model.heads import HEADS, HeadSpec
 from subtext.model.losses import HeadLoss, visible_targets
 from subtext.model.predict import raw_answers
@@ -126,24 +126,19 @@ def choose_gates(classifier: IncongruenceClassifier, validation: ClipData) -> No
     """
     if not classifier.is_anchored:
         return
-    answers = []
-    for gate in GATES:
-        classifier.gates.fill_(gate)
-        answers.append(raw_answers(classifier, validation))
+    classifier.gates.fill_(1.0)
+    answers = raw_answers(classifier, validation)
     speakers = pd.Series(_speakers(validation))
     for place, name in enumerate(classifier.anchored):
-        spec = HEADS[name]
-        targets = validation.targets[name]
+        spec, targets = HEADS[name], validation.targets[name]
         known = ~targets.isnan()
+        labels, anchor = targets[known], answers[f"{ANCHORED}{name}"][known]
+        own = answers[name][known] - anchor
         scale = classifier.heads.scale(name).cpu() if spec.kind == "number" else None
-        loss = HeadLoss(spec)
-        found = torch.stack(
-            [
-                loss.of_each(_calibrated(spec, told[name][known], targets[known]), targets[known], scale)
-                for told in answers
-            ]
-        )
-        classifier.gates[place] = choose_gate(found, speakers[known.numpy()].tolist())
+        losses = [
+            HeadLoss(spec).of_each(_calibrated(spec, anchor + gate * own, labels), labels, scale) for gate in GATES
+        ]
+        classifier.gates[place] = choose_gate(torch.stack(losses), speakers[known.numpy()].tolist())
         log.info("%s: gate %g of the fusion's own answer beside its anchor", name, classifier.gates[place])
 
 

@@ -138,7 +138,7 @@ class IncongruenceClassifier(nn.Module):
             head: its name.
             embedded: as for `forward`.
         """
-        rows = len(next(iter(embedded.values())).mask)
+        rows = next(iter(embedded.values())).mask.shape[0]  # len() would keep an export to this number
         parts = []
         for modality in self.heads.reads(head):
             if modality in embedded:
