@@ -18,6 +18,9 @@ from subtext.model.posterior import PosteriorCells
 from subtext.model.predict import raw_answers
 from subtext.model.readers import ReaderSpec
 
+FRESH = range(1000, 1020)
+"""Seeds of sets that were not looked at while the rules were found."""
+
 
 def score(classifier: IncongruenceClassifier, data: ClipData) -> float:
     """AUROC on the test split."""
@@ -49,7 +52,7 @@ def test_without_one_it_stays_shut() -> None:
 @pytest.mark.slow
 def test_over_twenty_sets_without_dependence() -> None:
     """The gate is 0 in at least 90 %, and the score within 0.005 of the product."""
-    found = np.array([anchored_and_product(seed, 0.0) for seed in range(20)])
+    found = np.array([anchored_and_product(seed, 0.0) for seed in FRESH])
     assert np.mean(found[:, 0] == 0) >= 0.9
     assert np.abs((found[:, 1] - found[:, 2]).mean()) <= 0.005
 
@@ -57,7 +60,7 @@ def test_over_twenty_sets_without_dependence() -> None:
 @pytest.mark.slow
 def test_over_twenty_sets_with_a_dependence() -> None:
     """The gate is above 0 in at least 80 %, and gains more than 0.05."""
-    found = np.array([anchored_and_product(seed, 0.5) for seed in range(20)])
+    found = np.array([anchored_and_product(seed, 0.5) for seed in FRESH])
     assert np.mean(found[:, 0] > 0) >= 0.8
     assert (found[:, 1] - found[:, 2]).mean() > 0.05
 
@@ -66,7 +69,7 @@ def test_over_twenty_sets_with_a_dependence() -> None:
 def test_small_natural_sets_are_read_no_worse_than_by_logistic_regression() -> None:
     """Twenty sets of 130 clips without polarity labels: the mean difference is at least -0.01."""
     differences = []
-    for seed in range(20):
+    for seed in FRESH:
         # Labels that single channels tell in part, as they do in natural recordings.
         data = figure_clips(seed, speakers=26, clips=5, labelled=False)
         rng = np.random.default_rng(seed)
@@ -261,8 +264,11 @@ def test_it_can_be_exported() -> None:
             return self.model(streams)["incongruent"]
 
     flat = [part for m in MODALITIES for part in (given[m].values, given[m].mask)]
-    program = torch.export.export(Plain().eval(), tuple(flat))
-    torch.testing.assert_close(program.module()(*flat), Plain()(*flat))
+    rows = torch.export.Dim("rows", min=2, max=64)
+    program = torch.export.export(Plain().eval(), tuple(flat), dynamic_shapes=(tuple({0: rows} for _ in flat),))
+    few = tuple(part[:4] for part in flat)
+    for given_parts in (tuple(flat), few):
+        torch.testing.assert_close(program.module()(*given_parts), Plain()(*given_parts))
 
 
 def test_the_loss_falls_where_there_is_more_to_learn() -> None:
